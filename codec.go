@@ -1,0 +1,104 @@
+package session
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Codec turns sessions into bytes and back. Implementations are safe for concurrent use, keep no reference to the bytes
+// they are given, and do not encode the revision: it is kept beside the value. Decode(Encode(s)) equals s in everything
+// else. Wrap [JSONCodec] to encrypt or compress; use [Record] for another format.
+type Codec interface {
+	Encode(s *Session) ([]byte, error)
+	Decode(data []byte) (*Session, error)
+}
+
+// JSONCodec is the default [Codec]. Its output is meant to be read with redis-cli too. It ignores fields that it does not
+// know, so that a later version may add some.
+type JSONCodec struct{}
+
+// Encode implements [Codec].
+func (JSONCodec) Encode(s *Session) ([]byte, error) {
+	return json.Marshal(s.Record())
+}
+
+// Decode implements [Codec].
+func (JSONCodec) Decode(data []byte) (*Session, error) {
+	var r Record
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, err
+	}
+	if r.ID == "" {
+		return nil, errors.New("session: decode: no id")
+	}
+	return FromRecord(r), nil
+}
+
+// Record is a session's contents as plain data: what a [Codec] encodes. Unlike a Session it is mutable, and belongs to
+// whoever has it.
+type Record struct {
+	ID        string            `json:"id"`
+	Type      Type              `json:"type,omitempty"`
+	Principal string            `json:"principal,omitempty"`
+	CreatedAt time.Time         `json:"created_at"`
+	UpdatedAt time.Time         `json:"updated_at"`
+	ExpiresAt time.Time         `json:"expires_at,omitzero"` // zero: no absolute expiry
+	Metadata  map[string]string `json:"metadata,omitempty"`
+	Data      []byte            `json:"data,omitempty"`
+}
+
+// Record returns a copy of the session's contents, without the revision.
+func (s *Session) Record() Record {
+	r := Record{
+		ID: s.id, Type: s.typ, Principal: s.principal,
+		CreatedAt: s.createdAt, UpdatedAt: s.updatedAt, ExpiresAt: s.expiresAt,
+		Data: s.Data(),
+	}
+	if len(s.metadata) > 0 {
+		r.Metadata = make(map[string]string, len(s.metadata))
+		for _, p := range s.metadata {
+			r.Metadata[p.key] = p.value
+		}
+	}
+	return r
+}
+
+// FromRecord makes a session of revision 0 from plain data, which it copies. Text that is not UTF-8 and instants that
+// cannot be expressed are adjusted as the With methods do it.
+func FromRecord(r Record) *Session {
+	s := &Session{
+		id: r.ID, typ: Type(validText(string(r.Type))), principal: validText(r.Principal),
+		createdAt: normalTime(r.CreatedAt), updatedAt: normalTime(r.UpdatedAt), expiresAt: normalTime(r.ExpiresAt),
+		data: string(r.Data),
+	}
+	for key, value := range r.Metadata {
+		s.metadata = append(s.metadata, pair{validText(key), validText(value)})
+	}
+	slices.SortFunc(s.metadata, func(a, b pair) int {
+		return cmp.Or(strings.Compare(a.key, b.key), strings.Compare(a.value, b.value))
+	})
+	// Keys that differed only in invalid bytes are one key now.
+	s.metadata = slices.Clip(slices.CompactFunc(s.metadata, func(a, b pair) bool { return a.key == b.key }))
+	return s
+}
+
+var errWrongID = errors.New("the value is another session's")
+
+// decodeFor decodes a value that was found under an id, and refuses it when it is not that id's: a value that was copied
+// or restored to the wrong key must not hand one user the session of another.
+func decodeFor(codec Codec, id string, data []byte, revision uint64) (*Session, error) {
+	s, err := codec.Decode(data)
+	if err != nil {
+		return nil, fmt.Errorf("session: decode: %w", err)
+	}
+	if s == nil || s.id != id {
+		return nil, errWrongID
+	}
+	Stamp(s, revision)
+	return s, nil
+}

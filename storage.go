@@ -1,0 +1,57 @@
+package session
+
+import (
+	"context"
+	"time"
+)
+
+// Storage keeps sessions. Implementations are safe for concurrent use.
+//
+// The contract, which the package sessiontest checks:
+//
+//   - An id that [ValidateID] refuses, or a nil session, is [ErrInvalidID], before anything else happens.
+//   - What a storage returns is the caller's to keep and, being immutable, may be shared with other callers. What a
+//     storage keeps is its own snapshot, never the caller's pointer.
+//   - A session that is not loaded for the storage's idle lifetime (its TTL) is gone; each Load or Store starts that
+//     time anew. A session is also gone at its [Session.ExpiresAt]. Gone means [ErrNotFound], even before anything has
+//     removed it.
+//   - When the context ends first, the error matches the context's. A write whose outcome is unknown is an error.
+//   - A storage that cannot be reached says [ErrUnavailable], never [ErrNotFound].
+//
+// Capabilities beyond these four methods are small interfaces of their own: [Creator], [Taker] and [io.Closer]. They
+// are optional. Ask for one with a type assertion; a storage that wraps another may also answer a call with
+// [errors.ErrUnsupported].
+type Storage interface {
+	// Store writes a session and, on success, sets its revision. A session with revision 0 is written unconditionally:
+	// created, or put in the place of what is there. A session that came from the storage (its revision is not 0) is
+	// written only if the stored revision is still the one that it came from. Otherwise nothing is written, and the
+	// error is ErrNotFound when the session was deleted or has expired, ErrConflict when it was changed. So a session
+	// that was deleted cannot come back through somebody who still holds a copy. A session that is past its ExpiresAt
+	// is not written either: ErrNotFound. ErrTooLarge: larger than the storage's limit.
+	Store(ctx context.Context, s *Session) error
+
+	// Load returns a session, and keeps it alive for another TTL. ErrNotFound: there is none. ErrCorrupt: there is
+	// something else under that id.
+	Load(ctx context.Context, id string) (*Session, error)
+
+	// Delete removes a session. It is not an error when there is none. It removes a corrupt value too.
+	Delete(ctx context.Context, id string) error
+
+	// DeleteExpired removes the sessions that were neither loaded nor stored since the given instant, and those that
+	// have expired anyway. A storage that expires sessions by itself may do nothing.
+	DeleteExpired(ctx context.Context, before time.Time) error
+}
+
+// Creator is implemented by storages that can store a session only if there is none with its id.
+type Creator interface {
+	// Create is Store for a session that must be new: ErrExists when there is one with that id, whatever the revision
+	// of s. On success it sets the revision of s.
+	Create(ctx context.Context, s *Session) error
+}
+
+// Taker is implemented by storages that can load and delete in one step.
+type Taker interface {
+	// Take loads a session and deletes it atomically: of any number of concurrent calls at most one gets it, all others
+	// get ErrNotFound. It is what a single-use token needs. After ErrUnavailable it may or may not have been taken.
+	Take(ctx context.Context, id string) (*Session, error)
+}
