@@ -1,0 +1,11 @@
+-- Deletes whatever is stored under a key, and announces it.
+--
+-- KEYS[1]  the session's key
+-- ARGV[1]  the channel for events
+-- ARGV[2]  the session's id
+--
+-- Announced even when the key is gone already: another replica may still serve a copy. Announced first: without
+-- permission to publish nothing is deleted.
+redis.call('PUBLISH', ARGV[1], 'R' .. ARGV[2])
+redis.call('DEL', KEYS[1])
+return false

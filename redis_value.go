@@ -1,0 +1,50 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// The layout of a stored value: a version digit and 16 hex digits of revision, which the scripts compare as they stand,
+// and the encoded session.
+const (
+	valueVersion = '1'
+	headerLength = 1 + 16
+)
+
+// maxRevision keeps revisions, microseconds since 1970, within what a Lua number holds exactly.
+const maxRevision = 1<<52 - 1
+
+var (
+	errTruncated      = errors.New("the value is too short")
+	errUnknownVersion = errors.New("the value has an unknown format version")
+	errBadRevision    = errors.New("the value has no revision")
+)
+
+func header(revision uint64) string { return fmt.Sprintf("%c%016x", valueVersion, revision) }
+
+func splitValue(value string) (revision uint64, data string, err error) {
+	if value == "" {
+		return 0, "", errTruncated
+	}
+	if value[0] != valueVersion {
+		return 0, "", errUnknownVersion
+	}
+	if len(value) < headerLength {
+		return 0, "", errTruncated
+	}
+	revision, ok := parseRevision(value[1:headerLength])
+	if !ok {
+		return 0, "", errBadRevision
+	}
+	return revision, value[headerLength:], nil
+}
+
+func parseRevision(text string) (uint64, bool) {
+	if len(text) != headerLength-1 {
+		return 0, false
+	}
+	revision, err := strconv.ParseUint(text, 16, 64)
+	return revision, err == nil && revision > 0 && revision <= maxRevision
+}
