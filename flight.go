@@ -1,0 +1,174 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// call is a remote call under way for one id, a load or a write. What becomes known about the id meanwhile decides
+// whether its result may be cached. Guarded by RoutingStorage.mu.
+type call struct {
+	id        string
+	startedAt instant // before the remote was called
+	epoch     uint64  // before the remote was called
+	revoked   bool    // the result is not cached, whatever it is
+	newer     uint64  // the session is known to have reached this revision: older results are not cached
+}
+
+func (c *call) mayCache(revision uint64) bool { return !c.revoked && revision >= c.newer }
+
+func (r *RoutingStorage) beginLocked(c *call, id string) {
+	// The time and the epoch are read before the remote is called. Read afterwards, this would go wrong:
+	//  1. The remote answers a load.
+	//  2. The session is changed elsewhere; the event reaches this replica, or is lost in a gap.
+	//  3. The clock and the epoch are read: the answer looks newer than the change that it misses.
+	c.id, c.startedAt, c.epoch = id, r.clock.now(), r.lease.epoch()
+	r.calls[id] = append(r.calls[id], c)
+}
+
+func (r *RoutingStorage) endLocked(c *call) {
+	others := slices.DeleteFunc(r.calls[c.id], func(other *call) bool { return other == c })
+	if len(others) == 0 {
+		delete(r.calls, c.id)
+	} else {
+		r.calls[c.id] = others
+	}
+}
+
+// flight is a remote load that any number of callers wait for.
+type flight struct {
+	call
+	refreshed *entry // the entry that this flight is to renew; nil for a miss
+
+	landed bool          // guarded by RoutingStorage.mu
+	done   chan struct{} // closed when landed; the following fields are fixed then
+	result *Session
+	err    error
+}
+
+// wait returns the flight's result, or the end of the waiter's own context. The others go on waiting.
+func (f *flight) wait(ctx context.Context) (*Session, error) {
+	select {
+	case <-f.done:
+		if f.err == nil && f.result.Expired(time.Now()) {
+			return nil, fail("load", ErrNotFound)
+		}
+		return f.result, f.err
+	case <-ctx.Done():
+		return nil, fail("load", ctx.Err())
+	}
+}
+
+// joinLocked returns the flight of an id that a load beginning now may wait for, or nil.
+//
+// An old flight is not joined, it may carry an answer from before a change that this load has to see:
+//  1. The flight's answer is read by the remote, and then held up on its way.
+//  2. The session is changed elsewhere, and MaxStaleness passes. The event is lost.
+//  3. A load begins. It must return the change.
+func (r *RoutingStorage) joinLocked(id string) *flight {
+	f := r.flights[id]
+	if f == nil || r.clock.now() >= f.startedAt.add(r.maxStaleness) {
+		return nil
+	}
+	return f
+}
+
+// startLocked starts a flight. It does not end with the context of whoever happened to come first, as others may be
+// waiting for it; it only keeps the values.
+func (r *RoutingStorage) startLocked(ctx context.Context, id string, refreshed *entry) *flight {
+	f := &flight{refreshed: refreshed, done: make(chan struct{})}
+	r.beginLocked(&f.call, id)
+	r.flights[id] = f
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), r.loadTimeout, errLoadTimeout)
+	r.background.Go(func() {
+		defer cancel()
+		r.fly(ctx, cancel, f)
+	})
+	return f
+}
+
+var errLoadTimeout = fmt.Errorf("the remote did not answer in time: %w", context.DeadlineExceeded)
+
+func (r *RoutingStorage) fly(ctx context.Context, cancel context.CancelFunc, f *flight) {
+	if f.refreshed != nil {
+		defer func() { <-r.refreshing }()
+	}
+	defer context.AfterFunc(r.closing, cancel)()
+	// A remote that does not heed its context must not hold up those who wait.
+	defer context.AfterFunc(ctx, func() { r.land(f, nil, context.Cause(ctx)) })()
+
+	r.stats.remoteLoads.Add(1)
+	s, err := r.remote.Load(ctx, f.id)
+	if err == nil && (s == nil || s.id != f.id) {
+		err = failBecause("load", ErrCorrupt, errWrongID, "")
+	}
+	r.land(f, s, err)
+}
+
+// land ends a flight, once.
+func (r *RoutingStorage) land(f *flight, s *Session, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f.landed {
+		return
+	}
+	f.landed = true
+	defer close(f.done)
+	r.endLocked(&f.call)
+	if r.flights[f.id] == f {
+		delete(r.flights, f.id)
+	}
+	if err != nil {
+		f.err = r.failure(context.Background(), "load", f.id, err)
+		r.failedLocked(f)
+		return
+	}
+	f.result = s
+	if !f.mayCache(s.Revision()) {
+		r.stats.droppedFills.Add(1)
+		return
+	}
+	r.putLocked(&f.call, s)
+}
+
+// failedLocked decides what a failed flight leaves of the entry that is there.
+func (r *RoutingStorage) failedLocked(f *flight) {
+	if e := f.refreshed; e != nil && errors.Is(f.err, ErrUnavailable) {
+		// Nothing is known: the entry stays for as long as it is servable, and a later hit tries again.
+		delay := min(refreshRetry<<min(e.failures, 16), r.refreshAfter)
+		e.failures++
+		e.refreshAt.Store(int64(r.clock.now().add(delay/2 + rand.N(delay/2+1)))) //nolint:gosec // jitter
+		return
+	}
+	if f.revoked || errors.Is(f.err, ErrUnavailable) || errors.Is(f.err, ErrClosed) {
+		return
+	}
+	// The remote has answered, and what it has is not this session any more.
+	if e, ok := r.local.Peek(f.id); ok && e.fetchedAt <= f.startedAt {
+		r.local.Remove(f.id)
+	}
+}
+
+const refreshRetry = 50 * time.Millisecond
+
+// refresh renews an entry in the background, if it is due and nobody does so already. That is also what keeps a session
+// alive in the remote while its hits are answered here.
+func (r *RoutingStorage) refresh(ctx context.Context, e *entry, due int64) {
+	select {
+	case r.refreshing <- struct{}{}:
+	default:
+		return // enough are under way; a later hit tries again
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || !e.refreshAt.CompareAndSwap(due, int64(never)) {
+		<-r.refreshing
+		return
+	}
+	r.stats.refreshes.Add(1)
+	r.startLocked(ctx, e.session.id, e)
+}

@@ -1,0 +1,273 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// RoutingStorage answers loads from a bounded local tier in front of a remote storage, which all replicas share. It is
+// safe for concurrent use; use it for as long as the process lives, and then Close it.
+//
+// A load that is answered locally sends nothing, waits for nothing, and allocates nothing. All else goes to the remote
+// first; see [RoutingStorage.Load] and [RoutingStorage.Store]. The package documentation states what is promised.
+type RoutingStorage struct {
+	remote  Storage
+	creator Creator // nil if the remote is none; likewise taker
+	taker   Taker
+
+	ttl          time.Duration // the remote's idle lifetime; 0 if it is not known
+	maxStaleness time.Duration
+	refreshAfter time.Duration
+	loadTimeout  time.Duration
+
+	clock      clock
+	lease      leaseHolder
+	stats      counters
+	refreshing chan struct{} // holds one element for each refresh under way
+
+	closing    context.Context // ends at Close
+	cancel     context.CancelFunc
+	background sync.WaitGroup
+
+	mu      sync.Mutex // protects following fields; nothing waits while holding it
+	closed  bool
+	local   *simplelru.LRU[string, *entry]
+	flights map[string]*flight // by id, the one that a load may join
+	calls   map[string][]*call // by id, all that are under way: flights, joinable or not, and writes
+}
+
+// NewRoutingStorage returns a storage with at most maxLocalEntries sessions in its local tier. The remote belongs to the
+// caller, who closes it after this storage. It panics when remote is nil or maxLocalEntries is not positive.
+func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOption) *RoutingStorage {
+	if isNil(remote) {
+		panic("session: NewRoutingStorage: the remote storage is nil")
+	}
+	if maxLocalEntries <= 0 {
+		panic(fmt.Sprintf("session: NewRoutingStorage: maxLocalEntries %d: must be positive", maxLocalEntries))
+	}
+	local, err := simplelru.NewLRU[string, *entry](maxLocalEntries, nil)
+	if err != nil {
+		panic(err) // only a size <= 0 is refused
+	}
+	r := &RoutingStorage{
+		remote: remote, clock: newClock(),
+		maxStaleness: defaultMaxStaleness, loadTimeout: defaultLoadTimeout,
+		refreshing: make(chan struct{}, defaultRefreshConcurrency),
+		local:      local, flights: make(map[string]*flight), calls: make(map[string][]*call),
+	}
+	r.creator, _ = remote.(Creator)
+	r.taker, _ = remote.(Taker)
+	if expiring, ok := remote.(interface{ TTL() time.Duration }); ok {
+		r.ttl = max(0, expiring.TTL())
+	}
+	for _, opt := range opts {
+		opt.applyRouting(r)
+	}
+	r.refreshAfter = refreshInterval(r.refreshAfter, r.ttl)
+	r.lease.init()
+	r.closing, r.cancel = context.WithCancel(context.Background())
+	return r
+}
+
+// Load implements [Storage]. A local answer does not look at the context. A remote load is shared by all who ask for the
+// same session meanwhile, and limited by [WithLoadTimeout].
+func (r *RoutingStorage) Load(ctx context.Context, id string) (*Session, error) {
+	r.mu.Lock()
+	e, ok := r.local.Get(id)
+	r.mu.Unlock()
+	if ok {
+		if now := r.clock.now(); r.servable(e, now) {
+			r.stats.hits.Add(1)
+			if due := e.refreshAt.Load(); now >= instant(due) {
+				r.refresh(ctx, e, due)
+			}
+			return e.session, nil
+		}
+	}
+	return r.loadRemote(ctx, id)
+}
+
+func (r *RoutingStorage) loadRemote(ctx context.Context, id string) (*Session, error) {
+	if err := checkCall(ctx, "load", id); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil, fail("load", ErrClosed)
+	}
+	// A flight may have landed since the local tier was asked.
+	if e, ok := r.local.Peek(id); ok && r.servable(e, r.clock.now()) {
+		r.mu.Unlock()
+		r.stats.hits.Add(1)
+		return e.session, nil
+	}
+	f := r.joinLocked(id)
+	if f == nil {
+		f = r.startLocked(ctx, id, nil)
+	}
+	r.mu.Unlock()
+	r.stats.misses.Add(1)
+	return f.wait(ctx)
+}
+
+// Store implements [Storage]. The session is served locally only after the remote has acknowledged it. When Store fails,
+// the local copy is dropped, as its outcome may be unknown.
+func (r *RoutingStorage) Store(ctx context.Context, s *Session) error {
+	return r.write(ctx, "store", s, r.remote.Store)
+}
+
+// Create implements [Creator] with the remote's Create, and is [errors.ErrUnsupported] if it has none.
+func (r *RoutingStorage) Create(ctx context.Context, s *Session) error {
+	if r.creator == nil {
+		return fail("create", errors.ErrUnsupported)
+	}
+	return r.write(ctx, "create", s, r.creator.Create)
+}
+
+func (r *RoutingStorage) write(
+	ctx context.Context, op string, s *Session, remote func(context.Context, *Session) error,
+) error {
+	if s == nil {
+		return fail(op, ErrInvalidID)
+	}
+	if err := checkCall(ctx, op, s.id); err != nil {
+		return err
+	}
+	// The remote stamps this copy: the caller's own may be stamped by another Store at the same time.
+	own := s.clone()
+	c := new(call)
+	if err := r.beginWrite(c, op, s.id); err != nil {
+		return err
+	}
+	var stored *Session
+	defer func() { r.endWrite(c, stored) }()
+	if err := remote(ctx, own); err != nil {
+		return r.failure(ctx, op, s.id, err)
+	}
+	stored = own
+	Stamp(s, own.Revision())
+	return nil
+}
+
+// Delete implements [Storage]. The local copy is dropped even if the remote cannot be reached.
+func (r *RoutingStorage) Delete(ctx context.Context, id string) error {
+	return r.remove(ctx, "delete", id, func() error { return r.remote.Delete(ctx, id) })
+}
+
+// Take implements [Taker] with the remote's Take, and is [errors.ErrUnsupported] if it has none.
+func (r *RoutingStorage) Take(ctx context.Context, id string) (taken *Session, err error) {
+	if r.taker == nil {
+		return nil, fail("take", errors.ErrUnsupported)
+	}
+	err = r.remove(ctx, "take", id, func() error {
+		taken, err = r.taker.Take(ctx, id)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return taken, nil
+}
+
+func (r *RoutingStorage) remove(ctx context.Context, op, id string, remote func() error) error {
+	if err := checkCall(ctx, op, id); err != nil {
+		return err
+	}
+	c := new(call)
+	if err := r.beginWrite(c, op, id); err != nil {
+		return err
+	}
+	r.drop(id)
+	// Once is not enough:
+	//  1. The local copy is dropped.
+	//  2. A load begins, and the remote answers it.
+	//  3. The session is deleted in the remote.
+	//  4. The load's answer arrives, and is cached.
+	defer r.endWrite(c, nil)
+	if err := remote(); err != nil {
+		return r.failure(ctx, op, id, err)
+	}
+	return nil
+}
+
+// DeleteExpired implements [Storage] with the remote's. Local copies follow within MaxStaleness.
+func (r *RoutingStorage) DeleteExpired(ctx context.Context, before time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return fail("delete expired", err)
+	}
+	if r.closing.Err() != nil {
+		return fail("delete expired", ErrClosed)
+	}
+	if err := r.remote.DeleteExpired(ctx, before); err != nil {
+		return r.failure(ctx, "delete expired", "", err)
+	}
+	return nil
+}
+
+// Close stops what this storage has started, and waits for it; that takes as long as the remote needs to notice that its
+// context has ended. From then on calls return [ErrClosed]. The remote stays open. Close may be called again and never
+// fails.
+func (r *RoutingStorage) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	r.local.Purge() // so that hits need not ask whether the storage is closed
+	r.mu.Unlock()
+	r.cancel()
+	r.background.Wait()
+	return nil
+}
+
+func (r *RoutingStorage) beginWrite(c *call, op, id string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return fail(op, ErrClosed)
+	}
+	r.beginLocked(c, id)
+	return nil
+}
+
+// endWrite makes the local tier agree with a write that has ended, before its caller learns of it. stored is what the
+// remote has acknowledged, or nil if there is nothing, or if it is unknown what there is.
+func (r *RoutingStorage) endWrite(c *call, stored *Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.endLocked(c)
+	if stored == nil || stored.Revision() == 0 {
+		r.removedLocked(c.id)
+		return
+	}
+	r.changedLocked(c.id, stored.Revision())
+	// Not if another write got the better of this one while both were under way, for example:
+	//  1. A Store and a Delete of this id reach the remote, in this order.
+	//  2. The Delete returns: the local copy is dropped.
+	//  3. The Store returns. Its session does not exist any more.
+	if c.mayCache(stored.Revision()) {
+		r.putLocked(c, stored)
+	}
+}
+
+func (r *RoutingStorage) drop(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.removedLocked(id)
+}
+
+// failure passes on what the remote says in this package's terms. Everything else is an outage.
+func (r *RoutingStorage) failure(ctx context.Context, op, id string, err error) error {
+	switch {
+	case known(err):
+		return err
+	case errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled):
+		return failBecause(op, context.Canceled, err, "")
+	case r.closing.Err() != nil:
+		return failBecause(op, ErrClosed, err, "")
+	}
+	return failBecause(op, ErrUnavailable, err, redact(err, id))
+}
