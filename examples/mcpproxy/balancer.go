@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"sync"
+)
+
+// balancer gives each request to the next replica. It looks at nothing but its list: two requests of one session hardly
+// ever reach the same replica in a row.
+type balancer struct {
+	url    *url.URL
+	server *http.Server
+
+	mu      sync.Mutex // guards following fields
+	targets []*target
+	next    int
+}
+
+type target struct {
+	url       *url.URL
+	transport *http.Transport
+	calls     sync.WaitGroup // under way; streams do not count
+}
+
+func startBalancer(ctx context.Context) (*balancer, error) {
+	b := new(balancer)
+	var err error
+	b.server, b.url, err = serve(ctx, b)
+	return b, err
+}
+
+func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	t := b.pick()
+	if t == nil {
+		http.Error(w, "no replica", http.StatusServiceUnavailable)
+		return
+	}
+	if r.Method == http.MethodGet {
+		t.calls.Done()
+	} else {
+		defer t.calls.Done()
+	}
+	reverse := httputil.ReverseProxy{
+		Rewrite:       func(out *httputil.ProxyRequest) { out.SetURL(t.url); out.SetXForwarded() },
+		Transport:     t.transport,
+		FlushInterval: -1,
+		ErrorLog:      quiet,
+	}
+	reverse.ServeHTTP(w, r)
+}
+
+// pick returns the next replica, with one more call under way.
+func (b *balancer) pick() *target {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.targets) == 0 {
+		return nil
+	}
+	t := b.targets[b.next%len(b.targets)]
+	b.next++
+	t.calls.Add(1)
+	return t
+}
+
+func (b *balancer) add(replica *url.URL) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.targets = append(b.targets, &target{url: replica, transport: newTransport()})
+}
+
+// remove gives a replica no more requests, waits until the calls that it has are answered, and hangs up: after that it
+// can be stopped without harm to anybody.
+func (b *balancer) remove(replica *url.URL) {
+	b.mu.Lock()
+	i := slices.IndexFunc(b.targets, func(t *target) bool { return t.url == replica })
+	if i < 0 {
+		b.mu.Unlock()
+		return
+	}
+	t := b.targets[i]
+	b.targets = slices.Delete(b.targets, i, i+1)
+	b.mu.Unlock()
+	t.calls.Wait()
+	t.transport.CloseIdleConnections()
+}
+
+func (b *balancer) stop() {
+	_ = b.server.Close()
+}

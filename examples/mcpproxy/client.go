@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"sync/atomic"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// client is a user's MCP client: the real one of the SDK. It knows one address, the balancer's.
+type client struct {
+	name      string // the session id is a credential, and is shown nowhere
+	session   *mcp.ClientSession
+	transport *http.Transport
+	count     int          // what the tool answered last
+	heard     atomic.Int64 // the latest announcement that came on the event stream
+}
+
+func connect(ctx context.Context, name string, balancer *url.URL) (*client, error) {
+	c := &client{name: name, transport: newTransport()}
+	hear := func(_ context.Context, r *mcp.ProgressNotificationClientRequest) {
+		c.heard.Store(int64(r.Params.Progress))
+	}
+	sdk := mcp.NewClient(
+		&mcp.Implementation{Name: "demo", Version: "1"},
+		&mcp.ClientOptions{ProgressNotificationHandler: hear},
+	)
+	transport := &mcp.StreamableClientTransport{
+		Endpoint:   balancer.JoinPath("mcp").String(),
+		HTTPClient: &http.Client{Transport: c.transport},
+	}
+	var err error
+	if c.session, err = sdk.Connect(ctx, transport, nil); err != nil {
+		return nil, &clientError{c, err}
+	}
+	return c, nil
+}
+
+// call uses the tool once, and checks that the answer is one more than the last one. Any other answer would be from a
+// backend that does not know this session, or from a call that was made twice.
+func (c *client) call(ctx context.Context) error {
+	result, err := c.session.CallTool(ctx, &mcp.CallToolParams{Name: "count"})
+	if err != nil {
+		return &clientError{c, err}
+	}
+	got, err := answerOf(result)
+	if err != nil {
+		return &clientError{c, err}
+	}
+	c.count++
+	if got.Count != c.count {
+		return fmt.Errorf("%s: the tool has counted %d calls, the client made %d", c.name, got.Count, c.count)
+	}
+	return nil
+}
+
+func answerOf(result *mcp.CallToolResult) (answer, error) {
+	var got answer
+	for _, content := range result.Content {
+		if text, ok := content.(*mcp.TextContent); ok && !result.IsError {
+			return got, json.Unmarshal([]byte(text.Text), &got)
+		}
+	}
+	return got, errors.New("the tool did not answer")
+}
+
+// close ends the session: the SDK sends a DELETE.
+func (c *client) close() error {
+	defer c.transport.CloseIdleConnections()
+	if err := c.session.Close(); err != nil {
+		return &clientError{c, err}
+	}
+	return nil
+}
+
+// clientError keeps the session id out of the report: the SDK puts it into some of its errors.
+type clientError struct {
+	client *client
+	err    error
+}
+
+var quotedID = regexp.MustCompile(` \(session ID: [^)]*\)`)
+
+func (e *clientError) Error() string {
+	return e.client.name + ": " + quotedID.ReplaceAllString(e.err.Error(), "")
+}
+
+func (e *clientError) Unwrap() error { return e.err }

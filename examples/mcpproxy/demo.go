@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// quiet is for what servers and proxies would log about the connections that the demo breaks on purpose.
+var quiet = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+
+// demo is all that runs: clients, a balancer, replicas, backends, and a Redis.
+type demo struct {
+	*report
+
+	store    *store
+	backends []*backend
+	balancer *balancer
+	replicas []*replica // also those that were stopped
+	clients  []*client
+	prober   prober
+	round    int // of announcements
+}
+
+func startDemo(ctx context.Context, redisURL string, r *report) (d *demo, err error) {
+	d = &demo{report: r, prober: prober{transport: newTransport()}}
+	defer func() {
+		if err != nil {
+			d.stop(ctx)
+		}
+	}()
+	if d.store, err = startStore(ctx, redisURL); err != nil {
+		return d, fmt.Errorf("redis: %w", err)
+	}
+	for _, name := range []string{"A", "B"} {
+		b, err := startBackend(ctx, name)
+		if err != nil {
+			return d, err
+		}
+		d.backends = append(d.backends, b)
+	}
+	if d.balancer, err = startBalancer(ctx); err != nil {
+		return d, err
+	}
+	for range 3 {
+		if _, err := d.addReplica(ctx); err != nil {
+			return d, err
+		}
+	}
+	return d, nil
+}
+
+func (d *demo) addReplica(ctx context.Context) (*replica, error) {
+	backends := make([]*url.URL, 0, len(d.backends))
+	for _, b := range d.backends {
+		backends = append(backends, b.url)
+	}
+	r, err := startReplica(ctx, fmt.Sprintf("replica %d", len(d.replicas)+1), d.store, backends)
+	if err != nil {
+		return nil, err
+	}
+	d.replicas = append(d.replicas, r)
+	d.balancer.add(r.url)
+	return r, nil
+}
+
+// retire takes a replica out of service the way a rolling update does it: out of rotation first, then stopped.
+func (d *demo) retire(ctx context.Context, r *replica) error {
+	d.balancer.remove(r.url)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	return r.stop(ctx)
+}
+
+func (d *demo) running() []*replica {
+	var running []*replica
+	for _, r := range d.replicas {
+		if !r.stopped {
+			running = append(running, r)
+		}
+	}
+	return running
+}
+
+// stop ends everything, from the clients down to Redis.
+func (d *demo) stop(ctx context.Context) {
+	for _, c := range d.clients {
+		_ = c.close()
+	}
+	for _, r := range d.running() {
+		_ = d.retire(ctx, r)
+	}
+	if d.balancer != nil {
+		d.balancer.stop()
+	}
+	for _, b := range d.backends {
+		b.stop()
+	}
+	if d.store != nil {
+		d.store.stop()
+	}
+	d.prober.transport.CloseIdleConnections()
+}
+
+// serve starts an HTTP server on a free loopback port.
+func serve(ctx context.Context, h http.Handler) (*http.Server, *url.URL, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	server := &http.Server{Handler: h, ErrorLog: quiet, ReadHeaderTimeout: 5 * time.Second}
+	go func() { _ = server.Serve(l) }() // ends with the server
+	return server, &url.URL{Scheme: "http", Host: l.Addr().String()}, nil
+}
+
+// newTransport keeps enough connections open for all that the clients do at a time.
+func newTransport() *http.Transport {
+	return &http.Transport{MaxIdleConnsPerHost: 64}
+}

@@ -1,0 +1,108 @@
+// Command mcpproxy shows what the session package is for: MCP servers that keep their sessions in memory, three proxy
+// replicas in front of them that share nothing but Redis, a balancer that knows nothing, and clients that notice none
+// of it. It reports what happens, and fails when something did not go as it should.
+//
+// proxy.go is the part to copy.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+)
+
+const (
+	timeLimit = 15 * time.Second
+	patience  = 4 * time.Second // with a single thing that should come about
+)
+
+func main() { os.Exit(command()) }
+
+func command() int {
+	redisURL := flag.String("redis", "", "use the Redis at this `URL` (redis://host:port/db) instead of an embedded one")
+	keep := flag.Bool("serve", false, "keep running after the report, to be tried with a client of your own")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	failed, err := run(ctx, os.Stdout, *redisURL, *keep)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mcpproxy:", err)
+	}
+	if err != nil || len(failed) > 0 {
+		return 1
+	}
+	return 0
+}
+
+// run plays the demo, and returns the expectations that were not met.
+func run(ctx context.Context, out io.Writer, redisURL string, keep bool) (failed []string, err error) {
+	redis.SetLogger(&logging.VoidLogger{}) // it would tell of every connection that is broken on purpose
+	start := time.Now()
+	d, err := startDemo(ctx, redisURL, &report{out: out})
+	if err != nil {
+		return nil, err
+	}
+	defer d.stop(ctx)
+
+	d.introduce()
+	story, cancel := context.WithTimeoutCause(ctx, timeLimit, fmt.Errorf("not done within %s", timeLimit))
+	defer cancel()
+	if err := d.tell(story); err != nil {
+		d.noErrorf(err, "the story goes on")
+		keep = false
+	}
+	d.verdict(time.Since(start))
+	if keep {
+		d.keepRunning(ctx)
+	}
+	return d.failed, nil
+}
+
+func (d *demo) introduce() {
+	d.printf(`Three replicas of an MCP proxy share their sessions
+
+   %d MCP clients --> balancer --> %d proxy replicas --> %d MCP servers
+    (official SDK)  (round robin)         |              (official SDK, sessions in memory)
+                                          |
+                                        Redis (%s): session id -> backend
+
+   A replica may answer from its own copy of a session for %s (MaxStaleness, 2 s by default).
+`, clients, len(d.replicas), len(d.backends), d.store.name, brief(maxStaleness))
+}
+
+// keepRunning says how to try it by hand, and at the end shows what that took.
+func (d *demo) keepRunning(ctx context.Context) {
+	before := loads(d.running())
+	d.printf(`
+It is running. Point an MCP client at  %[1]s  (Streamable HTTP), or paste this:
+
+  URL=%[1]s
+  mcp() { curl -sS "$URL" -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' "$@"; }
+  ID=$(mcp -o /dev/null -D - -d '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25",
+    "capabilities":{},"clientInfo":{"name":"curl","version":"1"}}}' | tr -d '\r' | sed -n 's/^Mcp-Session-Id: //p')
+  for i in 1 2 3 4 5; do
+    mcp -H "Mcp-Session-Id: $ID" -d '{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"count"}}'
+  done
+  mcp -H "Mcp-Session-Id: $ID" -X DELETE
+  sleep 1; mcp -H "Mcp-Session-Id: $ID" -X DELETE
+
+The count goes on although each call meets another replica. Ctrl-C ends it, and shows what your requests took.
+`, d.balancer.url.JoinPath("mcp"))
+
+	<-ctx.Done()
+	after := loads(d.running())
+	for i := range after {
+		after[i] = after[i].since(before[i])
+	}
+	d.printf("\n\n")
+	d.table(after)
+}

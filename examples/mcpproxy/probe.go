@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// prober asks single replicas, past the balancer, what they say about a session.
+type prober struct {
+	transport *http.Transport
+	sent      atomic.Int64
+}
+
+// verdict is what a replica said.
+type verdict struct {
+	status     int
+	text       string
+	retryAfter string
+}
+
+// unavailable reports whether it is the answer that an outage calls for.
+func (v verdict) unavailable() bool {
+	return v.status == http.StatusServiceUnavailable && v.retryAfter != ""
+}
+
+// finding is a verdict that was waited for.
+type finding struct {
+	verdict
+
+	err       error
+	replica   *replica
+	after     time.Duration // since the waiting began
+	before    int           // how many other verdicts there were before,
+	lastOther time.Duration // and when the last of them was asked for
+}
+
+// said is the verdict in short.
+func (f finding) said() string {
+	if f.err != nil {
+		return f.err.Error()
+	}
+	return strconv.Itoa(f.status)
+}
+
+// await asks all given replicas at once, again and again, until each gives a verdict of the kind that is wanted.
+func (p *prober) await(ctx context.Context, replicas []*replica, id string, wanted func(verdict) bool) []finding {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	start := time.Now()
+	findings := make([]finding, len(replicas))
+	var all sync.WaitGroup
+	for i, r := range replicas {
+		all.Go(func() {
+			f := finding{replica: r}
+			for {
+				asked := time.Since(start)
+				f.verdict, f.err = p.ask(ctx, r, id)
+				f.after = time.Since(start)
+				if f.err != nil || wanted(f.verdict) {
+					break
+				}
+				f.before++
+				f.lastOther = asked
+				time.Sleep(2 * time.Millisecond)
+			}
+			findings[i] = f
+		})
+	}
+	all.Wait()
+	return findings
+}
+
+// ask sends a ping of a session to one replica.
+func (p *prober) ask(ctx context.Context, r *replica, id string) (verdict, error) {
+	ping := fmt.Sprintf(`{"jsonrpc":"2.0","id":"probe %d","method":"ping"}`, p.sent.Add(1))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url.String(), strings.NewReader(ping))
+	if err != nil {
+		return verdict{}, err
+	}
+	request.Header.Set(sessionHeader, id)
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Accept", "application/json, text/event-stream")
+	response, err := p.transport.RoundTrip(request)
+	if err != nil {
+		return verdict{}, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	return verdict{response.StatusCode, strings.TrimSpace(string(text)), response.Header.Get("Retry-After")}, err
+}
