@@ -15,10 +15,14 @@ import (
 //   - A session that is not loaded for the storage's idle lifetime (its TTL) is gone; each Load or Store starts that
 //     time anew. A session is also gone at its [Session.ExpiresAt]. Gone means [ErrNotFound], even before anything has
 //     removed it.
-//   - When the context ends first, the error matches the context's. A write whose outcome is unknown is an error.
+//   - A revision is never used again for the same id, not even after a delete: it must tell a session from its successor.
+//   - When the context ends first, the error matches the context's, and nothing was done, or it is unknown. A Load that
+//     needs to wait for nothing may answer all the same.
+//   - After an error there is no session, and the revision of the caller's session is what it was. After ErrNotFound or
+//     ErrConflict the next Load through the same storage returns the present state, however much it caches.
 //   - A storage that cannot be reached says [ErrUnavailable], never [ErrNotFound].
 //
-// Capabilities beyond these four methods are small interfaces of their own: [Creator], [Taker] and [io.Closer]. They
+// Capabilities beyond these four methods are small interfaces of their own: [Creator], [Taker], [Watcher] and [io.Closer]. They
 // are optional. Ask for one with a type assertion; a storage that wraps another may also answer a call with
 // [errors.ErrUnsupported].
 type Storage interface {
@@ -26,8 +30,9 @@ type Storage interface {
 	// created, or put in the place of what is there. A session that came from the storage (its revision is not 0) is
 	// written only if the stored revision is still the one that it came from. Otherwise nothing is written, and the
 	// error is ErrNotFound when the session was deleted or has expired, ErrConflict when it was changed. So a session
-	// that was deleted cannot come back through somebody who still holds a copy. A session that is past its ExpiresAt
-	// is not written either: ErrNotFound. ErrTooLarge: larger than the storage's limit.
+	// that was deleted cannot come back through somebody who still holds a copy. To store it in another storage, or as a
+	// new one, take it Detached. A session that is past its ExpiresAt is not written either: ErrNotFound. ErrTooLarge:
+	// larger than the storage's limit. ErrCorrupt: there is something else under that id, and it was left alone.
 	Store(ctx context.Context, s *Session) error
 
 	// Load returns a session, and keeps it alive for another TTL. ErrNotFound: there is none. ErrCorrupt: there is
@@ -38,7 +43,8 @@ type Storage interface {
 	Delete(ctx context.Context, id string) error
 
 	// DeleteExpired removes the sessions that were neither loaded nor stored since the given instant, and those that
-	// have expired anyway. A storage that expires sessions by itself may do nothing.
+	// have expired anyway. A storage that expires sessions by itself may do nothing. A cache in front of a storage does
+	// not tell it of each load: let it be longer ago than the cache's refresh interval.
 	DeleteExpired(ctx context.Context, before time.Time) error
 }
 

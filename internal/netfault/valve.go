@@ -1,0 +1,51 @@
+package netfault
+
+import (
+	"sync"
+	"time"
+)
+
+// valve is what all connections pass through in one direction.
+type valve struct {
+	mu      sync.Mutex // protects following fields
+	fault   Fault
+	changed chan struct{} // closed when fault changes
+}
+
+func newValve() *valve { return &valve{changed: make(chan struct{})} }
+
+func (v *valve) set(f Fault) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.fault = f
+	close(v.changed)
+	v.changed = make(chan struct{})
+}
+
+func (v *valve) get() (Fault, <-chan struct{}) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.fault, v.changed
+}
+
+// wait returns the fault that bytes are to meet, once they are no longer held and are old enough. It reports false when
+// done is closed first.
+func (v *valve) wait(done <-chan struct{}, arrived time.Time) (Fault, bool) {
+	for {
+		fault, changed := v.get()
+		var passed <-chan time.Time
+		if !fault.Hold {
+			left := time.Until(arrived.Add(fault.Latency))
+			if left <= 0 {
+				return fault, true
+			}
+			passed = time.After(left)
+		}
+		select {
+		case <-passed:
+		case <-changed:
+		case <-done:
+			return Fault{}, false
+		}
+	}
+}

@@ -1,0 +1,384 @@
+package sessiontest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/seed34611480/session"
+)
+
+const (
+	refTTL     = time.Minute
+	refMaxSize = 4 << 10
+)
+
+// reference is the plainest storage that keeps the contract: encoded values in a map, under one lock. With a bug set it
+// breaks the contract in the one way that the bug names.
+type reference struct {
+	*table
+	bug bug
+}
+
+// table is the data, which two references may share.
+type table struct {
+	mu       sync.Mutex
+	rows     map[string]row
+	revision uint64
+	shift    time.Duration // how far the idle clock is ahead of time.Now
+	cut      bool
+	closed   bool
+}
+
+type row struct {
+	value     []byte
+	revision  uint64
+	used      time.Time
+	expiresAt time.Time
+	shared    *session.Session // only with a bug that shares pointers
+}
+
+func newReference(b bug) *reference { return &reference{&table{rows: map[string]row{}}, b} }
+
+// subject puts the reference at the suite's disposal.
+func (r *reference) subject() Subject {
+	return Subject{
+		Storage: r,
+		TTL:     refTTL,
+		MaxSize: refMaxSize,
+		Peer:    r.peer(),
+		Raw:     func(id string) []byte { return r.locked(func() []byte { return r.rows[id].value }) },
+		Plant: func(id string, value []byte) {
+			r.locked(func() []byte {
+				r.rows[id] = row{value: value, revision: 1, used: r.now()}
+				return nil
+			})
+		},
+		Cut: func() { r.locked(func() []byte { r.cut = true; return nil }) },
+	}
+}
+
+func (r *reference) peer() session.Storage {
+	if r.bug == staleView {
+		return &view{reference: &reference{table: r.table}, seen: map[string]*session.Session{}}
+	}
+	return &reference{r.table, r.bug}
+}
+
+func (r *reference) locked(f func() []byte) []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return f()
+}
+
+// advance moves the idle clock.
+func (r *reference) advance(d time.Duration) {
+	r.locked(func() []byte { r.shift += d; return nil })
+}
+
+func (r *reference) now() time.Time { return time.Now().Add(r.shift) }
+
+// begin is what every operation starts with.
+func (r *reference) begin(ctx context.Context, op, id string) error {
+	if err := session.ValidateID(id); err != nil && r.bug != anyID {
+		return r.wrap(op, id, err)
+	}
+	if err := ctx.Err(); err != nil && r.bug != ignoresContext {
+		if r.bug == canceledIsNotFound {
+			err = session.ErrNotFound
+		}
+		return r.wrap(op, id, err)
+	}
+	if r.closed && r.bug != worksClosed {
+		return r.wrap(op, id, session.ErrClosed)
+	}
+	if r.cut {
+		if r.bug == outageIsNotFound {
+			return r.wrap(op, id, session.ErrNotFound)
+		}
+		return r.wrap(op, id, session.ErrUnavailable)
+	}
+	return nil
+}
+
+func (r *reference) wrap(op, id string, err error) error {
+	switch r.bug {
+	case idInError:
+		return fmt.Errorf("%s %q: %w", op, id, err)
+	case opaqueErrors:
+		return errors.New(op + ": " + err.Error())
+	}
+	return fmt.Errorf("%s: %w", op, err)
+}
+
+// live returns what is stored under an id, unless it has expired.
+func (r *reference) live(id string) (row, bool) {
+	w, ok := r.rows[id]
+	idle := !r.now().Before(w.used.Add(refTTL))
+	over := !w.expiresAt.IsZero() && !time.Now().Before(w.expiresAt)
+	switch r.bug {
+	case servesExpired:
+		idle = false
+	case ignoresExpiresAt:
+		over = false
+	}
+	return w, ok && !idle && !over
+}
+
+func (r *reference) Store(ctx context.Context, s *session.Session) error {
+	return r.write(ctx, "store", s, func(w row, exists bool) error {
+		switch from := s.Revision(); {
+		case from == 0 && exists && r.bug == zeroMeansNew:
+			return session.ErrConflict
+		case from == 0 || r.bug == noCAS:
+			return nil
+		case !exists && r.bug == resurrects:
+			return nil
+		case !exists:
+			return session.ErrNotFound
+		case r.bug == comparesExistence:
+			return nil
+		case w.revision != from && r.bug == comparesContent && sameButRevision(w.value, s):
+			return nil
+		case w.revision != from:
+			return session.ErrConflict
+		}
+		return nil
+	})
+}
+
+func (r *reference) Create(ctx context.Context, s *session.Session) error {
+	return r.write(ctx, "create", s, func(_ row, exists bool) error {
+		if exists && r.bug != createOverwrites {
+			return session.ErrExists
+		}
+		if r.bug == createMindsRevision && s.Revision() != 0 {
+			return session.ErrNotFound
+		}
+		return nil
+	})
+}
+
+// write stores a session if allowed says that it may take the place of what is there.
+func (r *reference) write(ctx context.Context, op string, s *session.Session, allowed func(w row, exists bool) error) error {
+	if s == nil {
+		return r.wrap(op, "", session.ErrInvalidID)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.begin(ctx, op, s.ID()); err != nil {
+		return err
+	}
+	value, err := session.JSONCodec{}.Encode(s)
+	if err != nil {
+		return err
+	}
+	if len(value) > refMaxSize && r.bug != acceptsOversize {
+		if r.bug == refusalDeletes {
+			delete(r.rows, s.ID())
+		}
+		return r.wrap(op, s.ID(), session.ErrTooLarge)
+	}
+	if s.Expired(time.Now()) && r.bug != storesExpired {
+		return r.wrap(op, s.ID(), session.ErrNotFound)
+	}
+	w, exists := r.live(s.ID())
+	if r.bug == racyWrite {
+		r.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		r.mu.Lock()
+	}
+	if err := allowed(w, exists); err != nil {
+		if r.bug == stampsFailures {
+			session.Stamp(s, w.revision+1)
+		}
+		return r.wrap(op, s.ID(), err)
+	}
+	r.put(s, value, w)
+	return nil
+}
+
+func (r *reference) put(s *session.Session, value []byte, old row) {
+	r.revision++
+	w := row{value: value, revision: r.revision, used: r.now(), expiresAt: s.ExpiresAt()}
+	switch r.bug {
+	case restampsLoaded:
+		if old.shared != nil {
+			session.Stamp(old.shared, w.revision)
+		}
+	case reusesRevisions:
+		w.revision = old.revision + 1
+		if _, exists := r.rows[s.ID()]; !exists {
+			w.revision = 1
+		}
+	case sharesPointers:
+		w.shared = s
+	case storeDoesNotSlide:
+		if !old.used.IsZero() {
+			w.used = old.used
+		}
+	case keepsOldEnd:
+		if !old.expiresAt.IsZero() {
+			w.expiresAt = old.expiresAt
+		}
+	case losesBinary:
+		record := s.Record()
+		record.Data = bytes.ToValidUTF8(record.Data, []byte("?"))
+		w.value, _ = session.JSONCodec{}.Encode(session.FromRecord(record))
+	case losesPrecision:
+		record := s.Record()
+		record.CreatedAt = record.CreatedAt.Truncate(time.Second)
+		w.value, _ = session.JSONCodec{}.Encode(session.FromRecord(record))
+	}
+	r.rows[s.ID()] = w
+	if r.bug != noStamp {
+		session.Stamp(s, w.revision)
+	}
+}
+
+func (r *reference) Load(ctx context.Context, id string) (*session.Session, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.read(ctx, "load", id)
+}
+
+func (r *reference) read(ctx context.Context, op, id string) (*session.Session, error) {
+	if err := r.begin(ctx, op, id); err != nil {
+		return nil, err
+	}
+	w, ok := r.live(id)
+	if !ok {
+		return nil, r.wrap(op, id, session.ErrNotFound)
+	}
+	if r.bug != noSlide {
+		w.used = r.now()
+	}
+	if r.bug == slidesForever {
+		w.used = w.used.Add(100 * refTTL)
+	}
+	r.rows[id] = w
+	if w.shared != nil {
+		return w.shared, nil
+	}
+	s, err := session.JSONCodec{}.Decode(w.value)
+	if err != nil || s.ID() != id && r.bug != servesAnyValue {
+		if r.bug == corruptIsNotFound {
+			return nil, r.wrap(op, id, session.ErrNotFound)
+		}
+		return nil, r.wrap(op, id, session.ErrCorrupt)
+	}
+	session.Stamp(s, w.revision)
+	if r.bug == handsOutItsOwn || r.bug == restampsLoaded {
+		w.shared = s
+		r.rows[id] = w
+	}
+	return s, nil
+}
+
+func (r *reference) Take(ctx context.Context, id string) (*session.Session, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, err := r.read(ctx, "take", id)
+	if r.bug == racyTake {
+		r.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		r.mu.Lock()
+	}
+	if err == nil && r.bug != takesTwice {
+		delete(r.rows, id)
+	}
+	return s, err
+}
+
+func (r *reference) Delete(ctx context.Context, id string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.begin(ctx, "delete", id); err != nil {
+		return err
+	}
+	if _, ok := r.rows[id]; !ok && r.bug == deleteAbsentFails {
+		return r.wrap("delete", id, session.ErrNotFound)
+	}
+	switch r.bug {
+	case keepsDeleted:
+		return nil
+	case deletesByPattern:
+		for other := range r.rows {
+			if id == "*" || other == id {
+				delete(r.rows, other)
+			}
+		}
+	}
+	delete(r.rows, id)
+	return nil
+}
+
+func (r *reference) DeleteExpired(ctx context.Context, before time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.begin(ctx, "delete expired", "x"); err != nil {
+		return err
+	}
+	if r.bug == sweepsTooMuch {
+		before = before.Add(refTTL)
+	}
+	for id, w := range r.rows {
+		idle := w.used.Add(-r.shift).Before(before)
+		if r.bug == sweepsOnlyFuture {
+			idle = before.After(time.Now())
+		}
+		if _, ok := r.live(id); !ok || idle {
+			delete(r.rows, id)
+		}
+	}
+	return nil
+}
+
+func (r *reference) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed && r.bug == closesOnce {
+		return session.ErrClosed
+	}
+	r.closed = true
+	return nil
+}
+
+func sameButRevision(value []byte, s *session.Session) bool {
+	old, err := session.JSONCodec{}.Decode(value)
+	return err == nil && fmt.Sprint(old.Record().Metadata) == fmt.Sprint(s.Record().Metadata)
+}
+
+// view is an instance that goes on serving what it has once seen.
+type view struct {
+	*reference
+	seen map[string]*session.Session
+}
+
+func (v *view) Load(ctx context.Context, id string) (*session.Session, error) {
+	v.mu.Lock()
+	s, ok := v.seen[id]
+	v.mu.Unlock()
+	if ok {
+		return s, nil
+	}
+	s, err := v.reference.Load(ctx, id)
+	if err == nil {
+		v.mu.Lock()
+		v.seen[id] = s
+		v.mu.Unlock()
+	}
+	return s, err
+}
+
+// wrapper has the optional methods, but nothing behind them.
+type wrapper struct{ session.Storage }
+
+func (wrapper) Create(context.Context, *session.Session) error { return errors.ErrUnsupported }
+
+func (wrapper) Take(context.Context, string) (*session.Session, error) {
+	return nil, errors.ErrUnsupported
+}

@@ -1,0 +1,235 @@
+package sessiontest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/seed34611480/session"
+)
+
+func TestReferencePasses(t *testing.T) {
+	t.Run("in a bubble", func(t *testing.T) {
+		RunInBubble(t, func(*testing.T) Subject { return newReference(none).subject() })
+	})
+	t.Run("with a clock of its own", func(t *testing.T) {
+		Run(t, func(*testing.T) Subject {
+			r := newReference(none)
+			s := r.subject()
+			s.Advance = r.advance
+			return s
+		})
+	})
+}
+
+// bug is one way to break the contract.
+type bug string
+
+const (
+	none bug = ""
+
+	keepsDeleted        bug = "Delete deletes nothing"
+	deletesByPattern    bug = "Delete takes the id for a pattern"
+	deleteAbsentFails   bug = "Delete of an absent session is an error"
+	losesBinary         bug = "data is stored as text"
+	losesPrecision      bug = "times are stored in seconds"
+	sharesPointers      bug = "Store keeps the caller's pointer"
+	handsOutItsOwn      bug = "Load hands out the storage's own pointer"
+	restampsLoaded      bug = "Store stamps what others have loaded"
+	noStamp             bug = "Store sets no revision"
+	stampsFailures      bug = "a failed Store sets the revision"
+	noCAS               bug = "Store never compares"
+	comparesExistence   bug = "Store asks only whether the session exists"
+	comparesContent     bug = "Store of equal content is no conflict"
+	zeroMeansNew        bug = "Store with revision 0 does not overwrite"
+	resurrects          bug = "Store brings back what was deleted"
+	reusesRevisions     bug = "revisions start over after Delete"
+	racyWrite           bug = "Store compares and writes in two steps"
+	noSlide             bug = "Load does not slide"
+	slidesForever       bug = "Load slides for ever"
+	storeDoesNotSlide   bug = "Store does not slide"
+	servesExpired       bug = "what has expired is served until it is swept"
+	ignoresExpiresAt    bug = "ExpiresAt is ignored when loading"
+	storesExpired       bug = "a session past its ExpiresAt is stored"
+	keepsOldEnd         bug = "the first ExpiresAt stays"
+	sweepsTooMuch       bug = "DeleteExpired removes what is in use"
+	sweepsOnlyFuture    bug = "DeleteExpired does not go by idle time"
+	anyID               bug = "ids are not validated"
+	idInError           bug = "errors contain the id"
+	opaqueErrors        bug = "errors do not match the sentinels"
+	acceptsOversize     bug = "there is no limit of size"
+	refusalDeletes      bug = "a session that is too large takes the old one with it"
+	ignoresContext      bug = "an ended context is ignored"
+	canceledIsNotFound  bug = "an ended context is ErrNotFound"
+	outageIsNotFound    bug = "an outage is ErrNotFound"
+	servesAnyValue      bug = "a value is not bound to its id"
+	corruptIsNotFound   bug = "a corrupt value is ErrNotFound"
+	createOverwrites    bug = "Create overwrites"
+	createMindsRevision bug = "Create compares revisions"
+	takesTwice          bug = "Take does not delete"
+	racyTake            bug = "Take loads and deletes in two steps"
+	closesOnce          bug = "Close fails the second time"
+	worksClosed         bug = "a closed storage goes on"
+	staleView           bug = "a second instance never notices changes"
+)
+
+// TestSuiteCatches runs the whole suite over a storage with one bug at a time. The named case must fail; others may.
+// Between them, the bugs make every case fail.
+func TestSuiteCatches(t *testing.T) {
+	useful := map[string]bool{}
+	for _, v := range []struct {
+		bug      bug
+		caughtBy string
+	}{
+		{keepsDeleted, "Delete"},
+		{deletesByPattern, "NastyID"},
+		{deleteAbsentFails, "Delete"},
+		{losesBinary, "RoundTrip"},
+		{losesPrecision, "RoundTrip"},
+		{sharesPointers, "SnapshotOfStored"},
+		{handsOutItsOwn, "SnapshotOfLoaded"},
+		{restampsLoaded, "Immutable"},
+		{noStamp, "RevisionSet"},
+		{stampsFailures, "Conflict"},
+		{noCAS, "Conflict"},
+		{comparesExistence, "Conflict"},
+		{comparesContent, "Conflict"},
+		{zeroMeansNew, "Unconditional"},
+		{resurrects, "LateWriterAfterDelete"},
+		{reusesRevisions, "LateWriterAfterRecreate"},
+		{racyWrite, "ConcurrentStore"},
+		{noSlide, "LoadKeepsAlive"},
+		{slidesForever, "IdleExpires"},
+		{storeDoesNotSlide, "StoreKeepsAlive"},
+		{servesExpired, "IdleExpires"},
+		{ignoresExpiresAt, "ExpiresAt"},
+		{storesExpired, "StorePastExpiresAt"},
+		{keepsOldEnd, "ExpiresAtMoved"},
+		{sweepsTooMuch, "DeleteExpired"},
+		{sweepsOnlyFuture, "DeleteExpired"},
+		{anyID, "InvalidID"},
+		{idInError, "InvalidID"},
+		{opaqueErrors, "Absent"},
+		{acceptsOversize, "TooLarge"},
+		{refusalDeletes, "TooLarge"},
+		{ignoresContext, "ContextEnded"},
+		{canceledIsNotFound, "ContextEnded"},
+		{outageIsNotFound, "Unavailable"},
+		{servesAnyValue, "Corrupt"},
+		{corruptIsNotFound, "Corrupt"},
+		{createOverwrites, "Create"},
+		{createMindsRevision, "Create"},
+		{takesTwice, "Take"},
+		{racyTake, "ConcurrentTake"},
+		{closesOnce, "Close"},
+		{worksClosed, "Close"},
+		{staleView, "PeerSees"},
+	} {
+		t.Run(string(v.bug), func(t *testing.T) {
+			failed := map[string][]string{}
+			for _, c := range cases {
+				synctest.Test(t, func(t *testing.T) {
+					if r := record(t, c, newReference(v.bug).subject()); len(r.failures) > 0 {
+						failed[c.name] = r.failures
+						useful[c.name] = true
+					}
+				})
+			}
+			t.Logf("caught by %q", slices.Sorted(maps.Keys(failed)))
+			if failed[v.caughtBy] == nil {
+				t.Errorf("not caught by %s", v.caughtBy)
+				return
+			}
+			t.Logf("%s: %s", v.caughtBy, failed[v.caughtBy][0])
+		})
+	}
+	for _, c := range cases {
+		if !useful[c.name] && !t.Failed() {
+			t.Errorf("no bug is caught by %s", c.name)
+		}
+	}
+}
+
+// TestSkips: what a storage does not have is skipped, not failed, and so is what the subject gives no access to.
+func TestSkips(t *testing.T) {
+	four := func() session.Storage { return struct{ session.Storage }{newReference(acceptsOversize)} }
+	unsupported := func() session.Storage { return wrapper{four()} }
+	for name, storage := range map[string]func() session.Storage{"absent": four, "unsupported": unsupported} {
+		t.Run(name, func(t *testing.T) {
+			var skipped []string
+			for _, c := range cases {
+				synctest.Test(t, func(t *testing.T) {
+					r := record(t, c, Subject{Storage: storage(), TTL: refTTL, MaxSize: -1})
+					if len(r.failures) > 0 {
+						t.Errorf("%s: %s", c.name, r.failures[0])
+					}
+					if r.skipped != "" {
+						skipped = append(skipped, c.name)
+					}
+				})
+			}
+			want := []string{
+				"TooLarge", "Corrupt", "Unavailable", "Create", "CreateAfterExpiry", "CreatePastExpiresAt", "Take",
+				"TakeExpired", "Close", "ConcurrentCreate", "ConcurrentTake", "PeerSees", "PeerConflict", "PeerLateWriter",
+				"PeerKeepsAlive", "PeerConcurrentUpdate",
+			}
+			if !slices.Equal(skipped, want) {
+				t.Errorf("skipped %q, want %q", skipped, want)
+			}
+		})
+	}
+}
+
+// TestSubjectIncomplete: a factory that forgot something is told so.
+func TestSubjectIncomplete(t *testing.T) {
+	for _, s := range []Subject{{}, {TTL: refTTL}, {Storage: newReference(none)}} {
+		if r := record(t, cases[0], s); len(r.failures) != 1 {
+			t.Errorf("Subject with storage %t and TTL %v: got failures %q, want one", s.Storage != nil, s.TTL, r.failures)
+		}
+	}
+}
+
+// recorder is a tb that takes note of failures.
+type recorder struct {
+	ctx     context.Context
+	skipped string
+
+	mu       sync.Mutex
+	failures []string // guarded by mu
+}
+
+// record runs a case to its end, however that comes.
+func record(t *testing.T, c testCase, s Subject) *recorder {
+	r := &recorder{ctx: t.Context()}
+	done := make(chan struct{})
+	go func() { // of its own, because Fatalf and Skipf end it
+		defer close(done)
+		c.check(newEnv(r, s, true))
+	}()
+	<-done
+	return r
+}
+
+func (r *recorder) Helper()                  {}
+func (r *recorder) Context() context.Context { return r.ctx }
+
+func (r *recorder) Errorf(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failures = append(r.failures, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) Fatalf(format string, args ...any) {
+	r.Errorf(format, args...)
+	runtime.Goexit()
+}
+
+func (r *recorder) Skipf(format string, args ...any) {
+	r.skipped = fmt.Sprintf(format, args...)
+	runtime.Goexit()
+}
