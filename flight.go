@@ -42,7 +42,7 @@ func (r *RoutingStorage) endLocked(c *call) {
 // flight is a remote load that any number of callers wait for.
 type flight struct {
 	call
-	refreshed *entry // the entry that this flight is to renew; nil for a miss
+	ahead bool // nobody waits for it: it renews an entry, and holds a place in RoutingStorage.refreshing
 
 	landed bool          // guarded by RoutingStorage.mu
 	done   chan struct{} // closed when landed; the following fields are fixed then
@@ -79,8 +79,8 @@ func (r *RoutingStorage) joinLocked(id string) *flight {
 
 // startLocked starts a flight. It does not end with the context of whoever happened to come first, as others may be
 // waiting for it; it only keeps the values.
-func (r *RoutingStorage) startLocked(ctx context.Context, id string, refreshed *entry) *flight {
-	f := &flight{refreshed: refreshed, done: make(chan struct{})}
+func (r *RoutingStorage) startLocked(ctx context.Context, id string, ahead bool) *flight {
+	f := &flight{ahead: ahead, done: make(chan struct{})}
 	r.beginLocked(&f.call, id)
 	r.flights[id] = f
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), r.loadTimeout, errLoadTimeout)
@@ -94,7 +94,7 @@ func (r *RoutingStorage) startLocked(ctx context.Context, id string, refreshed *
 var errLoadTimeout = fmt.Errorf("the remote did not answer in time: %w", context.DeadlineExceeded)
 
 func (r *RoutingStorage) fly(ctx context.Context, cancel context.CancelFunc, f *flight) {
-	if f.refreshed != nil {
+	if f.ahead {
 		defer func() { <-r.refreshing }()
 	}
 	defer context.AfterFunc(r.closing, cancel)()
@@ -128,6 +128,7 @@ func (r *RoutingStorage) land(f *flight, s *Session, err error) {
 		return
 	}
 	f.result = s
+	r.stats.servingStale.Store(false)
 	if !f.mayCache(s.Revision()) {
 		r.stats.droppedFills.Add(1)
 		return
@@ -137,18 +138,19 @@ func (r *RoutingStorage) land(f *flight, s *Session, err error) {
 
 // failedLocked decides what a failed flight leaves of the entry that is there.
 func (r *RoutingStorage) failedLocked(f *flight) {
-	if e := f.refreshed; e != nil && errors.Is(f.err, ErrUnavailable) {
-		// Nothing is known: the entry stays for as long as it is servable, and a later hit tries again.
+	e, ok := r.local.Peek(f.id)
+	if !ok || errors.Is(f.err, ErrClosed) {
+		return
+	}
+	if errors.Is(f.err, ErrUnavailable) {
+		// Nothing is known: the entry stays for as long as it may be served, and a later hit tries again.
 		delay := min(refreshRetry<<min(e.failures, 16), r.refreshAfter)
 		e.failures++
 		e.refreshAt.Store(int64(r.clock.now().add(delay/2 + rand.N(delay/2+1)))) //nolint:gosec // jitter
 		return
 	}
-	if f.revoked || errors.Is(f.err, ErrUnavailable) || errors.Is(f.err, ErrClosed) {
-		return
-	}
-	// The remote has answered, and what it has is not this session any more.
-	if e, ok := r.local.Peek(f.id); ok && e.fetchedAt <= f.startedAt {
+	// The remote has answered, and what it has is not this session any more, unless somebody has changed that since.
+	if !f.revoked && e.fetchedAt <= f.startedAt {
 		r.local.Remove(f.id)
 	}
 }
@@ -170,5 +172,5 @@ func (r *RoutingStorage) refresh(ctx context.Context, e *entry, due int64) {
 		return
 	}
 	r.stats.refreshes.Add(1)
-	r.startLocked(ctx, e.session.id, e)
+	r.startLocked(ctx, e.session.id, true)
 }

@@ -28,13 +28,14 @@ func (c clock) now() instant { return instant(time.Since(c.start)) }
 func (c clock) at(t time.Time) instant { return instant(t.Sub(c.start)) }
 
 // lease is the proof of freshness that covers all entries of an epoch: until then, every change that they could miss
-// has been delivered as an event. An epoch begins when events begin to flow anew, after some may have been missed.
+// has been delivered as an event. An epoch begins when events begin to flow anew, after some may have been missed. No
+// entry has to be dropped then: those of earlier epochs are covered no more, and are fetched again as they are asked for.
 type lease struct {
 	epoch uint64
 	until instant
 }
 
-// leaseHolder is read by every hit, without a lock, and changed by one goroutine.
+// leaseHolder is read by every hit, without a lock, and changed by one event at a time.
 type leaseHolder struct{ current atomic.Pointer[lease] }
 
 func (h *leaseHolder) init() { h.current.Store(&lease{}) }
@@ -44,4 +45,19 @@ func (h *leaseHolder) epoch() uint64 { return h.current.Load().epoch }
 func (h *leaseHolder) covers(epoch uint64, now instant) bool {
 	l := h.current.Load()
 	return epoch == l.epoch && now < l.until
+}
+
+// beginEpoch is for a Gap.
+func (h *leaseHolder) beginEpoch() {
+	h.current.Store(&lease{epoch: h.epoch() + 1})
+}
+
+// extend is for a proof that every change acknowledged before asOf was delivered. A change that was not is younger than
+// asOf, so serving without it until asOf plus the bound keeps the bound. Counted from the arrival of the proof, as one
+// might think, it would be too long by the time that the proof was on its way.
+func (h *leaseHolder) extend(asOf instant, maxStaleness time.Duration) {
+	l := h.current.Load()
+	if until := asOf.add(maxStaleness); until > l.until {
+		h.current.Store(&lease{epoch: l.epoch, until: until})
+	}
 }

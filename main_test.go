@@ -2,16 +2,22 @@ package session_test
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9/logging"
 )
 
 // TestMain fails the run when a goroutine outlives the tests: whatever this package starts ends with a Close or a
 // context.
 func TestMain(m *testing.M) {
+	// Tests take servers away all the time. Those that are about the log have a logger of their own.
+	logging.Disable()
+	slog.SetDefault(slog.New(slog.DiscardHandler))
 	code := m.Run()
 	if leaked := leakedGoroutines(); code == 0 && leaked != "" {
 		fmt.Fprintf(os.Stderr, "goroutines left after the tests:\n\n%s\n", leaked)

@@ -63,6 +63,7 @@ func bubbleRedis(t *testing.T) (*miniredis.Miniredis, *redis.Client, *commandLog
 	require.NoError(t, err)
 	require.NoError(t, first.Close())
 	client := redis.NewClient(&redis.Options{
+		Addr:                  "127.0.0.1:6379", // never dialled, but a name would be looked up
 		Dialer:                func(context.Context, string, string) (net.Conn, error) { return m.Dial() },
 		ContextTimeoutEnabled: true,
 	})

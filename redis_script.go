@@ -18,11 +18,14 @@ var (
 	takeSource string
 	//go:embed redis_cap.lua
 	capSource string
+	//go:embed redis_heartbeat.lua
+	heartbeatSource string
 
-	storeScript  = newScript(storeSource)
-	deleteScript = newScript(deleteSource)
-	takeScript   = newScript(takeSource)
-	capScript    = newScript(capSource)
+	storeScript     = newScript(storeSource)
+	deleteScript    = newScript(deleteSource)
+	takeScript      = newScript(takeSource)
+	capScript       = newScript(capSource)
+	heartbeatScript = newScript(heartbeatSource)
 )
 
 type script struct{ source, hash string }
@@ -34,17 +37,26 @@ func newScript(source string) script {
 
 // run executes a script by its hash. A server that does not know it (yet, or since it restarted) gets the source.
 func (r *RedisStorage) run(ctx context.Context, s script, key string, args ...any) (any, error) {
-	reply, err := r.runOnce(ctx, key, args, "evalsha", s.hash)
+	return runScript(ctx, r.client, s, key, args...)
+}
+
+// processor is any client, or one node's of a Cluster.
+type processor interface {
+	Process(ctx context.Context, cmd redis.Cmder) error
+}
+
+func runScript(ctx context.Context, client processor, s script, key string, args ...any) (any, error) {
+	reply, err := runOnce(ctx, client, "evalsha", s.hash, key, args)
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		reply, err = r.runOnce(ctx, key, args, "eval", s.source)
+		reply, err = runOnce(ctx, client, "eval", s.source, key, args)
 	}
 	return reply, err
 }
 
-func (r *RedisStorage) runOnce(ctx context.Context, key string, args []any, command, script string) (any, error) {
+func runOnce(ctx context.Context, client processor, command, script, key string, args []any) (any, error) {
 	cmd := redis.NewCmd(ctx, append([]any{command, script, 1, key}, args...)...)
 	cmd.SetFirstKeyPos(3) // the client routes by it on a Cluster
-	_ = r.client.Process(ctx, atMostOnce{cmd})
+	_ = client.Process(ctx, atMostOnce{cmd})
 	return cmd.Result()
 }
 

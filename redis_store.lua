@@ -9,9 +9,9 @@
 -- ARGV[6]  the session's id
 --
 -- Returns the new revision as 16 hex digits, or "missing", "exists", "conflict", "corrupt".
-local header = redis.call('GETRANGE', KEYS[1], 0, 16)
 local expected = ARGV[1]
-if header == '' then
+local header = redis.call('GETRANGE', KEYS[1], 0, 16)
+if header == '' and redis.call('EXISTS', KEYS[1]) == 0 then
   if expected ~= '' and expected ~= 'absent' then
     return 'missing'
   end
@@ -26,7 +26,8 @@ end
 local time = redis.call('TIME')
 local px = tonumber(ARGV[3])
 if ARGV[4] ~= '' then
-  px = math.min(px, tonumber(ARGV[4]) - (time[1] * 1000 + math.floor(time[2] / 1000)))
+  -- A key lives through the last millisecond that it is given. It must be gone when that of the expiry begins.
+  px = math.min(px, tonumber(ARGV[4]) - 1 - (time[1] * 1000 + math.floor(time[2] / 1000)))
   if px <= 0 then
     return 'missing'
   end

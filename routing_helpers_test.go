@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,12 +12,15 @@ import (
 )
 
 // stagedRemote is a MemoryStorage whose calls a test can stop: on their way there, before they have an effect, or on
-// their way back, when they had it. It counts the loads.
+// their way back, when they had it. It counts the loads. It reports changes only if a test says so.
 type stagedRemote struct {
 	*MemoryStorage
 
+	watched bool // set before a RoutingStorage is made
+
 	mu    sync.Mutex
 	stops map[stopAt][]*stop
+	held  []*stop
 	loads int
 }
 
@@ -27,6 +31,7 @@ type stopAt struct {
 
 type stop struct {
 	release chan struct{}
+	once    sync.Once
 	err     error // what the caller gets in the place of the answer
 }
 
@@ -38,13 +43,31 @@ func newStagedRemote(ttl time.Duration) *stagedRemote {
 func (r *stagedRemote) hold(op, way string) (release func()) {
 	s := &stop{release: make(chan struct{})}
 	r.add(op, way, s)
-	return func() { close(s.release) }
+	return s.open
+}
+
+func (s *stop) open() { s.once.Do(func() { close(s.release) }) }
+
+// releaseAll lets a test that has failed end.
+func (r *stagedRemote) releaseAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.held {
+		s.open()
+	}
+}
+
+func (r *stagedRemote) Watch(ctx context.Context, heartbeat time.Duration, fn func(Event)) error {
+	if !r.watched {
+		return errors.ErrUnsupported
+	}
+	return r.MemoryStorage.Watch(ctx, heartbeat, fn)
 }
 
 // fail lets the next call of op fail: at "request" it has no effect, at "reply" it had it and only the answer is lost.
 func (r *stagedRemote) fail(op, way string, err error) {
 	s := &stop{release: make(chan struct{}), err: err}
-	close(s.release)
+	s.open()
 	r.add(op, way, s)
 }
 
@@ -52,6 +75,7 @@ func (r *stagedRemote) add(op, way string, s *stop) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stops[stopAt{op, way}] = append(r.stops[stopAt{op, way}], s)
+	r.held = append(r.held, s)
 }
 
 func (r *stagedRemote) pass(op, way string) error {
@@ -159,6 +183,7 @@ func inBubble(t *testing.T, test func(t *testing.T, remote *stagedRemote, st *Ro
 		remote := newStagedRemote(10 * time.Minute)
 		st := NewRoutingStorage(remote, 100, opts...)
 		defer func() { require.NoError(t, st.Close()) }()
+		defer remote.releaseAll()
 		test(t, remote, st)
 	})
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 )
 
@@ -41,6 +42,15 @@ func WithRefreshAfter(d time.Duration) RoutingOption {
 func WithLoadTimeout(d time.Duration) RoutingOption {
 	d = positiveOr("WithLoadTimeout", d, defaultLoadTimeout)
 	return routingOption(func(r *RoutingStorage) { r.loadTimeout = d })
+}
+
+// WithLogger sets where changes between the modes of [Stats] are logged, one line for each; never an id, never anything
+// else. The default, also for nil, is slog.Default().
+func WithLogger(logger *slog.Logger) RoutingOption {
+	if logger == nil {
+		logger = slog.Default()
+	}
+	return routingOption(func(r *RoutingStorage) { r.logger = logger })
 }
 
 // WithRefreshConcurrency sets how many refreshes may be under way in the background at a time. Those beyond it wait for

@@ -22,6 +22,7 @@ type MemoryStorage struct {
 	mu           sync.Mutex // protects following fields
 	lastRevision uint64
 	byUse        *simplelru.LRU[string, *record] // the session that was idle for longest is the oldest
+	watches      map[*memoryWatch]struct{}
 }
 
 // record is one stored session. The snapshot is never modified: it is what Load hands out.
@@ -44,7 +45,7 @@ func NewMemoryStorage(ttl time.Duration, opts ...MemoryOption) *MemoryStorage {
 	if err != nil {
 		panic(err) // only a size <= 0 is refused
 	}
-	m := &MemoryStorage{ttl: ttl, maxSize: defaultMaxSize, byUse: byUse}
+	m := &MemoryStorage{ttl: ttl, maxSize: defaultMaxSize, byUse: byUse, watches: make(map[*memoryWatch]struct{})}
 	for _, opt := range opts {
 		opt.applyMemory(m)
 	}
@@ -110,6 +111,10 @@ func (m *MemoryStorage) Load(ctx context.Context, id string) (*Session, error) {
 	}
 	found.usedAt = now
 	m.byUse.Get(id) // which makes it the youngest
+	if found.snapshot.Revision() != found.revision {
+		// A caller has stored what it had from here in another storage, which stamped it.
+		found.snapshot = found.snapshot.snapshot(found.revision)
+	}
 	return found.snapshot, nil
 }
 
@@ -125,6 +130,7 @@ func (m *MemoryStorage) Take(ctx context.Context, id string) (*Session, error) {
 		return nil, fail("take", ErrNotFound)
 	}
 	m.byUse.Remove(id)
+	m.announceLocked(Removed{ID: id})
 	return found.snapshot, nil
 }
 
@@ -136,6 +142,7 @@ func (m *MemoryStorage) Delete(ctx context.Context, id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.byUse.Remove(id)
+	m.announceLocked(Removed{ID: id}) // also when there was none: somebody may still have a copy
 	return nil
 }
 
@@ -146,8 +153,8 @@ func (m *MemoryStorage) DeleteExpired(ctx context.Context, before time.Time) err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if dead := time.Now().Add(-m.ttl); before.Before(dead) {
-		before = dead
+	if alive := m.aliveSince(time.Now()); before.Before(alive) {
+		before = alive
 	}
 	m.removeIdleLocked(before)
 	return nil
@@ -172,7 +179,7 @@ func (m *MemoryStorage) getLocked(id string, now time.Time) *record {
 	if !ok {
 		return nil
 	}
-	if now.Sub(found.usedAt) >= m.ttl || found.snapshot.Expired(now) {
+	if found.usedAt.Before(m.aliveSince(now)) || found.snapshot.Expired(now) {
 		m.byUse.Remove(id)
 		return nil
 	}
@@ -181,13 +188,17 @@ func (m *MemoryStorage) getLocked(id string, now time.Time) *record {
 
 func (m *MemoryStorage) putLocked(s *Session, now time.Time) {
 	// Every write pays for removing what has become idle: amortized, one removal for each write.
-	m.removeIdleLocked(now.Add(-m.ttl))
+	m.removeIdleLocked(m.aliveSince(now))
 	// Ahead of the clock only when writes come faster than its ticks. The same rule as in Redis: a revision is never
 	// used twice, not even over a delete.
 	m.lastRevision = max(m.lastRevision+1, uint64(now.UnixMicro())) //nolint:gosec // after 1970
 	m.byUse.Add(s.id, &record{snapshot: s.snapshot(m.lastRevision), revision: m.lastRevision, usedAt: now})
 	Stamp(s, m.lastRevision)
+	m.announceLocked(Changed{ID: s.id, Revision: m.lastRevision})
 }
+
+// aliveSince returns when a session must have been used last to be alive now.
+func (m *MemoryStorage) aliveSince(now time.Time) time.Time { return now.Add(1 - m.ttl) }
 
 // removeIdleLocked removes what was last used before the given instant.
 func (m *MemoryStorage) removeIdleLocked(before time.Time) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -23,12 +25,17 @@ type RoutingStorage struct {
 	ttl          time.Duration // the remote's idle lifetime; 0 if it is not known
 	maxStaleness time.Duration
 	refreshAfter time.Duration
+	staleIfError time.Duration
 	loadTimeout  time.Duration
+
+	logger *slog.Logger
 
 	clock      clock
 	lease      leaseHolder
 	stats      counters
 	refreshing chan struct{} // holds one element for each refresh under way
+
+	watching atomic.Int32 // a watchState
 
 	closing    context.Context // ends at Close
 	cancel     context.CancelFunc
@@ -56,7 +63,7 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 	}
 	r := &RoutingStorage{
 		remote: remote, clock: newClock(),
-		maxStaleness: defaultMaxStaleness, loadTimeout: defaultLoadTimeout,
+		maxStaleness: defaultMaxStaleness, loadTimeout: defaultLoadTimeout, logger: slog.Default(),
 		refreshing: make(chan struct{}, defaultRefreshConcurrency),
 		local:      local, flights: make(map[string]*flight), calls: make(map[string][]*call),
 	}
@@ -71,6 +78,9 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 	r.refreshAfter = refreshInterval(r.refreshAfter, r.ttl)
 	r.lease.init()
 	r.closing, r.cancel = context.WithCancel(context.Background())
+	if watcher, ok := remote.(Watcher); ok {
+		r.background.Go(func() { r.watch(watcher) })
+	}
 	return r
 }
 
@@ -87,6 +97,8 @@ func (r *RoutingStorage) Load(ctx context.Context, id string) (*Session, error) 
 				r.refresh(ctx, e, due)
 			}
 			return e.session, nil
+		} else if now < e.expiresAt {
+			r.stats.refused.Add(1)
 		}
 	}
 	return r.loadRemote(ctx, id)
@@ -101,19 +113,28 @@ func (r *RoutingStorage) loadRemote(ctx context.Context, id string) (*Session, e
 		r.mu.Unlock()
 		return nil, fail("load", ErrClosed)
 	}
-	// A flight may have landed since the local tier was asked.
-	if e, ok := r.local.Peek(id); ok && r.servable(e, r.clock.now()) {
+	e, ok := r.local.Peek(id)
+	now := r.clock.now()
+	if ok && r.servable(e, now) { // a flight has landed since the local tier was asked
 		r.mu.Unlock()
 		r.stats.hits.Add(1)
 		return e.session, nil
 	}
+	if ok && e.failures > 0 && r.servableOnError(e, now) { // an outage is under way, there is no use in waiting for it
+		r.mu.Unlock()
+		return r.serveStale(ctx, e, now), nil
+	}
 	f := r.joinLocked(id)
 	if f == nil {
-		f = r.startLocked(ctx, id, nil)
+		f = r.startLocked(ctx, id, false)
 	}
 	r.mu.Unlock()
 	r.stats.misses.Add(1)
-	return f.wait(ctx)
+	s, err := f.wait(ctx)
+	if errors.Is(err, ErrUnavailable) {
+		return r.orStale(id, err)
+	}
+	return s, err
 }
 
 // Store implements [Storage]. The session is served locally only after the remote has acknowledged it. When Store fails,
@@ -146,12 +167,16 @@ func (r *RoutingStorage) write(
 		return err
 	}
 	var stored *Session
-	defer func() { r.endWrite(c, stored) }()
+	defer func() {
+		r.endWrite(c, stored)
+		if stored != nil {
+			Stamp(s, stored.Revision()) // last: s may be what the local tier had, and is not servable then
+		}
+	}()
 	if err := remote(ctx, own); err != nil {
 		return r.failure(ctx, op, s.id, err)
 	}
 	stored = own
-	Stamp(s, own.Revision())
 	return nil
 }
 

@@ -1,0 +1,118 @@
+package session_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/redistest"
+	"github.com/seed34611480/session/sessiontest"
+)
+
+// The same suite that is offered to authors of other storages, over each of this package's and their compositions.
+
+const (
+	conformanceTTL       = time.Minute
+	conformanceStaleness = 20 * time.Millisecond
+)
+
+func TestMemoryStorageConforms(t *testing.T) {
+	t.Parallel()
+	sessiontest.RunInBubble(t, memorySubject)
+}
+
+func TestRoutingStorageOverMemoryConforms(t *testing.T) {
+	t.Parallel()
+	sessiontest.RunInBubble(t, routed(memorySubject))
+}
+
+func TestRedisStorageOnMiniredisConforms(t *testing.T) {
+	t.Parallel()
+	sessiontest.Run(t, miniredisSubject)
+}
+
+func TestRoutingStorageOverMiniredisConforms(t *testing.T) {
+	t.Parallel()
+	sessiontest.Run(t, routed(miniredisSubject))
+}
+
+func TestRedisStorageOnRedisConforms(t *testing.T) {
+	t.Parallel()
+	sessiontest.Run(t, redisSubject(redistest.Start(t)))
+}
+
+func TestRoutingStorageOverRedisConforms(t *testing.T) {
+	t.Parallel()
+	sessiontest.Run(t, routed(redisSubject(redistest.Start(t))))
+}
+
+func memorySubject(*testing.T) sessiontest.Subject {
+	m := session.NewMemoryStorage(conformanceTTL)
+	return sessiontest.Subject{Storage: m, Peer: m, TTL: conformanceTTL}
+}
+
+func miniredisSubject(t *testing.T) sessiontest.Subject {
+	m := miniredis.RunT(t)
+	client := redis.NewClient(&redis.Options{Addr: m.Addr(), MaxRetries: -1, DialerRetries: 1})
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	subject := subjectOn(client)
+	subject.Advance = m.FastForward
+	subject.Cut = m.Close
+	return subject
+}
+
+// redisSubject uses one server for all cases, emptied before each.
+func redisSubject(server *redistest.Server) func(t *testing.T) sessiontest.Subject {
+	return func(t *testing.T) sessiontest.Subject {
+		client := server.Client(t, func(o *redis.Options) { o.MaxRetries, o.DialerRetries = -1, 1 })
+		require.NoError(t, client.FlushAll(t.Context()).Err())
+		subject := subjectOn(client)
+		subject.Advance = func(d time.Duration) { server.Shift(t, d) }
+		subject.Cut = func() {
+			server.Stop()
+			t.Cleanup(server.Restart)
+		}
+		return subject
+	}
+}
+
+func subjectOn(client *redis.Client) sessiontest.Subject {
+	st := session.NewRedisStorage(client, conformanceTTL)
+	return sessiontest.Subject{
+		Storage: st,
+		Peer:    st,
+		TTL:     conformanceTTL,
+		Raw: func(id string) []byte {
+			value, _ := client.Get(context.Background(), "session:"+id).Bytes()
+			return value
+		},
+		Plant: func(id string, value []byte) { client.Set(context.Background(), "session:"+id, value, conformanceTTL) },
+	}
+}
+
+// routed puts two replicas, each with a local tier of its own, over the storage of a subject.
+func routed(factory func(t *testing.T) sessiontest.Subject) func(t *testing.T) sessiontest.Subject {
+	return func(t *testing.T) sessiontest.Subject {
+		subject := factory(t)
+		replica := func() *session.RoutingStorage {
+			st := session.NewRoutingStorage(subject.Storage, 8, session.WithMaxStaleness(conformanceStaleness))
+			t.Cleanup(func() { require.NoError(t, st.Close()) })
+			return st
+		}
+		a, b := replica(), replica()
+		subject.Storage, subject.Peer, subject.Staleness = a, b, conformanceStaleness
+		if advance := subject.Advance; advance != nil {
+			subject.Advance = func(d time.Duration) {
+				a.Age(d)
+				b.Age(d)
+				advance(d)
+			}
+		}
+		return subject
+	}
+}

@@ -1,0 +1,464 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// scriptedRemote is a stagedRemote whose events a test makes up.
+type scriptedRemote struct {
+	*stagedRemote
+	events chan Event // what Watch reports; an error ends it
+}
+
+type watchFailure struct{ error }
+
+func (watchFailure) event() {}
+
+func (r *scriptedRemote) Watch(ctx context.Context, _ time.Duration, fn func(Event)) error {
+	for {
+		select {
+		case e := <-r.events:
+			if failure, ok := e.(watchFailure); ok {
+				return failure
+			}
+			fn(e)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func inScriptedBubble(
+	t *testing.T, test func(t *testing.T, remote *scriptedRemote, st *RoutingStorage), opts ...RoutingOption,
+) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		remote := &scriptedRemote{newStagedRemote(10 * time.Minute), make(chan Event)}
+		st := NewRoutingStorage(remote, 100, opts...)
+		defer func() { require.NoError(t, st.Close()) }()
+		defer remote.releaseAll()
+		test(t, remote, st)
+	})
+}
+
+// report delivers events, and returns when they have been taken in.
+func (r *scriptedRemote) report(events ...Event) {
+	for _, e := range events {
+		r.events <- e
+	}
+	synctest.Wait()
+}
+
+// flow reports a Gap, and from then on proofs as often as a heartbeat, until stopped.
+func (r *scriptedRemote) flow(st *RoutingStorage) (stop func()) {
+	ctx, cancel := context.WithCancel(st.closing)
+	r.report(Gap{}, Alive{AsOf: time.Now()})
+	go func() {
+		for {
+			select {
+			case <-time.After(st.maxStaleness / 4):
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case r.events <- Alive{AsOf: time.Now()}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return cancel
+}
+
+func TestServingRule(t *testing.T) {
+	t.Parallel()
+	st := NewRoutingStorage(fourMethods{NewMemoryStorage(time.Hour)}, 1)
+	defer func() { require.NoError(t, st.Close()) }()
+	const s = instant(2 * time.Second)
+	for _, test := range []struct {
+		name             string
+		fetched, expires instant
+		entry, lease     uint64 // epochs
+		until, now       instant
+		want             bool
+	}{
+		{"young", 0, never, 0, 0, 0, s - 1, true},
+		{"too old", 0, never, 0, 0, 0, s, false},
+		{"leased", 0, never, 1, 1, 10 * s, 10*s - 1, true},
+		{"the lease has run out", 0, never, 1, 1, 10 * s, 10 * s, false},
+		{"another epoch's lease", 0, never, 1, 2, 10 * s, s, false},
+		{"another epoch's lease, but young", 0, never, 1, 2, 10 * s, s - 1, true},
+		{"expired though young", 0, s / 2, 0, 0, 0, s / 2, false},
+		{"expired though leased", 0, 5 * s, 1, 1, 10 * s, 5 * s, false},
+		{"just before it expires", 0, 5 * s, 1, 1, 10 * s, 5*s - 1, true},
+	} {
+		e := &entry{session: New(testID), fetchedAt: test.fetched, expiresAt: test.expires, epoch: test.entry}
+		st.lease.current.Store(&lease{epoch: test.lease, until: test.until})
+		require.Equal(t, test.want, st.servable(e, test.now), test.name)
+	}
+}
+
+func TestLeasedHitsCostNothingForAsLongAsEventsFlow(t *testing.T) {
+	inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, st *RoutingStorage) {
+		defer remote.flow(st)()
+		require.NoError(t, st.Store(t.Context(), New(testID)))
+		for range 300 { // 5 minutes: half of the TTL
+			time.Sleep(time.Second)
+			require.NoError(t, loadNow(t.Context(), st).err)
+		}
+		synctest.Wait()
+		require.Zero(t, st.Stats().Misses)
+		require.Equal(t, 5, remote.loadCount(), "RefreshAfter is a minute")
+		require.Equal(t, ModeLeased, st.Stats().Mode)
+	})
+}
+
+func TestLeaseRunsOutAfterTheLastProof(t *testing.T) {
+	inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, st *RoutingStorage) {
+		stop := remote.flow(st)
+		require.NoError(t, st.Store(t.Context(), New(testID).With("v", "old")))
+		proven := time.Now().Add(time.Minute) // by the last proof
+		time.Sleep(time.Minute + time.Millisecond)
+		stop()
+		remote.elsewhere(t, testID, "new")
+		time.Sleep(time.Until(proven.Add(st.maxStaleness)) - 1)
+		require.Equal(t, "old", loadNow(t.Context(), st).value)
+		require.Equal(t, ModeLeased, st.Stats().Mode)
+		time.Sleep(1)
+		require.Equal(t, ModeBoundedAge, st.Stats().Mode)
+		require.Equal(t, "new", loadNow(t.Context(), st).value)
+		require.EqualValues(t, 1, st.Stats().Refused)
+		require.Equal(t, st.maxStaleness, st.Stats().ProofAge)
+	}, WithRefreshAfter(time.Hour))
+}
+
+func TestLeaseCountsFromWhatIsProven(t *testing.T) {
+	inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, st *RoutingStorage) {
+		remote.report(Gap{})
+		require.NoError(t, st.Store(t.Context(), New(testID).With("v", "old")))
+		sent := time.Now()
+		remote.elsewhere(t, testID, "new") // after the heartbeat was sent; the event is lost
+		time.Sleep(st.maxStaleness / 2)
+		remote.report(Alive{AsOf: sent}) // slow: a stalled callback, or a slow link
+		time.Sleep(st.maxStaleness / 2)
+		require.Equal(t, "new", loadNow(t.Context(), st).value)
+	})
+}
+
+func TestOlderProofDoesNotShortenTheLease(t *testing.T) {
+	inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, st *RoutingStorage) {
+		now := time.Now()
+		remote.report(Gap{})
+		require.NoError(t, st.Store(t.Context(), New(testID)))
+		remote.report(Alive{AsOf: now}, Alive{AsOf: now.Add(-st.maxStaleness)})
+		require.Equal(t, ModeLeased, st.Stats().Mode)
+	})
+}
+
+func TestProofOfTheFutureIsNotBelieved(t *testing.T) {
+	inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, st *RoutingStorage) {
+		remote.report(Gap{}, Alive{AsOf: time.Now().Add(time.Hour)})
+		time.Sleep(st.maxStaleness)
+		require.Equal(t, ModeBoundedAge, st.Stats().Mode)
+	})
+}
+
+func TestEntryFromBeforeAGapIsNotCovered(t *testing.T) {
+	inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, st *RoutingStorage) {
+		defer remote.flow(st)()
+		require.NoError(t, st.Store(t.Context(), New(testID).With("v", "old")))
+		remote.elsewhere(t, testID, "new") // lost: exactly one event
+		remote.report(Gap{})
+		require.Equal(t, "old", loadNow(t.Context(), st).value, "within the bound it may be")
+		time.Sleep(st.maxStaleness)
+		require.Equal(t, "new", loadNow(t.Context(), st).value)
+		require.EqualValues(t, 2, st.Stats().Gaps)
+	}, WithRefreshAfter(time.Hour))
+}
+
+func TestEpochIsReadBeforeTheCall(t *testing.T) {
+	inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, st *RoutingStorage) {
+		defer remote.flow(st)()
+		remote.elsewhere(t, testID, "old")
+		release := remote.hold("load", "reply")
+		loaded := loadLater(t.Context(), st)
+		synctest.Wait()                    // the answer has been read
+		remote.elsewhere(t, testID, "new") // the event is lost
+		remote.report(Gap{})
+		release()
+		require.Equal(t, "old", (<-loaded).value)
+		time.Sleep(st.maxStaleness)
+		require.Equal(t, "new", loadNow(t.Context(), st).value)
+	}, WithRefreshAfter(time.Hour))
+}
+
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		event func(revision uint64) Event
+		loads int
+	}{
+		"own write comes back": {func(rev uint64) Event { return Changed{ID: testID, Revision: rev} }, 0},
+		"older, out of order":  {func(rev uint64) Event { return Changed{ID: testID, Revision: rev - 1} }, 0},
+		"newer":                {func(rev uint64) Event { return Changed{ID: testID, Revision: rev + 1} }, 1},
+		"removed":              {func(uint64) Event { return Removed{ID: testID} }, 1},
+		"another session":      {func(rev uint64) Event { return Changed{ID: "another", Revision: rev + 1} }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, st *RoutingStorage) {
+				s := New(testID)
+				require.NoError(t, st.Store(t.Context(), s))
+				remote.report(Gap{}, test.event(s.Revision()), test.event(s.Revision()))
+				require.NoError(t, loadNow(t.Context(), st).err)
+				require.Equal(t, test.loads, remote.loadCount())
+				require.EqualValues(t, test.loads, st.Stats().Revoked)
+				require.EqualValues(t, 2, st.Stats().Events)
+			})
+		})
+	}
+}
+
+func TestOwnEventOvertakesTheReply(t *testing.T) {
+	inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, st *RoutingStorage) {
+		remote.report(Gap{})
+		release := remote.hold("store", "reply")
+		s := New(testID).With("v", "mine")
+		stored := later(func() error { return st.Store(t.Context(), s) })
+		synctest.Wait()
+		there, err := remote.MemoryStorage.Load(t.Context(), testID)
+		require.NoError(t, err)
+		remote.report(Changed{ID: testID, Revision: there.Revision()})
+		release()
+		require.NoError(t, <-stored)
+		require.Equal(t, "mine", loadNow(t.Context(), st).value)
+		require.Zero(t, remote.loadCount(), "it was promoted")
+	})
+}
+
+func TestStoreOvertakenByAnEvent(t *testing.T) {
+	t.Parallel()
+	for name, event := range map[string]func(revision uint64) Event{
+		"newer":   func(revision uint64) Event { return Changed{ID: testID, Revision: revision + 1} },
+		"removed": func(uint64) Event { return Removed{ID: testID} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, st *RoutingStorage) {
+				remote.report(Gap{})
+				release := remote.hold("store", "reply")
+				stored := later(func() error { return st.Store(t.Context(), New(testID).With("v", "mine")) })
+				synctest.Wait()
+				there, err := remote.MemoryStorage.Load(t.Context(), testID)
+				require.NoError(t, err)
+				remote.report(event(there.Revision()))
+				release()
+				require.NoError(t, <-stored)
+				require.Zero(t, st.Stats().Entries)
+			})
+		})
+	}
+}
+
+func TestWatchingIsTriedAgain(t *testing.T) {
+	inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, st *RoutingStorage) {
+		start := time.Now()
+		for range 10 {
+			remote.report(watchFailure{errLink}) // blocks until the next Watch
+		}
+		// The pauses before: 0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5, 5 s, at least a half of each.
+		require.Greater(t, time.Since(start), 21300*time.Millisecond/2)
+		require.Less(t, time.Since(start), 21301*time.Millisecond)
+		require.Equal(t, ModeBoundedAge, st.Stats().Mode)
+		remote.report(Gap{})
+		remote.report(Alive{AsOf: time.Now()})
+		require.Equal(t, ModeLeased, st.Stats().Mode)
+
+		remote.report(watchFailure{errLink})
+		start = time.Now()
+		remote.report(Gap{})
+		require.LessOrEqual(t, time.Since(start), minWatchPause, "after it has worked it begins anew")
+	})
+}
+
+func TestOneLogLineForEachChangeOfState(t *testing.T) {
+	var log bytes.Buffer
+	text := slog.New(slog.NewTextHandler(&log, nil))
+	inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, _ *RoutingStorage) {
+		for range 2 {
+			for range 5 {
+				remote.report(watchFailure{errLink})
+			}
+			for range 5 {
+				remote.report(Gap{}, Alive{AsOf: time.Now()})
+			}
+		}
+		var levels string
+		for line := range strings.Lines(log.String()) {
+			levels += fmt.Sprint(strings.Fields(line)[1], " ")
+			require.NotContains(t, line, testID)
+		}
+		require.Equal(t, "level=WARN level=INFO level=WARN level=INFO ", levels)
+		require.Contains(t, log.String(), errLink.Error())
+	}, WithLogger(text))
+}
+
+func TestWatcherThatCannotWatch(t *testing.T) {
+	inBubble(t, func(t *testing.T, remote *stagedRemote, st *RoutingStorage) {
+		remote.elsewhere(t, testID, "old")
+		require.Equal(t, "old", loadNow(t.Context(), st).value)
+		remote.elsewhere(t, testID, "new")
+		time.Sleep(st.maxStaleness)
+		require.Equal(t, "new", loadNow(t.Context(), st).value)
+		require.Equal(t, ModeBoundedAge, st.Stats().Mode)
+		require.Negative(t, st.Stats().ProofAge)
+	})
+}
+
+func TestGapCausesNoBurst(t *testing.T) {
+	inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, st *RoutingStorage) {
+		defer remote.flow(st)()
+		for i := range 100 {
+			require.NoError(t, st.Store(t.Context(), New(fmt.Sprint("id-", i))))
+		}
+		time.Sleep(st.maxStaleness)
+		remote.report(Gap{})
+		time.Sleep(10 * st.maxStaleness)
+		require.Zero(t, remote.loadCount())
+		for range 10 {
+			_, err := st.Load(t.Context(), "id-7")
+			require.NoError(t, err)
+		}
+		require.Equal(t, 1, remote.loadCount(), "what is asked for comes back, and nothing else")
+	})
+}
+
+func TestStaleIfError(t *testing.T) {
+	const allowed = 10 * time.Second
+	inBubble(t, func(t *testing.T, remote *stagedRemote, st *RoutingStorage) {
+		require.NoError(t, st.Store(t.Context(), New(testID).With("v", "known")))
+		require.NoError(t, st.Store(t.Context(), New("written")))
+		for range 10_000 {
+			remote.fail("load", "request", errLink)
+		}
+		remote.fail("store", "request", errLink)
+		require.ErrorIs(t, st.Store(t.Context(), New("written")), ErrUnavailable)
+		_, err := st.Load(t.Context(), "written")
+		require.ErrorIs(t, err, ErrUnavailable, "its state is not known")
+
+		start := time.Now()
+		for time.Since(start) < st.maxStaleness+allowed {
+			require.Equal(t, outcome{value: "known"}, loadNow(t.Context(), st))
+			time.Sleep(time.Millisecond)
+		}
+		require.ErrorIs(t, loadNow(t.Context(), st).err, ErrUnavailable)
+		require.Less(t, remote.loadCount(), 100, "not each load asks")
+		require.Equal(t, ModeStaleIfError, st.Stats().Mode)
+		require.NotZero(t, st.Stats().Stale)
+	}, WithStaleIfError(allowed))
+}
+
+func TestStaleIfErrorEndsWithTheOutage(t *testing.T) {
+	inBubble(t, func(t *testing.T, remote *stagedRemote, st *RoutingStorage) {
+		require.NoError(t, st.Store(t.Context(), New(testID).With("v", "known")))
+		time.Sleep(st.maxStaleness)
+		remote.fail("load", "request", errLink)
+		require.Equal(t, "known", loadNow(t.Context(), st).value)
+		require.Equal(t, ModeStaleIfError, st.Stats().Mode)
+		remote.elsewhere(t, testID, "new")
+		time.Sleep(time.Second)
+		require.Equal(t, "known", loadNow(t.Context(), st).value, "and the remote is asked in the background")
+		synctest.Wait()
+		require.Equal(t, "new", loadNow(t.Context(), st).value)
+		require.Equal(t, ModeBoundedAge, st.Stats().Mode)
+	}, WithStaleIfError(time.Minute))
+}
+
+func TestStaleIfErrorRespectsTheEndOfASession(t *testing.T) {
+	inBubble(t, func(t *testing.T, remote *stagedRemote, st *RoutingStorage) {
+		end := time.Now().Add(5 * time.Second)
+		require.NoError(t, st.Store(t.Context(), New(testID).WithExpiresAt(end)))
+		for range 100 {
+			remote.fail("load", "request", errLink)
+		}
+		time.Sleep(4 * time.Second)
+		require.NoError(t, loadNow(t.Context(), st).err)
+		time.Sleep(time.Second)
+		require.ErrorIs(t, loadNow(t.Context(), st).err, ErrUnavailable)
+	}, WithStaleIfError(time.Minute))
+}
+
+func TestStaleIfErrorIsNotForOtherErrors(t *testing.T) {
+	inBubble(t, func(t *testing.T, remote *stagedRemote, st *RoutingStorage) {
+		require.NoError(t, st.Store(t.Context(), New(testID)))
+		require.NoError(t, remote.MemoryStorage.Delete(t.Context(), testID))
+		time.Sleep(st.maxStaleness)
+		require.ErrorIs(t, loadNow(t.Context(), st).err, ErrNotFound)
+		remote.fail("load", "request", errLink)
+		require.ErrorIs(t, loadNow(t.Context(), st).err, ErrUnavailable, "it is known to be gone")
+	}, WithStaleIfError(time.Minute))
+}
+
+func TestMemoryWatch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemoryStorage(time.Hour)
+		ctx, cancel := context.WithCancel(t.Context())
+		var events []Event
+		watched := later(func() error {
+			return m.Watch(ctx, time.Second, func(e Event) { events = append(events, e) })
+		})
+		synctest.Wait()
+		s := New(testID)
+		require.NoError(t, m.Store(t.Context(), s))
+		first := s.Revision()
+		require.NoError(t, m.Store(t.Context(), s))
+		require.NoError(t, m.Delete(t.Context(), testID))
+		require.NoError(t, m.Delete(t.Context(), testID))
+		require.ErrorIs(t, m.Store(t.Context(), s), ErrNotFound)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Equal(t, []Event{
+			Gap{}, Changed{testID, first}, Changed{testID, s.Revision()}, Removed{testID}, Removed{testID},
+			Alive{AsOf: time.Now()},
+		}, events)
+		cancel()
+		require.ErrorIs(t, <-watched, context.Canceled)
+		require.Empty(t, m.watches)
+	})
+	require.Panics(t, func() { _ = NewMemoryStorage(1).Watch(t.Context(), 0, nil) })
+}
+
+func TestMemoryWatcherThatStallsMissesEventsAndIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemoryStorage(time.Hour)
+		ctx, cancel := context.WithCancel(t.Context())
+		stalled, events := make(chan struct{}), make([]Event, 0, maxBacklog)
+		watched := later(func() error {
+			return m.Watch(ctx, time.Hour, func(e Event) {
+				<-stalled
+				events = append(events, e)
+			})
+		})
+		synctest.Wait()
+		for range maxBacklog + 10 {
+			require.NoError(t, m.Delete(t.Context(), testID))
+		}
+		close(stalled)
+		synctest.Wait()
+		require.Equal(t, []Event{Gap{}, Gap{}}, events[:2])
+		require.Len(t, events, 2+10)
+		cancel()
+		require.True(t, errors.Is(<-watched, context.Canceled))
+	})
+}

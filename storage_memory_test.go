@@ -1,0 +1,69 @@
+package session
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestMemoryIsBoundedByWhatIsUsedWithinOneTTL(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemoryStorage(time.Minute)
+		for i := range 10_000 { // clients that never delete
+			require.NoError(t, m.Store(t.Context(), New(fmt.Sprint("id-", i))))
+			time.Sleep(time.Second)
+		}
+		require.Equal(t, 60, m.byUse.Len())
+	})
+}
+
+func TestDeleteExpired(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemoryStorage(time.Hour)
+		store := func(id string) { require.NoError(t, m.Store(t.Context(), New(id))) }
+		store("idle")
+		store("busy")
+		time.Sleep(time.Minute)
+		before := time.Now()
+		_, err := m.Load(t.Context(), "busy")
+		require.NoError(t, err)
+		store("new")
+
+		require.NoError(t, m.DeleteExpired(t.Context(), before))
+		require.Equal(t, []string{"busy", "new"}, m.byUse.Keys())
+
+		time.Sleep(time.Hour)
+		require.NoError(t, m.DeleteExpired(t.Context(), before.Add(-time.Hour)))
+		require.Zero(t, m.byUse.Len(), "what has expired goes too")
+	})
+}
+
+func TestMemoryStorageKeepsItsRevisions(t *testing.T) {
+	t.Parallel()
+	a, b := NewMemoryStorage(time.Hour), NewMemoryStorage(time.Hour)
+	require.NoError(t, a.Store(t.Context(), New(testID)))
+	s, err := a.Load(t.Context(), testID)
+	require.NoError(t, err)
+	want := s.Revision()
+	b.lastRevision = want // revisions are times: make sure that b uses another
+	require.NoError(t, b.Create(t.Context(), s), "stamps what a has handed out")
+	require.NotEqual(t, want, s.Revision())
+
+	s, err = a.Load(t.Context(), testID)
+	require.NoError(t, err)
+	require.Equal(t, want, s.Revision())
+	require.NoError(t, a.Store(t.Context(), s.With("k", "v")))
+}
+
+func TestMemoryStorageRefusesNonsense(t *testing.T) {
+	t.Parallel()
+	for _, ttl := range []time.Duration{0, -1} {
+		require.Panics(t, func() { NewMemoryStorage(ttl) })
+	}
+	require.Equal(t, time.Hour, NewMemoryStorage(time.Hour).TTL())
+}
