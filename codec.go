@@ -18,8 +18,8 @@ type Codec interface {
 	Decode(data []byte) (*Session, error)
 }
 
-// JSONCodec is the default [Codec]. Its output is meant to be read with redis-cli too. It ignores fields that it does not
-// know, so that a later version may add some.
+// JSONCodec is the default [Codec]. Its output is meant to be read with redis-cli too. It ignores fields that it does
+// not know, so that a later version may add some.
 type JSONCodec struct{}
 
 // Encode implements [Codec].
@@ -89,8 +89,8 @@ func FromRecord(r Record) *Session {
 
 var errWrongID = errors.New("the value is another session's")
 
-// decodeFor decodes a value that was found under an id, and refuses it when it is not that id's: a value that was copied
-// or restored to the wrong key must not hand one user the session of another.
+// decodeFor decodes a value that was found under an id, and refuses it when it is not that id's: a value that was
+// copied or restored to the wrong key must not hand one user the session of another.
 func decodeFor(codec Codec, id string, data []byte, revision uint64) (*Session, error) {
 	s, err := codec.Decode(data)
 	if err != nil {

@@ -20,8 +20,8 @@ type Removed struct{ ID string }
 // Gap says that events flow from here on, and that any number of earlier ones may be missing.
 type Gap struct{}
 
-// Alive says that every change that was acknowledged before AsOf, and not before the last [Gap], has been reported. AsOf
-// is an instant of this process and carries a monotonic clock reading.
+// Alive says that every change that was acknowledged before AsOf, and not before the last [Gap], has been reported.
+// AsOf is an instant of this process and carries a monotonic clock reading.
 type Alive struct{ AsOf time.Time }
 
 func (Changed) event() {}
@@ -29,8 +29,9 @@ func (Removed) event() {}
 func (Gap) event()     {}
 func (Alive) event()   {}
 
-// Watcher is implemented by storages that report changes as they happen. A [RoutingStorage] in front of one serves local
-// copies for as long as the reports flow; in front of another storage, for [WithMaxStaleness] after they were fetched.
+// Watcher is implemented by storages that report changes as they happen. A [RoutingStorage] in front of one serves
+// local copies for as long as the reports flow; in front of another storage, for [WithMaxStaleness] after they were
+// fetched.
 type Watcher interface {
 	// Watch calls fn for the events of the whole storage, in order and one at a time, until the context ends or
 	// something fails; the error says what. It begins with a Gap. Own writes are reported like others. As often as the

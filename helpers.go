@@ -115,10 +115,10 @@ func take(ctx context.Context, st Storage, s *Session) (*Session, error) {
 	return s, st.Delete(ctx, s.id)
 }
 
-// Sweep calls DeleteExpired for sessions that were idle for at least the given time: once at the start and then every so
-// often, until the context ends, whose error it returns. A failed call is repeated at the next turn. It panics when one
-// of the durations is not positive. Only storages that do not expire sessions by themselves need it; MemoryStorage and
-// RedisStorage do.
+// Sweep calls DeleteExpired for sessions that were idle for at least the given time: once at the start and then every
+// so often, until the context ends, whose error it returns. A failed call is repeated at the next turn. It panics when
+// one of the durations is not positive. Only storages that do not expire sessions by themselves need it; MemoryStorage
+// and RedisStorage do.
 func Sweep(ctx context.Context, st Storage, every, idle time.Duration) error {
 	if every <= 0 || idle <= 0 {
 		panic("session: Sweep: durations must be positive")

@@ -29,7 +29,8 @@ func (c clock) at(t time.Time) instant { return instant(t.Sub(c.start)) }
 
 // lease is the proof of freshness that covers all entries of an epoch: until then, every change that they could miss
 // has been delivered as an event. An epoch begins when events begin to flow anew, after some may have been missed. No
-// entry has to be dropped then: those of earlier epochs are covered no more, and are fetched again as they are asked for.
+// entry has to be dropped then: those of earlier epochs are covered no more, and are fetched again as they are asked
+// for.
 type lease struct {
 	epoch uint64
 	until instant

@@ -3,7 +3,6 @@ package session
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -20,16 +19,15 @@ type scriptedRemote struct {
 	events chan Event // what Watch reports; an error ends it
 }
 
-type watchFailure struct{ error }
-
-func (watchFailure) event() {}
+// brokenOff ends a Watch.
+type brokenOff struct{ Event }
 
 func (r *scriptedRemote) Watch(ctx context.Context, _ time.Duration, fn func(Event)) error {
 	for {
 		select {
 		case e := <-r.events:
-			if failure, ok := e.(watchFailure); ok {
-				return failure
+			if _, ok := e.(brokenOff); ok {
+				return errLink
 			}
 			fn(e)
 		case <-ctx.Done():
@@ -135,7 +133,7 @@ func TestLeaseRunsOutAfterTheLastProof(t *testing.T) {
 		time.Sleep(time.Until(proven.Add(st.maxStaleness)) - 1)
 		require.Equal(t, "old", loadNow(t.Context(), st).value)
 		require.Equal(t, ModeLeased, st.Stats().Mode)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		require.Equal(t, ModeBoundedAge, st.Stats().Mode)
 		require.Equal(t, "new", loadNow(t.Context(), st).value)
 		require.EqualValues(t, 1, st.Stats().Refused)
@@ -273,7 +271,7 @@ func TestWatchingIsTriedAgain(t *testing.T) {
 	inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, st *RoutingStorage) {
 		start := time.Now()
 		for range 10 {
-			remote.report(watchFailure{errLink}) // blocks until the next Watch
+			remote.report(brokenOff{}) // blocks until the next Watch
 		}
 		// The pauses before: 0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5, 5 s, at least a half of each.
 		require.Greater(t, time.Since(start), 21300*time.Millisecond/2)
@@ -283,7 +281,7 @@ func TestWatchingIsTriedAgain(t *testing.T) {
 		remote.report(Alive{AsOf: time.Now()})
 		require.Equal(t, ModeLeased, st.Stats().Mode)
 
-		remote.report(watchFailure{errLink})
+		remote.report(brokenOff{})
 		start = time.Now()
 		remote.report(Gap{})
 		require.LessOrEqual(t, time.Since(start), minWatchPause, "after it has worked it begins anew")
@@ -296,18 +294,18 @@ func TestOneLogLineForEachChangeOfState(t *testing.T) {
 	inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, _ *RoutingStorage) {
 		for range 2 {
 			for range 5 {
-				remote.report(watchFailure{errLink})
+				remote.report(brokenOff{})
 			}
 			for range 5 {
 				remote.report(Gap{}, Alive{AsOf: time.Now()})
 			}
 		}
-		var levels string
+		var levels []string
 		for line := range strings.Lines(log.String()) {
-			levels += fmt.Sprint(strings.Fields(line)[1], " ")
+			levels = append(levels, strings.Fields(line)[1])
 			require.NotContains(t, line, testID)
 		}
-		require.Equal(t, "level=WARN level=INFO level=WARN level=INFO ", levels)
+		require.Equal(t, []string{"level=WARN", "level=INFO", "level=WARN", "level=INFO"}, levels)
 		require.Contains(t, log.String(), errLink.Error())
 	}, WithLogger(text))
 }
@@ -428,7 +426,11 @@ func TestMemoryWatch(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		require.Equal(t, []Event{
-			Gap{}, Changed{testID, first}, Changed{testID, s.Revision()}, Removed{testID}, Removed{testID},
+			Gap{},
+			Changed{testID, first},
+			Changed{testID, s.Revision()},
+			Removed{testID},
+			Removed{testID},
 			Alive{AsOf: time.Now()},
 		}, events)
 		cancel()
@@ -459,6 +461,6 @@ func TestMemoryWatcherThatStallsMissesEventsAndIsTold(t *testing.T) {
 		require.Equal(t, []Event{Gap{}, Gap{}}, events[:2])
 		require.Len(t, events, 2+10)
 		cancel()
-		require.True(t, errors.Is(<-watched, context.Canceled))
+		require.ErrorIs(t, <-watched, context.Canceled)
 	})
 }

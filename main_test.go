@@ -32,7 +32,7 @@ func leakedGoroutines() string {
 	deadline := time.Now().Add(5 * time.Second)
 	for {
 		var leaked []string
-		for _, stack := range strings.Split(allStacks(), "\n\n") {
+		for stack := range strings.SplitSeq(allStacks(), "\n\n") {
 			if !strings.Contains(stack, "TestMain(") && !strings.Contains(stack, "os/signal.") {
 				leaked = append(leaked, stack)
 			}

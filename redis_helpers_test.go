@@ -53,8 +53,8 @@ func miniRedis(t *testing.T) (*miniredis.Miniredis, *redis.Client, *commandLog) 
 	return m, client, logCommands(m)
 }
 
-// bubbleRedis starts an embedded server inside a synctest bubble: it is reached through pipes, and its keys expire by the
-// bubble's clock. Close both before the bubble ends.
+// bubbleRedis starts an embedded server inside a synctest bubble: it is reached through pipes, and its keys expire by
+// the bubble's clock. Close both before the bubble ends.
 func bubbleRedis(t *testing.T) (*miniredis.Miniredis, *redis.Client, *commandLog) {
 	t.Helper()
 	m := miniredis.NewMiniRedis()

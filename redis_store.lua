@@ -17,7 +17,7 @@ if header == '' and redis.call('EXISTS', KEYS[1]) == 0 then
   end
 elseif expected == 'absent' then
   return 'exists'
-elseif not string.find(header, '^1000%x%x%x%x%x%x%x%x%x%x%x%x%x$') then
+elseif #header < 17 or not string.find(header, '^1000[0-9a-f]+$') then
   return 'corrupt'
 elseif expected ~= '' and expected ~= header then
   return 'conflict'

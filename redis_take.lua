@@ -9,7 +9,7 @@ local value = redis.call('GET', KEYS[1])
 if not value then
   return false
 end
-if not string.find(value, '^1000%x%x%x%x%x%x%x%x%x%x%x%x%x') then
+if #value < 17 or not string.find(string.sub(value, 1, 17), '^1000[0-9a-f]+$') then
   return {value}
 end
 local left = redis.call('PTTL', KEYS[1])

@@ -53,7 +53,9 @@ func clusterMasters(ctx context.Context, cluster *redis.ClusterClient) ([]*redis
 }
 
 // assignKeys finds a key for each master by trying: keys fall on the masters at random.
-func assignKeys(ctx context.Context, cluster *redis.ClusterClient, nodes []*redis.Client, prefix string) ([]master, error) {
+func assignKeys(
+	ctx context.Context, cluster *redis.ClusterClient, nodes []*redis.Client, prefix string,
+) ([]master, error) {
 	keys := make(map[*redis.Client]string)
 	for i := 0; len(keys) < len(nodes); i++ {
 		key := fmt.Sprint(prefix, i)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // The layout of a stored value: a version digit and 16 hex digits of revision, which the scripts compare as they stand,
@@ -41,8 +42,9 @@ func splitValue(value string) (revision uint64, data string, err error) {
 	return revision, value[headerLength:], nil
 }
 
+// parseRevision accepts only what header writes: revisions are compared as text.
 func parseRevision(text string) (uint64, bool) {
-	if len(text) != headerLength-1 {
+	if len(text) != headerLength-1 || strings.ContainsAny(text, "ABCDEF") {
 		return 0, false
 	}
 	revision, err := strconv.ParseUint(text, 16, 64)

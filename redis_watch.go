@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -12,8 +13,8 @@ import (
 )
 
 // Watch implements [Watcher] with one Pub/Sub connection, on a Cluster one to each master. It needs a client made by
-// redis.NewClient, NewFailoverClient or NewClusterClient: others are errors.ErrUnsupported, as it is unknown what they do
-// with a connection.
+// redis.NewClient, NewFailoverClient or NewClusterClient: others are errors.ErrUnsupported, as it is unknown what they
+// do with a connection.
 //
 // Why one to each master, although a Cluster forwards messages between its nodes: it does so without acknowledgement. A
 // link between two nodes that breaks for a moment loses messages, and nobody is told.
@@ -149,7 +150,7 @@ func (l *link) beat(ctx context.Context) error {
 	ticker := time.NewTicker(l.watch.heartbeat)
 	defer ticker.Stop()
 	for number := 0; ; number++ {
-		if err := l.send(ctx, fmt.Sprint(number)); err != nil {
+		if err := l.send(ctx, strconv.Itoa(number)); err != nil {
 			return err
 		}
 		select {

@@ -64,7 +64,9 @@ func TestRedisWatch(t *testing.T) {
 			require.Equal(t, Changed{testID, s.Revision()}, next())
 			require.NoError(t, st.Delete(t.Context(), testID))
 			require.Equal(t, Removed{testID}, next())
-			for !nextAlive().AsOf.After(before) {
+			alive := nextAlive()
+			for !alive.AsOf.After(before) {
+				alive = nextAlive()
 			}
 			require.NoError(t, client.Publish(t.Context(), st.channel(), "from a later version").Err())
 			require.Equal(t, Gap{}, next())
@@ -155,7 +157,9 @@ func TestAliveIsTheOldestOfTheAnswers(t *testing.T) {
 }
 
 func FuzzParseEvent(f *testing.F) {
-	for _, payload := range []string{"", "C", "R", "Rid", "C0000000000000001id", "C0000000000000000id", "Cfffffffffffffffffid", "Xid", "R a"} {
+	for _, payload := range []string{
+		"", "C", "R", "Rid", "C0000000000000001id", "C0000000000000000id", "Cfffffffffffffffffid", "Xid", "R a",
+	} {
 		f.Add(payload)
 	}
 	f.Fuzz(func(t *testing.T, payload string) {

@@ -20,8 +20,8 @@ type routingOption func(r *RoutingStorage)
 
 func (o routingOption) applyRouting(r *RoutingStorage) { o(r) }
 
-// WithMaxStaleness sets the bound on stale reads: when a Store or Delete has returned, through any replica, no load that
-// starts this much later returns older state. 0 means the default, 2 s. It panics when d is negative.
+// WithMaxStaleness sets the bound on stale reads: when a Store or Delete has returned, through any replica, no load
+// that starts this much later returns older state. 0 means the default, 2 s. It panics when d is negative.
 func WithMaxStaleness(d time.Duration) RoutingOption {
 	d = positiveOr("WithMaxStaleness", d, defaultMaxStaleness)
 	return routingOption(func(r *RoutingStorage) { r.maxStaleness = d })
@@ -37,8 +37,8 @@ func WithRefreshAfter(d time.Duration) RoutingOption {
 }
 
 // WithLoadTimeout sets how long a load waits for the remote at most, whatever the caller's context allows: the load is
-// shared with others, and goes on when a caller gives up. After that it fails with [ErrUnavailable]. 0 means the default,
-// 2 s. It panics when d is negative.
+// shared with others, and goes on when a caller gives up. After that it fails with [ErrUnavailable]. 0 means the
+// default, 2 s. It panics when d is negative.
 func WithLoadTimeout(d time.Duration) RoutingOption {
 	d = positiveOr("WithLoadTimeout", d, defaultLoadTimeout)
 	return routingOption(func(r *RoutingStorage) { r.loadTimeout = d })

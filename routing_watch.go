@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Watching is retried after a pause that doubles from the first value up to the last, at random between a half of it and
-// the whole, so that many replicas do not come back all at once.
+// Watching is retried after a pause that doubles from the first value up to the last, at random between a half of it
+// and the whole, so that many replicas do not come back all at once.
 const (
 	minWatchPause = 100 * time.Millisecond
 	maxWatchPause = 5 * time.Second

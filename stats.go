@@ -20,7 +20,7 @@ const (
 // Stats is a snapshot of a [RoutingStorage]. Numbers count from when it was made.
 type Stats struct {
 	Mode     Mode
-	ProofAge time.Duration // since the instant of the last proof that no change event was missing; negative: there was none
+	ProofAge time.Duration // since the last proof that no change event was missing; negative: there was none
 
 	Hits         uint64 // loads answered from the local tier
 	Misses       uint64 // loads that had to wait for the remote

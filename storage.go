@@ -15,16 +15,17 @@ import (
 //   - A session that is not loaded for the storage's idle lifetime (its TTL) is gone; each Load or Store starts that
 //     time anew. A session is also gone at its [Session.ExpiresAt]. Gone means [ErrNotFound], even before anything has
 //     removed it.
-//   - A revision is never used again for the same id, not even after a delete: it must tell a session from its successor.
+//   - A revision is never used again for the same id, not even after a delete: it must tell a session from its
+//     successor.
 //   - When the context ends first, the error matches the context's, and nothing was done, or it is unknown. A Load that
 //     needs to wait for nothing may answer all the same.
 //   - After an error there is no session, and the revision of the caller's session is what it was. After ErrNotFound or
 //     ErrConflict the next Load through the same storage returns the present state, however much it caches.
 //   - A storage that cannot be reached says [ErrUnavailable], never [ErrNotFound].
 //
-// Capabilities beyond these four methods are small interfaces of their own: [Creator], [Taker], [Watcher] and [io.Closer]. They
-// are optional. Ask for one with a type assertion; a storage that wraps another may also answer a call with
-// [errors.ErrUnsupported].
+// Capabilities beyond these four methods are small interfaces of their own: [Creator], [Taker], [Watcher] and
+// [io.Closer]. They are optional. Ask for one with a type assertion; a storage that wraps another may also answer a
+// call with [errors.ErrUnsupported].
 type Storage interface {
 	// Store writes a session and, on success, sets its revision. A session with revision 0 is written unconditionally:
 	// created, or put in the place of what is there. A session that came from the storage (its revision is not 0) is

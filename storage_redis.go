@@ -10,8 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// RedisStorage keeps sessions in Redis 6.2 or later, or Valkey: standalone, behind Sentinel, or a Cluster. It is safe for
-// concurrent use by any number of processes.
+// RedisStorage keeps sessions in Redis 6.2 or later, or Valkey: standalone, behind Sentinel, or a Cluster. It is safe
+// for concurrent use by any number of processes.
 //
 // Each session is one string, readable with redis-cli: a version digit, the revision in 16 hex digits, the encoded
 // session. Redis expires it; each Load and Store starts its TTL anew. Every operation is one round trip: GETEX to load,
@@ -143,8 +143,8 @@ func (r *RedisStorage) Take(ctx context.Context, id string) (*Session, error) {
 	return s, nil
 }
 
-// putBack returns a value that turned out not to be a session only after it was taken. It is not ours to destroy. Should
-// this fail, the error of Take still says that it was corrupt.
+// putBack returns a value that turned out not to be a session only after it was taken. It is not ours to destroy.
+// Should this fail, the error of Take still says that it was corrupt.
 func (r *RedisStorage) putBack(ctx context.Context, id, value string, milliseconds any) {
 	left, _ := milliseconds.(int64)
 	_ = r.client.SetNX(ctx, r.key(id), value, max(0, time.Duration(left)*time.Millisecond)).Err()

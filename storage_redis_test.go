@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,9 +49,9 @@ func TestStoredValueIsReadable(t *testing.T) {
 	require.NoError(t, st.Store(t.Context(), s))
 	value, err := m.Get("app:abc")
 	require.NoError(t, err)
-	require.Regexp(t, regexp.MustCompile(`^1[0-9a-f]{16}\{"id":"abc","type":"streamable",`+
+	require.Regexp(t, `^1[0-9a-f]{16}\{"id":"abc","type":"streamable",`+
 		`"principal":"https://issuer.example\|user-1","created_at":"[^"]+Z","updated_at":"[^"]+Z",`+
-		`"metadata":\{"backend_url":"http://b"\}\}$`), value)
+		`"metadata":\{"backend_url":"http://b"\}\}$`, value)
 	require.Equal(t, header(s.Revision()), value[:headerLength])
 	require.Equal(t, time.Minute, m.TTL("app:abc"))
 }
@@ -136,7 +135,8 @@ func TestCapLeavesAnotherWritersExpiryAlone(t *testing.T) {
 	st := NewRedisStorage(client, time.Hour)
 	s := New(testID)
 	require.NoError(t, st.Store(t.Context(), s))
-	_, err := st.run(t.Context(), capScript, st.key(testID), header(s.Revision()-1), time.Now().Add(time.Second).UnixMilli())
+	soon := time.Now().Add(time.Second).UnixMilli()
+	_, err := st.run(t.Context(), capScript, st.key(testID), header(s.Revision()-1), soon)
 	require.ErrorIs(t, err, redis.Nil)
 	require.Equal(t, time.Hour, m.TTL(st.key(testID)))
 }

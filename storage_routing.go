@@ -48,8 +48,8 @@ type RoutingStorage struct {
 	calls   map[string][]*call // by id, all that are under way: flights, joinable or not, and writes
 }
 
-// NewRoutingStorage returns a storage with at most maxLocalEntries sessions in its local tier. The remote belongs to the
-// caller, who closes it after this storage. It panics when remote is nil or maxLocalEntries is not positive.
+// NewRoutingStorage returns a storage with at most maxLocalEntries sessions in its local tier. The remote belongs to
+// the caller, who closes it after this storage. It panics when remote is nil or maxLocalEntries is not positive.
 func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOption) *RoutingStorage {
 	if isNil(remote) {
 		panic("session: NewRoutingStorage: the remote storage is nil")
@@ -84,8 +84,8 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 	return r
 }
 
-// Load implements [Storage]. A local answer does not look at the context. A remote load is shared by all who ask for the
-// same session meanwhile, and limited by [WithLoadTimeout].
+// Load implements [Storage]. A local answer does not look at the context. A remote load is shared by all who ask for
+// the same session meanwhile, and limited by [WithLoadTimeout].
 func (r *RoutingStorage) Load(ctx context.Context, id string) (*Session, error) {
 	r.mu.Lock()
 	e, ok := r.local.Get(id)
@@ -137,8 +137,8 @@ func (r *RoutingStorage) loadRemote(ctx context.Context, id string) (*Session, e
 	return s, err
 }
 
-// Store implements [Storage]. The session is served locally only after the remote has acknowledged it. When Store fails,
-// the local copy is dropped, as its outcome may be unknown.
+// Store implements [Storage]. The session is served locally only after the remote has acknowledged it. When Store
+// fails, the local copy is dropped, as its outcome may be unknown.
 func (r *RoutingStorage) Store(ctx context.Context, s *Session) error {
 	return r.write(ctx, "store", s, r.remote.Store)
 }
@@ -235,9 +235,9 @@ func (r *RoutingStorage) DeleteExpired(ctx context.Context, before time.Time) er
 	return nil
 }
 
-// Close stops what this storage has started, and waits for it; that takes as long as the remote needs to notice that its
-// context has ended. From then on calls return [ErrClosed]. The remote stays open. Close may be called again and never
-// fails.
+// Close stops what this storage has started, and waits for it; that takes as long as the remote needs to notice that
+// its context has ended. From then on calls return [ErrClosed]. The remote stays open. Close may be called again and
+// never fails.
 func (r *RoutingStorage) Close() error {
 	r.mu.Lock()
 	r.closed = true

@@ -44,7 +44,9 @@ func roundTrip(e *env) {
 		}},
 		{"awkward text", session.Record{
 			Principal: "\x00\x01 <&> \u2028 \ufffd \r\n\t",
-			Metadata:  map[string]string{"": "empty key", "empty value": "", "\x00": "\x00", `"'\{}`: `{"a":[1,null]}`, "NULL": "null"},
+			Metadata: map[string]string{
+				"": "empty key", "empty value": "", "\x00": "\x00", `"'\{}`: `{"a":[1,null]}`, "NULL": "null",
+			},
 		}},
 		{"binary data", session.Record{Data: allBytes}},
 		{"invalid UTF-8 data", session.Record{Data: []byte("\xff\xfe\xc0\x80")}},

@@ -24,8 +24,8 @@ const (
 	rounds  = 20
 )
 
-// oneOf runs an operation in all writers at once, and checks that it succeeds for exactly one of them and fails with the
-// wanted error for the others. It returns who won.
+// oneOf runs an operation in all writers at once, and checks that it succeeds for exactly one of them and fails with
+// the wanted error for the others. It returns who won.
 func (e *env) oneOf(what string, others error, call func(i int) error) int {
 	e.Helper()
 	var errs [writers]error

@@ -143,7 +143,7 @@ func (e *env) fails(what string, err, want error) {
 		return
 	}
 	for _, other := range sentinels {
-		if other != want && errors.Is(err, other) {
+		if !errors.Is(other, want) && errors.Is(err, other) {
 			e.Errorf("%s: the error matches %q as well as %q", what, other, want)
 		}
 	}

@@ -47,7 +47,8 @@ func invalidID(e *env) {
 // nastyIDs are all legal, and each means something to some storage, if it is not careful.
 var nastyIDs = []string{
 	"*", "?", "[a-z]*", "[^*]", "a*", "{a}{b}", "{}", "a:b:c", "session:x", "a", "A", "a/b", "/", "//", ".", "..",
-	"../../../etc/passwd", "a/../b", `C:\x`, "a%2Fb", "%00", "%s%d%n", "+", "a&b=c", "?x=1#y", "~", "-", "--", "-rf", "'", `"`,
+	"../../../etc/passwd", "a/../b", `C:\x`, "a%2Fb", "%00", "%s%d%n", "+", "a&b=c", "?x=1#y", "~", "-", "--",
+	"-rf", "'", `"`,
 	"`id`", "$(id)", "${HOME}", `\`, `\n`, `\u0000`, "';DROP", "--x", "a_b", "a%b", "!events", "!hb:x", "null", "0", "1e9",
 	"<b>", "(*)", "|", "^$", "a,b", "@", "con", "__proto__", strings.Repeat("x", 256), strings.Repeat("x", 255) + "y",
 	strings.Repeat("../", 85),

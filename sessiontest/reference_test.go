@@ -163,7 +163,9 @@ func (r *reference) Create(ctx context.Context, s *session.Session) error {
 }
 
 // write stores a session if allowed says that it may take the place of what is there.
-func (r *reference) write(ctx context.Context, op string, s *session.Session, allowed func(w row, exists bool) error) error {
+func (r *reference) write(
+	ctx context.Context, op string, s *session.Session, allowed func(w row, exists bool) error,
+) error {
 	if s == nil {
 		return r.wrap(op, "", session.ErrInvalidID)
 	}

@@ -46,8 +46,8 @@ type Subject struct {
 	// and then calls Advance as well.
 	Advance func(d time.Duration)
 
-	// MaxSize is the size in bytes from which on Storage answers ErrTooLarge. 0: the package's default, 1 MiB.
-	// At least 4 KiB; negative: there is no limit. The suite goes up to a half of it with sessions that must be accepted, because a
+	// MaxSize is the size in bytes from which on Storage answers ErrTooLarge. 0: the package's default, 1 MiB. At least 4
+	// KiB; negative: there is no limit. The suite goes up to a half of it with sessions that must be accepted, because a
 	// storage may count encoded bytes.
 	MaxSize int
 
@@ -78,9 +78,9 @@ func Run(t *testing.T, factory func(t *testing.T) Subject) {
 	}
 }
 
-// RunInBubble is [Run] with each case, its call of factory included, in a bubble of [testing/synctest]: time is virtual,
-// exact, and passes at once. It is for storages that wait for nothing outside the process. Goroutines that a storage
-// started must have ended after the functions registered with t.Cleanup.
+// RunInBubble is [Run] with each case, its call of factory included, in a bubble of [testing/synctest]: time is
+// virtual, exact, and passes at once. It is for storages that wait for nothing outside the process. Goroutines that a
+// storage started must have ended after the functions registered with t.Cleanup.
 func RunInBubble(t *testing.T, factory func(t *testing.T) Subject) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
