@@ -15,13 +15,12 @@ func (r *RoutingStorage) Age(d time.Duration) {
 		runtime.Gosched()
 		r.mu.Lock()
 	}
-	for _, id := range r.local.Keys() { // from the oldest on, so that the order stays
-		e, _ := r.local.Peek(id)
+	for _, e := range r.local.order.Values() { // from the oldest on, so that the order stays
 		aged := &entry{
-			session: e.session, revision: e.revision, epoch: e.epoch,
+			id: e.id, session: e.session, revision: e.revision, epoch: e.epoch,
 			fetchedAt: e.fetchedAt - instant(d), expiresAt: e.expiresAt - instant(d),
 		}
 		aged.refreshAt.Store(e.refreshAt.Load() - int64(d))
-		r.local.Add(id, aged)
+		r.local.putLocked(aged, instant(e.usedAt.Load()))
 	}
 }

@@ -26,7 +26,7 @@ func (r *RoutingStorage) beginLocked(c *call, id string) {
 	//  1. The remote answers a load.
 	//  2. The session is changed elsewhere; the event reaches this replica, or is lost in a gap.
 	//  3. The clock and the epoch are read: the answer looks newer than the change that it misses.
-	c.id, c.startedAt, c.epoch = id, r.clock.now(), r.lease.epoch()
+	c.id, c.startedAt, c.epoch = id, r.clock.now(), r.lease.read().epoch
 	r.calls[id] = append(r.calls[id], c)
 }
 
@@ -138,8 +138,8 @@ func (r *RoutingStorage) land(f *flight, s *Session, err error) {
 
 // failedLocked decides what a failed flight leaves of the entry that is there.
 func (r *RoutingStorage) failedLocked(f *flight) {
-	e, ok := r.local.Peek(f.id)
-	if !ok || errors.Is(f.err, ErrClosed) {
+	e := r.local.peekLocked(f.id)
+	if e == nil || errors.Is(f.err, ErrClosed) {
 		return
 	}
 	if errors.Is(f.err, ErrUnavailable) {
@@ -151,7 +151,7 @@ func (r *RoutingStorage) failedLocked(f *flight) {
 	}
 	// The remote has answered, and what it has is not this session any more, unless somebody has changed that since.
 	if !f.revoked && e.fetchedAt <= f.startedAt {
-		r.local.Remove(f.id)
+		r.local.removeLocked(f.id)
 	}
 }
 
@@ -172,5 +172,5 @@ func (r *RoutingStorage) refresh(ctx context.Context, e *entry, due int64) {
 		return
 	}
 	r.stats.refreshes.Add(1)
-	r.startLocked(ctx, e.session.id, true)
+	r.startLocked(ctx, e.id, true)
 }

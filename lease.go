@@ -36,28 +36,25 @@ type lease struct {
 	until instant
 }
 
+func (l *lease) covers(epoch uint64, now instant) bool { return epoch == l.epoch && now < l.until }
+
 // leaseHolder is read by every hit, without a lock, and changed by one event at a time.
 type leaseHolder struct{ current atomic.Pointer[lease] }
 
 func (h *leaseHolder) init() { h.current.Store(&lease{}) }
 
-func (h *leaseHolder) epoch() uint64 { return h.current.Load().epoch }
-
-func (h *leaseHolder) covers(epoch uint64, now instant) bool {
-	l := h.current.Load()
-	return epoch == l.epoch && now < l.until
-}
+func (h *leaseHolder) read() *lease { return h.current.Load() }
 
 // beginEpoch is for a Gap.
 func (h *leaseHolder) beginEpoch() {
-	h.current.Store(&lease{epoch: h.epoch() + 1})
+	h.current.Store(&lease{epoch: h.read().epoch + 1})
 }
 
 // extend is for a proof that every change acknowledged before asOf was delivered. A change that was not is younger than
 // asOf, so serving without it until asOf plus the bound keeps the bound. Counted from the arrival of the proof, as one
 // might think, it would be too long by the time that the proof was on its way.
 func (h *leaseHolder) extend(asOf instant, maxStaleness time.Duration) {
-	l := h.current.Load()
+	l := h.read()
 	if until := asOf.add(maxStaleness); until > l.until {
 		h.current.Store(&lease{epoch: l.epoch, until: until})
 	}

@@ -102,8 +102,8 @@ func TestServingRule(t *testing.T) {
 		{"just before it expires", 0, 5 * s, 1, 1, 10 * s, 5*s - 1, true},
 	} {
 		e := &entry{session: New(testID), fetchedAt: test.fetched, expiresAt: test.expires, epoch: test.entry}
-		st.lease.current.Store(&lease{epoch: test.lease, until: test.until})
-		require.Equal(t, test.want, st.servable(e, test.now), test.name)
+		l := &lease{epoch: test.lease, until: test.until}
+		require.Equal(t, test.want, st.servable(e, l, test.now), test.name)
 	}
 }
 
@@ -183,6 +183,21 @@ func TestEntryFromBeforeAGapIsNotCovered(t *testing.T) {
 		require.Equal(t, "new", loadNow(t.Context(), st).value)
 		require.EqualValues(t, 2, st.Stats().Gaps)
 	}, WithRefreshAfter(time.Hour))
+}
+
+func TestLeaseIsReadBeforeTheEntryIsLookedUp(t *testing.T) {
+	inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, st *RoutingStorage) {
+		remote.report(Gap{})
+		require.NoError(t, st.Store(t.Context(), New(testID)))
+		time.Sleep(st.maxStaleness) // the link for events stalls
+
+		read := st.lease.read() // a load begins
+		remote.report(Alive{AsOf: time.Now()})
+		e, _ := st.hit(read, testID)
+		require.Nil(t, e, "what came before the proof may have removed the entry, had it not been found already")
+		e, _ = st.hit(st.lease.read(), testID)
+		require.NotNil(t, e)
+	})
 }
 
 func TestEpochIsReadBeforeTheCall(t *testing.T) {

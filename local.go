@@ -1,82 +1,135 @@
 package session
 
 import (
+	"cmp"
+	"hash/maphash"
+	"math/bits"
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// entry is one session in the local tier. All but refreshAt is fixed once it is there.
-type entry struct {
-	session   *Session
-	revision  uint64  // of the session as it was fetched
-	fetchedAt instant // read before the remote was called: it can only miss changes later than this
-	expiresAt instant // when the remote forgets the session, at the earliest, unless it is loaded again
-	epoch     uint64  // read before the remote was called
+// localTier is the bounded set of entries. What is in it, and what makes room, is for the LRU, under a lock. Hits go
+// through an index, without one. They only note when an entry was used; the LRU learns of it before it has to choose.
+//
+// A lookup in the index may miss an entry that is being replaced. Whoever misses one looks again under the lock.
+type localTier struct {
+	seed  maphash.Seed
+	index []atomic.Pointer[entry] // chains of entries by hash, the latest first; changed under RoutingStorage.mu
 
-	refreshAt atomic.Int64 // an instant; never while a refresh is under way
-	failures  int          // of refreshes in a row; guarded by RoutingStorage.mu
+	order *simplelru.LRU[string, *entry] // guarded by RoutingStorage.mu
+	max   int
+	grain instant // uses closer together than this are noted as one
 }
 
-// servable is the serving rule: an entry is served while it is alive, and either young enough or covered by the lease.
-func (r *RoutingStorage) servable(e *entry, now instant) bool {
-	return (now < e.fetchedAt.add(r.maxStaleness) || r.lease.covers(e.epoch, now)) && r.alive(e, now)
+// Up to exactEntries the least recently used entry makes room, exactly. Beyond that it is one that was not used since
+// it was last considered, and uses are noted by the millisecond.
+const (
+	exactEntries    = 1024
+	coarseGrain     = instant(time.Millisecond)
+	maxReconsidered = 16
+)
+
+func newLocalTier(maxEntries int) *localTier {
+	order, err := simplelru.NewLRU[string, *entry](maxEntries, nil)
+	if err != nil {
+		panic(err) // only a size <= 0 is refused
+	}
+	t := &localTier{
+		seed:  maphash.MakeSeed(),
+		index: make([]atomic.Pointer[entry], 1<<bits.Len(uint(maxEntries-1))), //nolint:gosec // is positive
+		order: order,
+		max:   maxEntries,
+	}
+	if maxEntries > exactEntries {
+		t.grain = coarseGrain
+	}
+	return t
 }
 
-// alive tells whether an entry is the session that it was when it was fetched, as far as the entry itself can tell.
-func (r *RoutingStorage) alive(e *entry, now instant) bool {
-	if now >= e.expiresAt {
+func (t *localTier) chain(hash uint64) *atomic.Pointer[entry] {
+	return &t.index[hash&uint64(len(t.index)-1)] // a power of two
+}
+
+// get finds an entry without a lock.
+func (t *localTier) get(id string) *entry {
+	hash := maphash.String(t.seed, id)
+	for e := t.chain(hash).Load(); e != nil; e = e.next.Load() {
+		if e.hash == hash && e.id == id {
+			return e
+		}
+	}
+	return nil
+}
+
+// touch notes a use.
+func (t *localTier) touch(e *entry, now instant) {
+	if instant(e.usedAt.Load())+t.grain <= now {
+		e.usedAt.Store(int64(now))
+	}
+}
+
+func (t *localTier) peekLocked(id string) *entry {
+	e, _ := t.order.Peek(id)
+	return e
+}
+
+func (t *localTier) lenLocked() int { return t.order.Len() }
+
+// putLocked adds an entry, in the place of another of its id, and reports whether one had to make room.
+func (t *localTier) putLocked(e *entry, now instant) (evicted bool) {
+	if !t.removeLocked(e.id) && t.order.Len() == t.max {
+		t.removeLocked(t.leastUsedLocked().id)
+		evicted = true
+	}
+	e.hash = maphash.String(t.seed, e.id)
+	e.usedAt.Store(int64(now))
+	e.orderedAt = now
+	t.order.Add(e.id, e)
+	head := t.chain(e.hash)
+	e.next.Store(head.Load())
+	head.Store(e)
+	return evicted
+}
+
+// removeLocked takes an entry out. Its own link stays: whoever is at it goes on along the chain.
+func (t *localTier) removeLocked(id string) bool {
+	e, ok := t.order.Peek(id)
+	if !ok {
 		return false
 	}
-	if e.session.Revision() != e.revision {
-		return false // a caller has stored it in another storage too, which stamped it
+	t.order.Remove(id)
+	link := t.chain(e.hash)
+	for link.Load() != e {
+		link = &link.Load().next
 	}
-	// The absolute expiry is an instant of the wall clock, which may have been set since the session was fetched.
-	return e.session.expiresAt.IsZero() || !e.session.Expired(time.Now())
+	link.Store(e.next.Load())
+	return true
 }
 
-// putLocked makes what a call brought an entry, unless a call that was sent later has filled it already.
-func (r *RoutingStorage) putLocked(c *call, s *Session) {
-	if r.closed {
-		return
-	}
-	if old, ok := r.local.Peek(c.id); ok && old.fetchedAt > c.startedAt {
-		return
-	}
-	e := &entry{
-		session: s, revision: s.Revision(), fetchedAt: c.startedAt, expiresAt: never, epoch: c.epoch,
-	}
-	if r.ttl > 0 {
-		e.expiresAt = c.startedAt.add(r.ttl)
-	}
-	refreshAfter := r.refreshAfter
-	if !r.lease.covers(c.epoch, r.clock.now()) {
-		refreshAfter = min(refreshAfter, r.maxStaleness/2)
-	}
-	e.refreshAt.Store(int64(c.startedAt.add(refreshAfter)))
-	if evicted := r.local.Add(c.id, e); evicted {
-		r.stats.evictions.Add(1)
+func (t *localTier) purgeLocked() {
+	t.order.Purge()
+	for i := range t.index {
+		t.index[i].Store(nil)
 	}
 }
 
-// changedLocked is called when it is known that a session has reached a revision. Whatever is older is not served, not
-// cached, and not waited for by those who come later.
-func (r *RoutingStorage) changedLocked(id string, revision uint64) (dropped bool) {
-	if e, ok := r.local.Peek(id); ok && e.revision < revision {
-		dropped = r.local.Remove(id)
+// leastUsedLocked chooses the entry that makes room.
+func (t *localTier) leastUsedLocked() *entry {
+	if t.max <= exactEntries {
+		return slices.MinFunc(t.order.Values(), func(a, b *entry) int { return cmp.Compare(a.usedAt.Load(), b.usedAt.Load()) })
 	}
-	for _, c := range r.calls[id] {
-		c.newer = max(c.newer, revision)
+	for range maxReconsidered {
+		_, oldest, _ := t.order.GetOldest()
+		usedAt := instant(oldest.usedAt.Load())
+		if usedAt == oldest.orderedAt {
+			break
+		}
+		oldest.orderedAt = usedAt
+		t.order.Get(oldest.id) // which makes it the youngest
 	}
-	delete(r.flights, id)
-	return dropped
-}
-
-// removedLocked is called when a session was removed, or when it is unknown what became of it.
-func (r *RoutingStorage) removedLocked(id string) (dropped bool) {
-	dropped = r.local.Remove(id)
-	for _, c := range r.calls[id] {
-		c.revoked = true
-	}
-	delete(r.flights, id)
-	return dropped
+	_, oldest, _ := t.order.GetOldest()
+	return oldest
 }

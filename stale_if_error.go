@@ -9,10 +9,10 @@ import (
 // not be reached.
 func (r *RoutingStorage) servableOnError(e *entry, now instant) bool {
 	staleSince := e.fetchedAt.add(r.maxStaleness)
-	if l := r.lease.current.Load(); l.epoch == e.epoch {
+	if l := r.lease.read(); l.epoch == e.epoch {
 		staleSince = max(staleSince, l.until)
 	}
-	return now < staleSince.add(r.staleIfError) && r.alive(e, now)
+	return now < staleSince.add(r.staleIfError) && e.alive(now)
 }
 
 // serveStale serves an entry during an outage, and has the remote asked again in the background when it is time.
@@ -32,8 +32,8 @@ func (r *RoutingStorage) orStale(id string, err error) (*Session, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e, ok := r.local.Peek(id)
-	if !ok || !r.servableOnError(e, r.clock.now()) {
+	e := r.local.peekLocked(id)
+	if e == nil || !r.servableOnError(e, r.clock.now()) {
 		return nil, err
 	}
 	r.stats.stale.Add(1)

@@ -38,25 +38,48 @@ type Stats struct {
 }
 
 type counters struct {
-	hits, misses, refused, stale, remoteLoads, refreshes, droppedFills atomic.Uint64
-	evictions, events, revoked, gaps                                   atomic.Uint64
+	hits [hitCounters]hitCounter
+
+	misses, refused, stale, remoteLoads, refreshes, droppedFills atomic.Uint64
+	evictions, events, revoked, gaps                             atomic.Uint64
 
 	provenAt     atomic.Int64 // an instant; 0 if nothing was proven yet
 	servingStale atomic.Bool  // since the last load that the remote answered
+}
+
+// hitCounter is one of several, each in a cache line of its own: processors that count hits on different sessions do
+// not wait for each other.
+type hitCounter struct {
+	n atomic.Uint64
+	_ [cacheLine - 8]byte
+}
+
+const (
+	hitCounters = 64
+	cacheLine   = 128 // processors fetch lines in pairs
+)
+
+func (c *counters) hit(hash uint64) { c.hits[hash%hitCounters].n.Add(1) }
+
+func (c *counters) countHits() (sum uint64) {
+	for i := range c.hits {
+		sum += c.hits[i].n.Load()
+	}
+	return sum
 }
 
 // Stats returns the present state and the counts so far. They are read one by one: a load that is under way may be in
 // some and not in others.
 func (r *RoutingStorage) Stats() Stats {
 	r.mu.Lock()
-	entries := r.local.Len()
+	entries := r.local.lenLocked()
 	r.mu.Unlock()
 
 	now := r.clock.now()
 	mode := ModeBoundedAge
 	if r.stats.servingStale.Load() {
 		mode = ModeStaleIfError
-	} else if r.lease.covers(r.lease.epoch(), now) {
+	} else if l := r.lease.read(); l.covers(l.epoch, now) {
 		mode = ModeLeased
 	}
 	proofAge := time.Duration(-1)
@@ -66,7 +89,7 @@ func (r *RoutingStorage) Stats() Stats {
 	return Stats{
 		Mode:         mode,
 		ProofAge:     proofAge,
-		Hits:         r.stats.hits.Load(),
+		Hits:         r.stats.countHits(),
 		Misses:       r.stats.misses.Load(),
 		Refused:      r.stats.refused.Load(),
 		Stale:        r.stats.stale.Load(),

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // RoutingStorage answers loads from a bounded local tier in front of a remote storage, which all replicas share. It is
@@ -32,6 +30,7 @@ type RoutingStorage struct {
 
 	clock      clock
 	lease      leaseHolder
+	local      *localTier
 	stats      counters
 	refreshing chan struct{} // holds one element for each refresh under way
 
@@ -43,7 +42,6 @@ type RoutingStorage struct {
 
 	mu      sync.Mutex // protects following fields; nothing waits while holding it
 	closed  bool
-	local   *simplelru.LRU[string, *entry]
 	flights map[string]*flight // by id, the one that a load may join
 	calls   map[string][]*call // by id, all that are under way: flights, joinable or not, and writes
 }
@@ -57,15 +55,11 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 	if maxLocalEntries <= 0 {
 		panic(fmt.Sprintf("session: NewRoutingStorage: maxLocalEntries %d: must be positive", maxLocalEntries))
 	}
-	local, err := simplelru.NewLRU[string, *entry](maxLocalEntries, nil)
-	if err != nil {
-		panic(err) // only a size <= 0 is refused
-	}
 	r := &RoutingStorage{
 		remote: remote, clock: newClock(),
 		maxStaleness: defaultMaxStaleness, loadTimeout: defaultLoadTimeout, logger: slog.Default(),
 		refreshing: make(chan struct{}, defaultRefreshConcurrency),
-		local:      local, flights: make(map[string]*flight), calls: make(map[string][]*call),
+		local:      newLocalTier(maxLocalEntries), flights: make(map[string]*flight), calls: make(map[string][]*call),
 	}
 	r.creator, _ = remote.(Creator)
 	r.taker, _ = remote.(Taker)
@@ -87,21 +81,34 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 // Load implements [Storage]. A local answer does not look at the context. A remote load is shared by all who ask for
 // the same session meanwhile, and limited by [WithLoadTimeout].
 func (r *RoutingStorage) Load(ctx context.Context, id string) (*Session, error) {
-	r.mu.Lock()
-	e, ok := r.local.Get(id)
-	r.mu.Unlock()
-	if ok {
-		if now := r.clock.now(); r.servable(e, now) {
-			r.stats.hits.Add(1)
-			if due := e.refreshAt.Load(); now >= instant(due) {
-				r.refresh(ctx, e, due)
-			}
-			return e.session, nil
-		} else if now < e.expiresAt {
-			r.stats.refused.Add(1)
-		}
+	e, now := r.hit(r.lease.read(), id)
+	if e == nil {
+		return r.loadRemote(ctx, id)
 	}
-	return r.loadRemote(ctx, id)
+	r.local.touch(e, now)
+	r.stats.hit(e.hash)
+	if due := e.refreshAt.Load(); now >= instant(due) {
+		r.refresh(ctx, e, due)
+	}
+	return e.session, nil
+}
+
+// hit finds an entry that may be served, and reads the clock. It takes a lease that was read before, because one that
+// is read after the entry was found may owe its extension to an event that has removed the entry meanwhile:
+//  1. The link for events stalls. A session is changed elsewhere, and MaxStaleness passes.
+//  2. A load begins here, and finds the old entry.
+//  3. The link recovers. The event removes the entry, and a proof extends the lease.
+//  4. The load reads the lease: it covers what it has found.
+func (r *RoutingStorage) hit(l *lease, id string) (*entry, instant) {
+	e := r.local.get(id)
+	if e == nil {
+		return nil, 0
+	}
+	now := r.clock.now()
+	if !r.servable(e, l, now) {
+		return nil, 0
+	}
+	return e, now
 }
 
 func (r *RoutingStorage) loadRemote(ctx context.Context, id string) (*Session, error) {
@@ -113,16 +120,20 @@ func (r *RoutingStorage) loadRemote(ctx context.Context, id string) (*Session, e
 		r.mu.Unlock()
 		return nil, fail("load", ErrClosed)
 	}
-	e, ok := r.local.Peek(id)
-	now := r.clock.now()
-	if ok && r.servable(e, now) { // a flight has landed since the local tier was asked
-		r.mu.Unlock()
-		r.stats.hits.Add(1)
-		return e.session, nil
-	}
-	if ok && e.failures > 0 && r.servableOnError(e, now) { // an outage is under way, there is no use in waiting for it
-		r.mu.Unlock()
-		return r.serveStale(ctx, e, now), nil
+	if e := r.local.peekLocked(id); e != nil {
+		now := r.clock.now()
+		switch {
+		case r.servable(e, r.lease.read(), now): // a flight has landed since the index was asked
+			r.mu.Unlock()
+			r.local.touch(e, now)
+			r.stats.hit(e.hash)
+			return e.session, nil
+		case e.failures > 0 && r.servableOnError(e, now): // an outage is under way, there is no use in waiting
+			r.mu.Unlock()
+			return r.serveStale(ctx, e, now), nil
+		case e.alive(now):
+			r.stats.refused.Add(1)
+		}
 	}
 	f := r.joinLocked(id)
 	if f == nil {
@@ -241,7 +252,7 @@ func (r *RoutingStorage) DeleteExpired(ctx context.Context, before time.Time) er
 func (r *RoutingStorage) Close() error {
 	r.mu.Lock()
 	r.closed = true
-	r.local.Purge() // so that hits need not ask whether the storage is closed
+	r.local.purgeLocked() // so that hits need not ask whether the storage is closed
 	r.mu.Unlock()
 	r.cancel()
 	r.background.Wait()

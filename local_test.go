@@ -1,0 +1,141 @@
+package session
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func testEntry(id string) *entry { return &entry{id: id, session: New(id), expiresAt: never} }
+
+func TestLeastRecentlyUsedMakesRoomExactly(t *testing.T) {
+	t.Parallel()
+	const size = exactEntries
+	tier := newLocalTier(size)
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same sequence every time
+	var order []string                    // what the LRU should be, the oldest first
+	for step := range 20 * size {
+		now := instant(step)
+		id := fmt.Sprint("id-", random.IntN(size+size/4))
+		known := slices.Index(order, id)
+		if e := tier.get(id); e != nil {
+			require.GreaterOrEqual(t, known, 0)
+			tier.touch(e, now)
+		} else {
+			require.Negative(t, known)
+			evicted := tier.putLocked(testEntry(id), now)
+			require.Equal(t, len(order) == size, evicted)
+			if evicted {
+				require.Nil(t, tier.get(order[0]), "the least recently used one has made room")
+				order = order[1:]
+			}
+		}
+		if known >= 0 {
+			order = slices.Delete(order, known, known+1)
+		}
+		order = append(order, id)
+		require.Equal(t, len(order), tier.lenLocked())
+	}
+}
+
+func TestEvictionAboveTheExactSize(t *testing.T) {
+	t.Parallel()
+	const size = 4 * exactEntries
+	tier := newLocalTier(size)
+	now := instant(0)
+	next := func() instant {
+		now += coarseGrain
+		return now
+	}
+	for i := range size {
+		require.False(t, tier.putLocked(testEntry(fmt.Sprint("id-", i)), next()))
+	}
+	busy := tier.get("id-0")
+	for i := range 10 * size {
+		tier.touch(busy, next())
+		require.True(t, tier.putLocked(testEntry(fmt.Sprint("new-", i)), next()))
+		require.Equal(t, size, tier.lenLocked())
+	}
+	require.Same(t, busy, tier.get("id-0"), "what is in use stays")
+	require.Nil(t, tier.get("id-1"))
+
+	for _, e := range tier.order.Values() { // all in use at once: something has to go, and without looking at all of them
+		tier.touch(e, next())
+	}
+	require.True(t, tier.putLocked(testEntry("one more"), next()))
+	require.Equal(t, size, tier.lenLocked())
+}
+
+func TestIndexAgreesWithTheOrder(t *testing.T) {
+	t.Parallel()
+	tier := newLocalTier(8) // short, so that chains are long and all cases of unlinking occur
+	tier.index = tier.index[:2]
+	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // the same sequence every time
+	for step := range 10_000 {
+		id := fmt.Sprint("id-", random.IntN(16))
+		if random.IntN(3) == 0 {
+			require.Equal(t, tier.peekLocked(id) != nil, tier.removeLocked(id))
+			require.Nil(t, tier.get(id))
+		} else {
+			e := testEntry(id)
+			tier.putLocked(e, instant(step))
+			require.Same(t, e, tier.get(id))
+		}
+		indexed := 0
+		for i := range tier.index {
+			for e := tier.index[i].Load(); e != nil; e = e.next.Load() {
+				indexed++
+				require.Same(t, e, tier.peekLocked(e.id))
+			}
+		}
+		require.Equal(t, tier.lenLocked(), indexed)
+	}
+	tier.purgeLocked()
+	require.Zero(t, tier.lenLocked())
+	require.Nil(t, tier.get("id-0"))
+}
+
+// TestHitsDuringChanges has readers without a lock run into all that writers do. Each finds its own session or none.
+func TestHitsDuringChanges(t *testing.T) {
+	t.Parallel()
+	st := NewRoutingStorage(NewMemoryStorage(time.Hour), 4)
+	defer func() { require.NoError(t, st.Close()) }()
+	var stop atomic.Bool
+	var readers, writers []<-chan error
+	for range 2 {
+		readers = append(readers, later(func() error {
+			for i := 0; !stop.Load(); i++ {
+				id := fmt.Sprint("id-", i%8)
+				if s, err := st.Load(t.Context(), id); err == nil && s.ID() != id {
+					return fmt.Errorf("wrong session")
+				}
+			}
+			return nil
+		}))
+		writers = append(writers, later(func() error {
+			for i := range 5000 {
+				id := fmt.Sprint("id-", i%8)
+				if err := st.Store(t.Context(), New(id)); err != nil {
+					return err
+				}
+				if err := st.Delete(t.Context(), fmt.Sprint("id-", i%3)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	}
+	for _, done := range writers {
+		require.NoError(t, <-done)
+	}
+	stop.Store(true)
+	for _, done := range readers {
+		require.NoError(t, <-done)
+	}
+	require.LessOrEqual(t, st.Stats().Entries, 4)
+}
