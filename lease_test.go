@@ -455,6 +455,31 @@ func TestMemoryWatch(t *testing.T) {
 	require.Panics(t, func() { _ = NewMemoryStorage(1).Watch(t.Context(), 0, nil) })
 }
 
+func TestMemoryProvesNothingAheadOfItsEvents(t *testing.T) {
+	t.Parallel()
+	for range 30 { // the watcher has both to report, and takes either first
+		synctest.Test(t, func(t *testing.T) {
+			m := NewMemoryStorage(time.Hour)
+			ctx, cancel := context.WithCancel(t.Context())
+			stalled, events := make(chan struct{}), []Event(nil)
+			watched := later(func() error {
+				return m.Watch(ctx, time.Second, func(e Event) {
+					<-stalled
+					events = append(events, e)
+				})
+			})
+			synctest.Wait()
+			require.NoError(t, m.Delete(t.Context(), testID))
+			time.Sleep(time.Second)
+			close(stalled)
+			synctest.Wait()
+			require.Equal(t, []Event{Gap{}, Removed{testID}, Alive{time.Now()}}, events)
+			cancel()
+			require.ErrorIs(t, <-watched, context.Canceled)
+		})
+	}
+}
+
 func TestMemoryWatcherThatStallsMissesEventsAndIsTold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -37,7 +37,11 @@ func newScript(source string) script {
 
 // run executes a script by its hash. A server that does not know it (yet, or since it restarted) gets the source.
 func (r *RedisStorage) run(ctx context.Context, s script, key string, args ...any) (any, error) {
-	return runScript(ctx, r.client, s, key, args...)
+	client, err := r.writer(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return runScript(ctx, client, s, key, args...)
 }
 
 // processor is any client, or one node's of a Cluster.

@@ -173,7 +173,12 @@ func (l *link) send(ctx context.Context, number string) error {
 	// it was executed, follows it, and is not yet delivered when it arrives.
 	l.sent[number] = time.Now()
 	l.mu.Unlock()
-	_, err := runScript(ctx, l.master.client, heartbeatScript, l.master.key, l.channel, number)
+	lifetime := ""
+	if l.watch.storage.replicas.n > 0 {
+		lifetime = strconv.FormatInt(max(1, l.watch.patience().Milliseconds()), 10)
+	}
+	client := l.watch.storage.replicas.on(l.master.client)
+	_, err := runScript(ctx, client, heartbeatScript, l.master.key, l.channel, number, lifetime)
 	if errors.Is(err, redis.Nil) {
 		return nil
 	}

@@ -136,7 +136,7 @@ func TestCapLeavesAnotherWritersExpiryAlone(t *testing.T) {
 	s := New(testID)
 	require.NoError(t, st.Store(t.Context(), s))
 	soon := time.Now().Add(time.Second).UnixMilli()
-	_, err := st.run(t.Context(), capScript, st.key(testID), header(s.Revision()-1), soon)
+	_, err := runScript(t.Context(), client, capScript, st.key(testID), header(s.Revision()-1), soon)
 	require.ErrorIs(t, err, redis.Nil)
 	require.Equal(t, time.Hour, m.TTL(st.key(testID)))
 }

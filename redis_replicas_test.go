@@ -1,0 +1,54 @@
+package session
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed34611480/session/internal/redistest"
+)
+
+func TestWritesWaitForReplicas(t *testing.T) {
+	t.Parallel()
+	master := redistest.Start(t)
+	client := master.Client(t)
+	st := NewRedisStorage(client, time.Minute, WithMinReplicas(1, 50*time.Millisecond))
+	s := New(testID)
+	require.ErrorIs(t, st.Store(t.Context(), s), ErrUnavailable, "there is no replica")
+	require.ErrorIs(t, st.Create(t.Context(), New("another")), errTooFewReplicas)
+	require.ErrorIs(t, st.Delete(t.Context(), testID), ErrUnavailable)
+	require.Zero(t, s.Revision())
+	_, _, refused := watchLater(t, st, 100*time.Millisecond)
+	require.ErrorIs(t, <-refused, errTooFewReplicas, "nothing is proven either")
+
+	replica := redistest.Start(t)
+	host, port, err := net.SplitHostPort(master.Addr())
+	require.NoError(t, err)
+	require.NoError(t, replica.Client(t).SlaveOf(t.Context(), host, port).Err())
+	require.Eventually(t, func() bool {
+		return st.Store(t.Context(), New(testID)) == nil
+	}, 10*time.Second, time.Millisecond)
+	_, err = replica.Client(t).Get(t.Context(), "session:"+testID).Result()
+	require.NoError(t, err, "the replica has what was acknowledged")
+	require.NoError(t, st.Delete(t.Context(), testID))
+
+	// The replica is cut off: a heartbeat that changes nothing would still count it, for as long as it seems connected.
+	_, nextAlive, ended := watchLater(t, st, 100*time.Millisecond)
+	nextAlive()
+	replica.Pause()
+	defer replica.Continue()
+	require.ErrorIs(t, <-ended, errTooFewReplicas)
+}
+
+func TestMinReplicasThroughAnUnknownClient(t *testing.T) {
+	t.Parallel()
+	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
+	defer func() { require.NoError(t, ring.Close()) }()
+	st := NewRedisStorage(ring, time.Minute, WithMinReplicas(1, time.Second))
+	require.ErrorIs(t, st.Store(t.Context(), New(testID)), ErrUnavailable)
+	require.Panics(t, func() { WithMinReplicas(-1, time.Second) })
+	require.Panics(t, func() { WithMinReplicas(1, 0) })
+}
