@@ -17,6 +17,7 @@ import (
 // A lookup in the index may miss an entry that is being replaced. Whoever misses one looks again under the lock.
 type localTier struct {
 	seed  maphash.Seed
+	mask  uint64                  // chooses a chain by the lower bits of a hash
 	index []atomic.Pointer[entry] // chains of entries by hash, the latest first; changed under RoutingStorage.mu
 
 	order *simplelru.LRU[string, *entry] // guarded by RoutingStorage.mu
@@ -37,9 +38,11 @@ func newLocalTier(maxEntries int) *localTier {
 	if err != nil {
 		panic(err) // only a size <= 0 is refused
 	}
+	chains := uint64(1) << bits.Len(uint(maxEntries-1))
 	t := &localTier{
 		seed:  maphash.MakeSeed(),
-		index: make([]atomic.Pointer[entry], 1<<bits.Len(uint(maxEntries-1))), //nolint:gosec // is positive
+		mask:  chains - 1,
+		index: make([]atomic.Pointer[entry], chains),
 		order: order,
 		max:   maxEntries,
 	}
@@ -50,7 +53,7 @@ func newLocalTier(maxEntries int) *localTier {
 }
 
 func (t *localTier) chain(hash uint64) *atomic.Pointer[entry] {
-	return &t.index[hash&uint64(len(t.index)-1)] // a power of two
+	return &t.index[hash&t.mask]
 }
 
 // get finds an entry without a lock.
@@ -119,7 +122,9 @@ func (t *localTier) purgeLocked() {
 // leastUsedLocked chooses the entry that makes room.
 func (t *localTier) leastUsedLocked() *entry {
 	if t.max <= exactEntries {
-		return slices.MinFunc(t.order.Values(), func(a, b *entry) int { return cmp.Compare(a.usedAt.Load(), b.usedAt.Load()) })
+		return slices.MinFunc(t.order.Values(), func(a, b *entry) int {
+			return cmp.Compare(a.usedAt.Load(), b.usedAt.Load())
+		})
 	}
 	for range maxReconsidered {
 		_, oldest, _ := t.order.GetOldest()

@@ -56,12 +56,13 @@ func (p replication) on(server *redis.Client) processor {
 	if p.n == 0 {
 		return server
 	}
-	return replicatedWriter{server, p}
+	return replicatedWriter{p, server}
 }
 
 type replicatedWriter struct {
-	server *redis.Client
 	replication
+
+	server *redis.Client
 }
 
 // Process sends a command that writes, and fails it if too few replicas have it.

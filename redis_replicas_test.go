@@ -27,7 +27,7 @@ func TestWritesWaitForReplicas(t *testing.T) {
 	replica := redistest.Start(t)
 	host, port, err := net.SplitHostPort(master.Addr())
 	require.NoError(t, err)
-	require.NoError(t, replica.Client(t).SlaveOf(t.Context(), host, port).Err())
+	require.NoError(t, replica.Client(t).ReplicaOf(t.Context(), host, port).Err())
 	require.Eventually(t, func() bool {
 		return st.Store(t.Context(), New(testID)) == nil
 	}, 10*time.Second, time.Millisecond)
