@@ -21,7 +21,7 @@ type entry struct {
 	refreshAt atomic.Int64          // an instant; never while a refresh is under way
 
 	orderedAt instant // the use by which it has its place in the order; guarded by RoutingStorage.mu
-	failures  int     // of remote loads in a row; guarded by RoutingStorage.mu
+	failedAt  instant // when the remote could not be asked for it last, or 0; guarded by RoutingStorage.mu
 }
 
 // servable is the serving rule: an entry is served while it is alive, and either young enough or covered by the lease.

@@ -87,8 +87,8 @@ func known(err error) bool {
 // does not know, and the id is one of them.
 func redact(err error, id string) string {
 	text := err.Error()
-	if i := strings.IndexAny(text, "'`\""); i >= 0 {
-		text = strings.TrimRight(text[:i], " :,")
+	for _, quote := range []string{" '", " `", " \""} { // not the apostrophe of a "can't"
+		text, _, _ = strings.Cut(text, quote)
 	}
 	if id != "" {
 		text = strings.ReplaceAll(text, id, "<id>")

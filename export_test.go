@@ -10,7 +10,7 @@ import (
 func (r *RoutingStorage) Age(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for len(r.calls) > 0 {
+	for len(r.calls) > 0 || r.refresher.workers > 0 {
 		r.mu.Unlock()
 		runtime.Gosched()
 		r.mu.Lock()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -42,7 +41,6 @@ func (r *RoutingStorage) endLocked(c *call) {
 // flight is a remote load that any number of callers wait for.
 type flight struct {
 	call
-	ahead bool // nobody waits for it: it renews an entry, and holds a place in RoutingStorage.refreshing
 
 	landed bool          // guarded by RoutingStorage.mu
 	done   chan struct{} // closed when landed; the following fields are fixed then
@@ -79,8 +77,8 @@ func (r *RoutingStorage) joinLocked(id string) *flight {
 
 // startLocked starts a flight. It does not end with the context of whoever happened to come first, as others may be
 // waiting for it; it only keeps the values.
-func (r *RoutingStorage) startLocked(ctx context.Context, id string, ahead bool) *flight {
-	f := &flight{ahead: ahead, done: make(chan struct{})}
+func (r *RoutingStorage) startLocked(ctx context.Context, id string) *flight {
+	f := &flight{done: make(chan struct{})}
 	r.beginLocked(&f.call, id)
 	r.flights[id] = f
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), r.loadTimeout, errLoadTimeout)
@@ -94,9 +92,6 @@ func (r *RoutingStorage) startLocked(ctx context.Context, id string, ahead bool)
 var errLoadTimeout = fmt.Errorf("the remote did not answer in time: %w", context.DeadlineExceeded)
 
 func (r *RoutingStorage) fly(ctx context.Context, cancel context.CancelFunc, f *flight) {
-	if f.ahead {
-		defer func() { <-r.refreshing }()
-	}
 	defer context.AfterFunc(r.closing, cancel)()
 	// A remote that does not heed its context must not hold up those who wait.
 	defer context.AfterFunc(ctx, func() { r.land(f, nil, context.Cause(ctx)) })()
@@ -124,11 +119,15 @@ func (r *RoutingStorage) land(f *flight, s *Session, err error) {
 	}
 	if err != nil {
 		f.err = r.failure(context.Background(), "load", f.id, err)
+	}
+	if !errors.Is(f.err, ErrUnavailable) {
+		r.stats.servingStale.Store(false)
+	}
+	if f.err != nil {
 		r.failedLocked(f)
 		return
 	}
 	f.result = s
-	r.stats.servingStale.Store(false)
 	if !f.mayCache(s.Revision()) {
 		r.stats.droppedFills.Add(1)
 		return
@@ -143,34 +142,11 @@ func (r *RoutingStorage) failedLocked(f *flight) {
 		return
 	}
 	if errors.Is(f.err, ErrUnavailable) {
-		// Nothing is known: the entry stays for as long as it may be served, and a later hit tries again.
-		delay := min(refreshRetry<<min(e.failures, 16), r.refreshAfter)
-		e.failures++
-		e.refreshAt.Store(int64(r.clock.now().add(delay/2 + rand.N(delay/2+1)))) //nolint:gosec // jitter
+		e.failedAt = r.clock.now() // nothing is known: the entry stays for as long as it may be served
 		return
 	}
 	// The remote has answered, and what it has is not this session any more, unless somebody has changed that since.
 	if !f.revoked && e.fetchedAt <= f.startedAt {
 		r.local.removeLocked(f.id)
 	}
-}
-
-const refreshRetry = 50 * time.Millisecond
-
-// refresh renews an entry in the background, if it is due and nobody does so already. That is also what keeps a session
-// alive in the remote while its hits are answered here.
-func (r *RoutingStorage) refresh(ctx context.Context, e *entry, due int64) {
-	select {
-	case r.refreshing <- struct{}{}:
-	default:
-		return // enough are under way; a later hit tries again
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed || !e.refreshAt.CompareAndSwap(due, int64(never)) {
-		<-r.refreshing
-		return
-	}
-	r.stats.refreshes.Add(1)
-	r.startLocked(ctx, e.id, true)
 }

@@ -31,6 +31,7 @@ const (
 	exactEntries    = 1024
 	coarseGrain     = instant(time.Millisecond)
 	maxReconsidered = 16
+	maxChainBits    = 22 // longer chains beyond four million entries, instead of memory that may never be used
 )
 
 func newLocalTier(maxEntries int) *localTier {
@@ -38,7 +39,7 @@ func newLocalTier(maxEntries int) *localTier {
 	if err != nil {
 		panic(err) // only a size <= 0 is refused
 	}
-	chains := uint64(1) << bits.Len(uint(maxEntries-1))
+	chains := uint64(1) << min(bits.Len(uint(maxEntries-1)), maxChainBits)
 	t := &localTier{
 		seed:  maphash.MakeSeed(),
 		mask:  chains - 1,

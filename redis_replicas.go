@@ -10,14 +10,17 @@ import (
 )
 
 // WithMinReplicas makes writes wait until at least n replicas have them, for up to the timeout, in the same round trip
-// (WAIT). Otherwise they fail with [ErrUnavailable], and it is unknown whether they will last. Heartbeats do the same,
-// so that a master which was cut off from its replicas stops proving that it has no news.
+// (WAIT). Otherwise they fail with [ErrUnavailable], and it is unknown whether they will last.
 //
 // By default a write is acknowledged when the master has it, and a failover may lose the last ones: sessions can be
 // back that were deleted. With n equal to the number of replicas that may be promoted, none is lost. The price is the
-// time that replication takes, and that writes fail while too few replicas are there. 0 turns it off, the default. It
-// panics when n is negative, or n is positive and the timeout is less than a millisecond. It needs a client made by
-// redis.NewClient, NewFailoverClient or NewClusterClient: with others every write fails.
+// time that replication takes, and that writes fail while too few replicas are there, or while their slot moves in a
+// Cluster. It does not keep a master that was cut off from answering loads: that is for min-replicas-to-write, on the
+// server.
+//
+// 0 turns it off, the default. It panics when n is negative, or n is positive and the timeout is less than a
+// millisecond. It needs a client made by redis.NewClient, NewFailoverClient or NewClusterClient: with others every
+// write fails.
 func WithMinReplicas(n int, timeout time.Duration) RedisOption {
 	if n < 0 || n > 0 && timeout < time.Millisecond {
 		panic(fmt.Sprintf("session: WithMinReplicas(%d, %v): needs n >= 0 and a timeout of at least 1ms", n, timeout))
@@ -40,23 +43,15 @@ func (r *RedisStorage) writer(ctx context.Context, key string) (processor, error
 	}
 	switch client := r.client.(type) {
 	case *redis.Client:
-		return r.replicas.on(client), nil
+		return replicatedWriter{r.replicas, client}, nil
 	case *redis.ClusterClient: // a WAIT has no key: it must go where the write goes
 		node, err := client.MasterForKey(ctx, key)
 		if err != nil {
 			return nil, err
 		}
-		return r.replicas.on(node), nil
+		return replicatedWriter{r.replicas, node}, nil
 	}
 	return nil, fmt.Errorf("WithMinReplicas through a %T: %w", r.client, errors.ErrUnsupported)
-}
-
-// on returns what sends a write to one server.
-func (p replication) on(server *redis.Client) processor {
-	if p.n == 0 {
-		return server
-	}
-	return replicatedWriter{p, server}
 }
 
 type replicatedWriter struct {

@@ -21,8 +21,6 @@ func TestWritesWaitForReplicas(t *testing.T) {
 	require.ErrorIs(t, st.Create(t.Context(), New("another")), errTooFewReplicas)
 	require.ErrorIs(t, st.Delete(t.Context(), testID), ErrUnavailable)
 	require.Zero(t, s.Revision())
-	_, _, refused := watchLater(t, st, 100*time.Millisecond)
-	require.ErrorIs(t, <-refused, errTooFewReplicas, "nothing is proven either")
 
 	replica := redistest.Start(t)
 	host, port, err := net.SplitHostPort(master.Addr())
@@ -34,13 +32,6 @@ func TestWritesWaitForReplicas(t *testing.T) {
 	_, err = replica.Client(t).Get(t.Context(), "session:"+testID).Result()
 	require.NoError(t, err, "the replica has what was acknowledged")
 	require.NoError(t, st.Delete(t.Context(), testID))
-
-	// The replica is cut off: a heartbeat that changes nothing would still count it, for as long as it seems connected.
-	_, nextAlive, ended := watchLater(t, st, 100*time.Millisecond)
-	nextAlive()
-	replica.Pause()
-	defer replica.Continue()
-	require.ErrorIs(t, <-ended, errTooFewReplicas)
 }
 
 func TestMinReplicasThroughAnUnknownClient(t *testing.T) {

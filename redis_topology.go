@@ -2,10 +2,10 @@ package session
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,16 +18,21 @@ type master struct {
 	key    string // for heartbeats: one whose writes this master is responsible for
 }
 
-var errTopologyChanged = errors.New("the Cluster's masters have changed")
+var (
+	errNoMasters       = errors.New("the Cluster has no masters with slots")
+	errTopologyChanged = errors.New("the Cluster's masters have changed")
+)
 
 // masters returns all servers that accept writes.
-func (r *RedisStorage) masters(ctx context.Context) ([]master, error) {
-	key := r.prefix + "!hb"
+func (r *RedisStorage) masters(ctx context.Context, timeout time.Duration) ([]master, error) {
+	// Another key each time: one whose slot is on the move may have no master that answers for it.
+	// No session has a key with a space.
+	key := r.prefix + "!hb " + rand.Text()
 	switch client := r.client.(type) {
 	case *redis.Client: // also behind Sentinel: the client follows the master
 		return []master{{client, key}}, nil
 	case *redis.ClusterClient:
-		nodes, err := clusterMasters(ctx, client)
+		nodes, err := clusterMasters(ctx, client, timeout)
 		if err != nil {
 			return nil, err
 		}
@@ -36,8 +41,12 @@ func (r *RedisStorage) masters(ctx context.Context) ([]master, error) {
 	return nil, fmt.Errorf("watching through a %T: %w", r.client, errors.ErrUnsupported)
 }
 
-// clusterMasters asks the Cluster for its masters that have slots, in a fixed order.
-func clusterMasters(ctx context.Context, cluster *redis.ClusterClient) ([]*redis.Client, error) {
+// clusterMasters asks the Cluster for its masters that have slots, of which there is at least one.
+func clusterMasters(
+	ctx context.Context, cluster *redis.ClusterClient, timeout time.Duration,
+) ([]*redis.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	var mu sync.Mutex
 	var nodes []*redis.Client
 	err := cluster.ForEachMaster(ctx, func(_ context.Context, node *redis.Client) error {
@@ -46,9 +55,9 @@ func clusterMasters(ctx context.Context, cluster *redis.ClusterClient) ([]*redis
 		nodes = append(nodes, node)
 		return nil
 	})
-	slices.SortFunc(nodes, func(a, b *redis.Client) int {
-		return strings.Compare(a.Options().Addr, b.Options().Addr)
-	})
+	if err == nil && len(nodes) == 0 {
+		err = errNoMasters
+	}
 	return nodes, err
 }
 
@@ -75,18 +84,24 @@ func assignKeys(
 	return masters, nil
 }
 
-// followTopology proves, like a heartbeat, that the masters that are watched are all there are.
+// followTopology proves, like a heartbeat, that the masters that are watched are all there are. It asks them
+// themselves, in turn: the client would answer from what it remembers when nobody else does.
 func (w *redisWatch) followTopology(ctx context.Context, watched []master) error {
-	cluster, _ := w.storage.client.(*redis.ClusterClient)
+	var known []string
 	ticker := time.NewTicker(w.heartbeat)
 	defer ticker.Stop()
-	for {
+	for turn := 0; ; turn++ {
 		asOf := time.Now()
-		nodes, err := clusterMasters(ctx, cluster)
+		present, err := masterAddresses(ctx, watched[turn%len(watched)].client, w.patience())
 		if err != nil {
 			return err
 		}
-		if !slices.EqualFunc(nodes, watched, func(node *redis.Client, m master) bool { return node == m.client }) {
+		if known == nil {
+			known = present
+		}
+		// They are compared with each other, as clients may reach them by other addresses. That those of the first answer
+		// are the ones that are watched follows from their number: each of these accepts a heartbeat for slots of its own.
+		if len(present) != len(watched) || !slices.Equal(present, known) {
 			return errTopologyChanged
 		}
 		w.prove(len(watched), asOf)
@@ -96,4 +111,22 @@ func (w *redisWatch) followTopology(ctx context.Context, watched []master) error
 			return ctx.Err()
 		}
 	}
+}
+
+// masterAddresses returns the masters that have slots, as a node of the Cluster knows them, in order.
+func masterAddresses(ctx context.Context, node *redis.Client, timeout time.Duration) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	slots, err := node.ClusterSlots(ctx).Result() //nolint:staticcheck // what replaces it needs Redis 7
+	if err != nil {
+		return nil, err
+	}
+	var addresses []string
+	for _, slot := range slots {
+		if len(slot.Nodes) > 0 {
+			addresses = append(addresses, slot.Nodes[0].Addr) // the first one is the master
+		}
+	}
+	slices.Sort(addresses)
+	return slices.Compact(addresses), nil
 }

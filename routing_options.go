@@ -8,6 +8,7 @@ import (
 
 const (
 	defaultMaxStaleness       = 2 * time.Second
+	minMaxStaleness           = time.Millisecond
 	defaultRefreshAfter       = time.Minute
 	defaultLoadTimeout        = 2 * time.Second
 	defaultRefreshConcurrency = 16
@@ -21,9 +22,13 @@ type routingOption func(r *RoutingStorage)
 func (o routingOption) applyRouting(r *RoutingStorage) { o(r) }
 
 // WithMaxStaleness sets the bound on stale reads: when a Store or Delete has returned, through any replica, no load
-// that starts this much later returns older state. 0 means the default, 2 s. It panics when d is negative.
+// that starts this much later returns older state. 0 means the default, 2 s. It panics when d is negative, or
+// less than a millisecond.
 func WithMaxStaleness(d time.Duration) RoutingOption {
 	d = positiveOr("WithMaxStaleness", d, defaultMaxStaleness)
+	if d < minMaxStaleness {
+		panic(fmt.Sprintf("session: WithMaxStaleness(%v): must be at least %v, no proof comes that fast", d, minMaxStaleness))
+	}
 	return routingOption(func(r *RoutingStorage) { r.maxStaleness = d })
 }
 
@@ -53,8 +58,8 @@ func WithLogger(logger *slog.Logger) RoutingOption {
 	return routingOption(func(r *RoutingStorage) { r.logger = logger })
 }
 
-// WithRefreshConcurrency sets how many refreshes may be under way in the background at a time. Those beyond it wait for
-// a later hit. 0 means the default, 16. It panics when n is negative.
+// WithRefreshConcurrency sets how many refreshes may be under way in the background at a time. Those beyond it wait. 0
+// means the default, 16. It panics when n is negative.
 func WithRefreshConcurrency(n int) RoutingOption {
 	if n < 0 {
 		panic(fmt.Sprintf("session: WithRefreshConcurrency(%d): cannot be negative", n))
@@ -62,7 +67,7 @@ func WithRefreshConcurrency(n int) RoutingOption {
 	if n == 0 {
 		n = defaultRefreshConcurrency
 	}
-	return routingOption(func(r *RoutingStorage) { r.refreshing = make(chan struct{}, n) })
+	return routingOption(func(r *RoutingStorage) { r.refresher.limit = n })
 }
 
 func positiveOr(option string, d, fallback time.Duration) time.Duration {

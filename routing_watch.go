@@ -12,7 +12,7 @@ import (
 // and the whole, so that many replicas do not come back all at once.
 const (
 	minWatchPause = 100 * time.Millisecond
-	maxWatchPause = 5 * time.Second
+	maxWatchPause = time.Second
 )
 
 // watchState is what the log was told last.
@@ -28,6 +28,7 @@ const (
 func (r *RoutingStorage) watch(watcher Watcher) {
 	pause := minWatchPause
 	for {
+		r.lease.beginEpoch() // by the time that a Watch reports a Gap, it may have reported a proof, if it is careless
 		err := watcher.Watch(r.closing, r.maxStaleness/4, r.apply)
 		if r.closing.Err() != nil {
 			return

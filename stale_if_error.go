@@ -1,9 +1,6 @@
 package session
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // servableOnError tells whether an entry that is not servable may be served instead of the error that the remote could
 // not be reached.
@@ -15,12 +12,17 @@ func (r *RoutingStorage) servableOnError(e *entry, now instant) bool {
 	return now < staleSince.add(r.staleIfError) && e.alive(now)
 }
 
-// serveStale serves an entry during an outage, and has the remote asked again in the background when it is time.
-func (r *RoutingStorage) serveStale(ctx context.Context, e *entry, now instant) *Session {
+// outage tells whether the remote could not be asked for a session just now. Guarded by RoutingStorage.mu.
+func (r *RoutingStorage) outage(e *entry, now instant) bool {
+	return e.failedAt != 0 && now < e.failedAt.add(r.maxStaleness)
+}
+
+// serveStale serves an entry during an outage, and has the remote asked again in the background.
+func (r *RoutingStorage) serveStale(e *entry) *Session {
 	r.stats.stale.Add(1)
 	r.stats.servingStale.Store(true)
-	if due := e.refreshAt.Load(); now >= instant(due) {
-		r.refresh(ctx, e, due)
+	if due := e.refreshAt.Load(); due != int64(never) {
+		r.refresh(e, due)
 	}
 	return e.session
 }

@@ -15,8 +15,7 @@ import (
 //   - A session that is not loaded for the storage's idle lifetime (its TTL) is gone; each Load or Store starts that
 //     time anew. A session is also gone at its [Session.ExpiresAt]. Gone means [ErrNotFound], even before anything has
 //     removed it.
-//   - A revision is never used again for the same id, not even after a delete: it must tell a session from its
-//     successor.
+//   - Revisions of an id grow, over a delete too: they tell a session from its successor, and which of two is newer.
 //   - When the context ends first, the error matches the context's, and nothing was done, or it is unknown. A Load that
 //     needs to wait for nothing may answer all the same.
 //   - After an error there is no session, and the revision of the caller's session is what it was. After ErrNotFound or

@@ -153,10 +153,11 @@ func (m *MemoryStorage) DeleteExpired(ctx context.Context, before time.Time) err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if alive := m.aliveSince(time.Now()); before.Before(alive) {
-		before = alive
+	m.removeIdleLocked(m.aliveSince(time.Now()))
+	for oldest := m.oldestLocked(); oldest != nil && oldest.usedAt.Before(before); oldest = m.oldestLocked() {
+		m.byUse.RemoveOldest()
+		m.announceLocked(Removed{ID: oldest.snapshot.id}) // ahead of its time
 	}
-	m.removeIdleLocked(before)
 	return nil
 }
 
@@ -202,11 +203,12 @@ func (m *MemoryStorage) aliveSince(now time.Time) time.Time { return now.Add(1 -
 
 // removeIdleLocked removes what was last used before the given instant.
 func (m *MemoryStorage) removeIdleLocked(before time.Time) {
-	for {
-		_, oldest, ok := m.byUse.GetOldest()
-		if !ok || !oldest.usedAt.Before(before) {
-			return
-		}
+	for oldest := m.oldestLocked(); oldest != nil && oldest.usedAt.Before(before); oldest = m.oldestLocked() {
 		m.byUse.RemoveOldest()
 	}
+}
+
+func (m *MemoryStorage) oldestLocked() *record {
+	_, oldest, _ := m.byUse.GetOldest()
+	return oldest
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -39,7 +40,8 @@ type redisOption func(r *RedisStorage)
 func (o redisOption) applyRedis(r *RedisStorage) { o(r) }
 
 // WithKeyPrefix sets what the keys of sessions, and the names of the library's channels, begin with. The default is
-// "session:". Storages with different prefixes see nothing of each other.
+// "session:". Storages with different prefixes see nothing of each other, unless one prefix is the beginning of
+// another.
 func WithKeyPrefix(prefix string) RedisOption {
 	return redisOption(func(r *RedisStorage) { r.prefix = prefix })
 }
@@ -104,9 +106,6 @@ func (r *RedisStorage) Load(ctx context.Context, id string) (*Session, error) {
 		return s, nil
 	}
 	now := time.Now()
-	if s.Expired(now) {
-		return nil, fail("load", ErrNotFound)
-	}
 	if s.expiresAt.Before(now.Add(r.ttl)) {
 		// GETEX has made the key outlive the session. Nobody could load it, but somebody who holds a copy could store
 		// it again with a later expiry, and so bring back a session that is over.
@@ -114,6 +113,9 @@ func (r *RedisStorage) Load(ctx context.Context, id string) (*Session, error) {
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return nil, r.failure(ctx, "load", id, err)
 		}
+	}
+	if s.Expired(now) {
+		return nil, fail("load", ErrNotFound)
 	}
 	return s, nil
 }
@@ -236,7 +238,7 @@ func (r *RedisStorage) failure(ctx context.Context, op, id string, err error) er
 		return fail(op, ErrNotFound)
 	case errors.Is(ctx.Err(), context.Canceled):
 		return failBecause(op, context.Canceled, err, "")
-	case redis.HasErrorPrefix(err, "WRONGTYPE"):
+	case strings.Contains(err.Error(), "WRONGTYPE"): // older servers put more in front of a script's error
 		return failBecause(op, ErrCorrupt, err, "")
 	}
 	detail := redact(err, id)

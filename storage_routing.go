@@ -28,11 +28,10 @@ type RoutingStorage struct {
 
 	logger *slog.Logger
 
-	clock      clock
-	lease      leaseHolder
-	local      *localTier
-	stats      counters
-	refreshing chan struct{} // holds one element for each refresh under way
+	clock clock
+	lease leaseHolder
+	local *localTier
+	stats counters
 
 	watching atomic.Int32 // a watchState
 
@@ -44,6 +43,8 @@ type RoutingStorage struct {
 	closed  bool
 	flights map[string]*flight // by id, the one that a load may join
 	calls   map[string][]*call // by id, all that are under way: flights, joinable or not, and writes
+
+	refresher refresher
 }
 
 // NewRoutingStorage returns a storage with at most maxLocalEntries sessions in its local tier. The remote belongs to
@@ -58,8 +59,8 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 	r := &RoutingStorage{
 		remote: remote, clock: newClock(),
 		maxStaleness: defaultMaxStaleness, loadTimeout: defaultLoadTimeout, logger: slog.Default(),
-		refreshing: make(chan struct{}, defaultRefreshConcurrency),
-		local:      newLocalTier(maxLocalEntries), flights: make(map[string]*flight), calls: make(map[string][]*call),
+		refresher: refresher{limit: defaultRefreshConcurrency},
+		local:     newLocalTier(maxLocalEntries), flights: make(map[string]*flight), calls: make(map[string][]*call),
 	}
 	r.creator, _ = remote.(Creator)
 	r.taker, _ = remote.(Taker)
@@ -88,7 +89,7 @@ func (r *RoutingStorage) Load(ctx context.Context, id string) (*Session, error) 
 	r.local.touch(e, now)
 	r.stats.hit(e.hash)
 	if due := e.refreshAt.Load(); now >= instant(due) {
-		r.refresh(ctx, e, due)
+		r.refresh(e, due)
 	}
 	return e.session, nil
 }
@@ -128,16 +129,16 @@ func (r *RoutingStorage) loadRemote(ctx context.Context, id string) (*Session, e
 			r.local.touch(e, now)
 			r.stats.hit(e.hash)
 			return e.session, nil
-		case e.failures > 0 && r.servableOnError(e, now): // an outage is under way, there is no use in waiting
+		case r.outage(e, now) && r.servableOnError(e, now): // there is no use in waiting
 			r.mu.Unlock()
-			return r.serveStale(ctx, e, now), nil
+			return r.serveStale(e), nil
 		case e.alive(now):
 			r.stats.refused.Add(1)
 		}
 	}
 	f := r.joinLocked(id)
 	if f == nil {
-		f = r.startLocked(ctx, id, false)
+		f = r.startLocked(ctx, id)
 	}
 	r.mu.Unlock()
 	r.stats.misses.Add(1)
@@ -280,6 +281,9 @@ func (r *RoutingStorage) endWrite(c *call, stored *Session) {
 		return
 	}
 	r.changedLocked(c.id, stored.Revision())
+	if e := r.local.peekLocked(c.id); e != nil && e.revision > stored.Revision() {
+		return // a load that was sent before this write has brought a later one
+	}
 	// Not if another write got the better of this one while both were under way, for example:
 	//  1. A Store and a Delete of this id reach the remote, in this order.
 	//  2. The Delete returns: the local copy is dropped.

@@ -291,5 +291,5 @@ func TestRoutingStorageRefusesNonsense(t *testing.T) {
 	require.Equal(t, 2*time.Second, st.maxStaleness)
 	require.Equal(t, time.Minute, st.refreshAfter)
 	require.Equal(t, 2*time.Second, st.loadTimeout)
-	require.Equal(t, 16, cap(st.refreshing))
+	require.Equal(t, 16, st.refresher.limit)
 }
