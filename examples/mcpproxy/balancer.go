@@ -88,6 +88,18 @@ func (b *balancer) remove(replica *url.URL) {
 	t.transport.CloseIdleConnections()
 }
 
+// without does something while a replica is given no requests.
+func (b *balancer) without(replica *url.URL, do func()) {
+	b.mu.Lock()
+	all := b.targets
+	b.targets = slices.DeleteFunc(slices.Clone(all), func(t *target) bool { return t.url == replica })
+	b.mu.Unlock()
+	do()
+	b.mu.Lock()
+	b.targets = all
+	b.mu.Unlock()
+}
+
 func (b *balancer) stop() {
 	_ = b.server.Close()
 }

@@ -64,6 +64,10 @@ func (d *demo) addReplica(ctx context.Context) (*replica, error) {
 		return nil, err
 	}
 	d.replicas = append(d.replicas, r)
+	// It could be given requests at once. This way each of its numbers is known beforehand.
+	if !eventually(ctx, r.leased) {
+		return nil, fmt.Errorf("%s hears of no changes", r.name)
+	}
 	d.balancer.add(r.url)
 	return r, nil
 }

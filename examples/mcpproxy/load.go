@@ -1,25 +1,52 @@
 package main
 
+import "time"
+
 // load is what a replica had to do, and what of that Redis noticed.
 type load struct {
-	name                                              string
-	requests, hits, remoteLoads, background, commands uint64
+	name                                           string
+	up                                             time.Duration
+	requests                                       uint64
+	hits, misses, refused, remoteLoads, background uint64 // as the storage says
+	writes                                         uint64 // as the proxy says
+	heartbeats, firstUses, loadsAndWrites          uint64 // as the Redis client says
 }
 
+// load of a replica that is at work may count a remote load whose command is not counted yet.
 func (r *replica) load() load {
 	stats := r.sessions.Stats()
 	l := load{
-		name:        r.name,
-		requests:    r.requests.Load(),
-		hits:        stats.Hits,
-		remoteLoads: stats.RemoteLoads,
-		background:  stats.Refreshes,
-		commands:    r.commands.n.Load(),
+		name:           r.name,
+		up:             time.Since(r.started),
+		requests:       r.requests.Load(),
+		hits:           stats.Hits,
+		misses:         stats.Misses,
+		refused:        stats.Refused,
+		remoteLoads:    stats.RemoteLoads,
+		background:     stats.Refreshes,
+		writes:         r.tally.writes.Load(),
+		heartbeats:     r.line.heartbeats.Load(),
+		firstUses:      r.line.firstUses.Load(),
+		loadsAndWrites: r.line.others.Load(),
 	}
 	if r.stopped {
-		l.name += " (stopped)"
+		l.name += ", stopped"
 	}
 	return l
+}
+
+func (l load) commands() uint64 { return l.loadsAndWrites + l.heartbeats + l.firstUses }
+
+// explained reports whether all commands are accounted for: none is left over for local hits.
+func (l load) explained() bool {
+	return l.commands() == l.remoteLoads+l.writes+l.heartbeats+l.firstUses
+}
+
+// overdone reports whether there was more in the background than one heartbeat and one refresh per session on time. A
+// session that was fetched while there was no lease, because the machine was too slow for it, is refreshed early.
+func (l load) overdone() bool {
+	return float64(l.heartbeats) > 1+l.up.Seconds()/heartbeat.Seconds() ||
+		float64(l.background) > clients*l.up.Seconds()/refreshAfter.Seconds()+float64(l.refused)
 }
 
 func loads(replicas []*replica) []load {
@@ -32,11 +59,17 @@ func loads(replicas []*replica) []load {
 
 // since is what came after an earlier load of the same replica.
 func (l load) since(earlier load) load {
+	l.up -= earlier.up
 	l.requests -= earlier.requests
 	l.hits -= earlier.hits
+	l.misses -= earlier.misses
+	l.refused -= earlier.refused
 	l.remoteLoads -= earlier.remoteLoads
 	l.background -= earlier.background
-	l.commands -= earlier.commands
+	l.writes -= earlier.writes
+	l.heartbeats -= earlier.heartbeats
+	l.firstUses -= earlier.firstUses
+	l.loadsAndWrites -= earlier.loadsAndWrites
 	return l
 }
 
@@ -45,9 +78,14 @@ func total(loads []load) load {
 	for _, l := range loads {
 		sum.requests += l.requests
 		sum.hits += l.hits
+		sum.misses += l.misses
+		sum.refused += l.refused
 		sum.remoteLoads += l.remoteLoads
 		sum.background += l.background
-		sum.commands += l.commands
+		sum.writes += l.writes
+		sum.heartbeats += l.heartbeats
+		sum.firstUses += l.firstUses
+		sum.loadsAndWrites += l.loadsAndWrites
 	}
 	return sum
 }

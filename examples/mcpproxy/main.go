@@ -75,8 +75,9 @@ func (d *demo) introduce() {
                                           |
                                         Redis (%s): session id -> backend
 
-   A replica may answer from its own copy of a session for %s (MaxStaleness, 2 s by default).
-`, clients, len(d.replicas), len(d.backends), d.store.name, brief(maxStaleness))
+   A replica answers from its own copy of a session for as long as it hears of changes, and proves to itself every
+   %s that it does. A copy that is out of date is used for no longer than %s (MaxStaleness, 2 s by default).
+`, clients, len(d.replicas), len(d.backends), d.store.name, brief(heartbeat), brief(maxStaleness))
 }
 
 // keepRunning says how to try it by hand, and at the end shows what that took.
@@ -93,7 +94,7 @@ It is running. Point an MCP client at  %[1]s  (Streamable HTTP), or paste this:
     mcp -H "Mcp-Session-Id: $ID" -d '{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"count"}}'
   done
   mcp -H "Mcp-Session-Id: $ID" -X DELETE
-  sleep 1; mcp -H "Mcp-Session-Id: $ID" -X DELETE
+  mcp -H "Mcp-Session-Id: $ID" -X DELETE
 
 The count goes on although each call meets another replica. Ctrl-C ends it, and shows what your requests took.
 `, d.balancer.url.JoinPath("mcp"))

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"io"
+	"regexp"
 	"runtime"
 	"runtime/pprof"
 	"strings"
@@ -8,14 +10,21 @@ import (
 	"time"
 )
 
+// sessionID matches the ids that the SDK's server makes: of crypto/rand.Text.
+var sessionID = regexp.MustCompile(`[A-Z2-7]{26}`)
+
 func TestDemo(t *testing.T) {
 	before := runtime.NumGoroutine()
-	failed, err := run(t.Context(), t.Output(), "", false)
+	var told strings.Builder
+	failed, err := run(t.Context(), io.MultiWriter(t.Output(), &told), "", false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, expectation := range failed {
 		t.Error("not met:", expectation)
+	}
+	if id := sessionID.FindString(told.String()); id != "" {
+		t.Error("the report shows a session id")
 	}
 
 	// Connections take a moment to close.

@@ -36,7 +36,7 @@ type finding struct {
 
 	err       error
 	replica   *replica
-	after     time.Duration // since the waiting began
+	after     time.Duration // since the start that was given
 	before    int           // how many other verdicts there were before,
 	lastOther time.Duration // and when the last of them was asked for
 }
@@ -49,11 +49,13 @@ func (f finding) said() string {
 	return strconv.Itoa(f.status)
 }
 
-// await asks all given replicas at once, again and again, until each gives a verdict of the kind that is wanted.
-func (p *prober) await(ctx context.Context, replicas []*replica, id string, wanted func(verdict) bool) []finding {
+// await asks all given replicas at once, again and again, until each gives a verdict of the kind that is wanted. Times
+// are measured from the start.
+func (p *prober) await(
+	ctx context.Context, replicas []*replica, id string, start time.Time, wanted func(verdict) bool,
+) []finding {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	start := time.Now()
 	findings := make([]finding, len(replicas))
 	var all sync.WaitGroup
 	for i, r := range replicas {

@@ -2,20 +2,25 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/seed34611480/session"
 )
 
 const (
-	sessionTTL   = 10 * time.Minute
-	maxStaleness = 500 * time.Millisecond // short, to keep the demo short: the default is 2 s
-	maxLocal     = 10_000
+	keyPrefix  = "mcpproxy-demo:"
+	sessionTTL = 10 * time.Minute
+	maxLocal   = 10_000
+
+	// Short, to keep the demo short: the defaults are 2 s and a minute.
+	maxStaleness = 500 * time.Millisecond
+	refreshAfter = time.Second
+
+	heartbeat = maxStaleness / 4 // fixed by the library
 )
 
 // replica is one proxy as it would be deployed: its own server, its own connections to Redis, its own local tier. The
@@ -24,23 +29,26 @@ type replica struct {
 	name     string
 	url      *url.URL
 	requests atomic.Uint64
-	commands *commandCounter
+	line     *line
 	sessions *session.RoutingStorage
+	tally    *tally // of sessions, and what the proxy uses
+	journal  *journal
 
-	redis     *redis.Client
 	transport *http.Transport
 	server    *http.Server
+	started   time.Time
 	stopped   bool
 }
 
 func startReplica(ctx context.Context, name string, st *store, backends []*url.URL) (*replica, error) {
-	r := &replica{name: name, transport: newTransport()}
-	r.redis, r.commands = st.client()
-	remote := session.NewRedisStorage(r.redis, sessionTTL, session.WithKeyPrefix("mcpproxy-demo:"))
-	r.sessions = session.NewRoutingStorage(remote, maxLocal, session.WithMaxStaleness(maxStaleness))
+	r := &replica{name: name, line: st.line(), journal: new(journal), transport: newTransport(), started: time.Now()}
+	remote := session.NewRedisStorage(r.line.client, sessionTTL, session.WithKeyPrefix(keyPrefix))
+	r.sessions = session.NewRoutingStorage(remote, maxLocal, session.WithMaxStaleness(maxStaleness),
+		session.WithRefreshAfter(refreshAfter), session.WithLogger(slog.New(r.journal)))
+	r.tally = &tally{Storage: r.sessions}
 
 	closing := make(chan struct{})
-	p := &proxy{sessions: r.sessions, backends: backends, transport: r.transport, closing: closing, log: quiet}
+	p := &proxy{sessions: r.tally, backends: backends, transport: r.transport, closing: closing, log: quiet}
 	var err error
 	r.server, r.url, err = serve(ctx, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.requests.Add(1)
@@ -53,6 +61,9 @@ func startReplica(ctx context.Context, name string, st *store, backends []*url.U
 	return r, nil
 }
 
+// leased reports whether the replica hears of changes, so that its local sessions stay valid.
+func (r *replica) leased() bool { return r.sessions.Stats().Mode == session.ModeLeased }
+
 // stop ends a replica as a process should end: calls are answered, streams are cut, and what was opened is closed in
 // the reverse order.
 func (r *replica) stop(ctx context.Context) error {
@@ -60,6 +71,6 @@ func (r *replica) stop(ctx context.Context) error {
 	err := r.server.Shutdown(ctx)
 	r.transport.CloseIdleConnections()
 	_ = r.sessions.Close()
-	_ = r.redis.Close()
+	_ = r.line.client.Close()
 	return err
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"sync"
-	"sync/atomic"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
@@ -45,19 +44,6 @@ func startStore(ctx context.Context, address string) (*store, error) {
 	return &store{name: "at " + options.Addr, options: *options, dialer: options.NewDialer()}, nil
 }
 
-// client returns a connection pool of its own for a replica, and the counter of the commands that it sent.
-func (s *store) client() (*redis.Client, *commandCounter) {
-	options := s.options
-	options.Dialer = s.dial
-	options.ContextTimeoutEnabled = true // so that the deadline of a request bounds its commands too
-	options.DialerRetries = 1            // a client that is told to come back at once is better off than one that waits
-	options.MaxRetries = 1
-	client := redis.NewClient(&options)
-	counter := new(commandCounter)
-	client.AddHook(counter)
-	return client, counter
-}
-
 var errCut = errors.New("the line to Redis is cut")
 
 func (s *store) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -95,41 +81,5 @@ func (s *store) bringBack() {
 func (s *store) stop() {
 	if s.embedded != nil {
 		s.embedded.Close()
-	}
-}
-
-// commandCounter counts the commands that Redis answered, without those that only set up a connection.
-type commandCounter struct{ n atomic.Uint64 }
-
-var _ redis.Hook = (*commandCounter)(nil)
-
-func (c *commandCounter) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (c *commandCounter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		err := next(ctx, cmd)
-		c.count(cmd)
-		return err
-	}
-}
-
-func (c *commandCounter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		err := next(ctx, cmds)
-		for _, cmd := range cmds {
-			c.count(cmd)
-		}
-		return err
-	}
-}
-
-func (c *commandCounter) count(cmd redis.Cmder) {
-	switch cmd.Name() {
-	case "hello", "auth", "select", "client":
-		return
-	}
-	var refusal redis.Error
-	if err := cmd.Err(); err == nil || errors.As(err, &refusal) {
-		c.n.Add(1)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +22,8 @@ const (
 // tell plays the story through. An error means that it could not go on.
 func (d *demo) tell(ctx context.Context) error {
 	for _, part := range []func(context.Context) error{
-		d.openSessions, d.stopReplica, d.replaceReplica, d.count, d.endSession, d.loseRedis, d.regainRedis, d.leave,
+		d.openSessions, d.stopReplica, d.replaceReplica, d.count, d.endSession,
+		d.loseEvents, d.loseRedis, d.regainRedis, d.leave,
 	} {
 		if err := part(ctx); err != nil {
 			return err
@@ -83,6 +85,10 @@ func (d *demo) stopReplica(ctx context.Context) error {
 
 func (d *demo) replaceReplica(ctx context.Context) error {
 	d.headingf("A new replica takes its place, and the clients call as fast as they can")
+	veterans := d.running()
+	for _, c := range d.clients {
+		d.prober.await(ctx, veterans, c.session.ID(), time.Now(), answers) // they know most of the sessions, now all
+	}
 	r, err := d.addReplica(ctx)
 	if err != nil {
 		return err
@@ -96,9 +102,10 @@ func (d *demo) replaceReplica(ctx context.Context) error {
 	watching.Go(func() {
 		defer enough.Store(true)
 		heard = d.hearAll(ctx)
-		time.Sleep(time.Until(start.Add(time.Second)))
+		time.Sleep(time.Until(start.Add(refreshAfter)))
 	})
 	before := d.counts()
+	earlier := loads(veterans)
 	err = d.each(func(c *client) error {
 		for !enough.Load() {
 			if err := c.call(ctx); err != nil {
@@ -111,39 +118,130 @@ func (d *demo) replaceReplica(ctx context.Context) error {
 	d.noErrorf(err, "%s calls in %s, none failed, no count was skipped",
 		grouped(d.counts()-before), brief(time.Since(start)))
 	d.expectf(r.requests.Load() > 0, "%s knew no session, and answered %s requests", r.name, grouped(r.load().requests))
+	d.withoutLoads(ctx, veterans, earlier)
 	d.expectf(heard, "clients whose event stream was cut have a new one: a message reaches all %d", len(d.clients))
 	return nil
 }
 
-func (d *demo) count(context.Context) error {
+// withoutLoads says what replicas that knew all sessions have asked Redis for since an earlier time. On a machine so
+// slow that a lease runs out, some requests wait; the storage says which.
+func (d *demo) withoutLoads(ctx context.Context, replicas []*replica, earlier []load) {
+	var sum load
+	explained := eventually(ctx, func() bool {
+		now := loads(replicas)
+		for i := range now {
+			now[i] = now[i].since(earlier[i])
+		}
+		sum = total(now)
+		return sum.explained() && sum.writes == 0
+	})
+	d.expectf(explained && sum.misses == sum.refused,
+		"%s requests to replicas 1 and 2: %s waited for Redis, which got %d heartbeats, %d refreshes, %d other commands",
+		grouped(sum.requests), grouped(sum.misses),
+		sum.heartbeats, sum.background, sum.commands()-sum.heartbeats-sum.background)
+}
+
+func (d *demo) count(ctx context.Context) error {
 	d.headingf("What that took")
-	loads := loads(d.replicas)
-	d.table(loads)
-	all := total(loads)
-	d.notef("%s Redis commands per 1,000 requests. A lookup in Redis for each would be 1,000.",
-		grouped(1000*all.commands/max(all.requests, 1)))
-	d.notef("A replica asks again for a busy session every %s, whatever the number of requests.", brief(maxStaleness/2))
-	// Besides loads there is one write for each session. The first one takes a second command, to upload the script.
-	d.expectf(all.hits > 0 && all.commands <= all.remoteLoads+2*clients,
-		"Redis saw the remote loads and the new sessions, and nothing of %s local hits", grouped(all.hits))
+	var all []load
+	explained := eventually(ctx, func() bool {
+		all = loads(d.replicas)
+		return !slices.ContainsFunc(all, func(l load) bool { return !l.explained() })
+	})
+	d.table(all)
+	sum := total(all)
+	d.expectf(explained && sum.hits > 0,
+		"%d = %d remote loads + %d writes + %d heartbeats + %d for the first use of a script: 0 for %s local hits",
+		sum.commands(), sum.remoteLoads, sum.writes, sum.heartbeats, sum.firstUses, grouped(sum.hits))
+	overdone := slices.ContainsFunc(all, load.overdone)
+	d.expectf(!overdone && sum.heartbeats > 0 && sum.background > 0,
+		"a heartbeat per replica every %s (MaxStaleness/4), a refresh per busy session on it every %s (RefreshAfter)",
+		brief(heartbeat), brief(refreshAfter))
+	d.notef("Commands a second, at any number of requests: replicas x (4/MaxStaleness + busy sessions/RefreshAfter).")
+	d.notef("For 3 replicas with 1,000 busy sessions each, and the defaults, that is 3 x (4/2 + 1,000/60) = 56.")
 	return nil
 }
 
-func (d *demo) endSession(ctx context.Context) error {
+// endLast lets the last client end its session, and returns the session's id, and when and by which replica it was
+// deleted.
+func (d *demo) endLast() (id string, by *replica, at time.Time) {
 	last := len(d.clients) - 1
 	c := d.clients[last]
 	d.clients = d.clients[:last]
-	d.headingf("A session ends: its client sends DELETE, through one of the replicas")
-	id := c.session.ID()
-	d.noErrorf(c.close(), "the client has ended %s", c.name)
-	findings := d.prober.await(ctx, d.running(), id, func(v verdict) bool { return v.text == sessionGone })
-	for _, f := range findings {
-		ok := f.err == nil && f.status == http.StatusNotFound && f.lastOther < maxStaleness
-		d.expectf(ok, "%s answers %s after %s", f.replica.name, f.said(), brief(f.after))
+	id = c.session.ID()
+	err := c.close()
+	for _, r := range d.running() {
+		if deleted := r.tally.deletedAt.Load(); deleted != nil && deleted.After(at) {
+			by, at = r, *deleted
+		}
 	}
-	d.notef("A replica may use a copy until that is %s old. The backend has refused the session from the start.",
-		brief(maxStaleness))
+	if by == nil {
+		err = errors.Join(err, errors.New("no replica has deleted it"))
+	}
+	d.noErrorf(err, "the client has ended %s", c.name)
+	return id, by, at
+}
+
+func (d *demo) endSession(ctx context.Context) error {
+	d.headingf("A session ends: its client sends DELETE, through one of the replicas")
+	d.prober.await(ctx, d.running(), d.clients[len(d.clients)-1].session.ID(), time.Now(), answers)
+	events := make(map[*replica]uint64)
+	for _, r := range d.running() {
+		events[r] = r.sessions.Stats().Events
+	}
+	id, by, at := d.endLast()
+	for _, f := range d.prober.await(ctx, d.running(), id, at, gone) {
+		role := "was told, and"
+		if f.replica == by {
+			role = "has deleted it, and"
+		}
+		told := eventually(ctx, func() bool { return f.replica.sessions.Stats().Events > events[f.replica] })
+		d.expectf(told && f.goneInTime(), "%s %s answers %s after %s", f.replica.name, role, f.said(), brief(f.after))
+	}
+	d.notef("Measured from the return of Delete to the first answer of each. The guarantee is %s.", brief(maxStaleness))
 	d.noErrorf(d.each(func(c *client) error { return c.call(ctx) }), "the other %d sessions go on", len(d.clients))
+	return nil
+}
+
+// loseEvents cuts a replica off from what the others tell it, and from nothing else.
+func (d *demo) loseEvents(ctx context.Context) error {
+	deaf := d.running()[len(d.running())-1]
+	d.headingf("%s is cut off from change events, silently; its commands get through. A session ends elsewhere", deaf.name)
+	// Its copy is to be one that only the lease keeps valid, and whose next refresh does not come first.
+	id := d.clients[len(d.clients)-1].session.ID()
+	refreshes := deaf.sessions.Stats().Refreshes
+	eventually(ctx, func() bool {
+		d.prober.await(ctx, d.running(), id, time.Now(), answers)
+		return deaf.sessions.Stats().Refreshes > refreshes
+	})
+	time.Sleep(maxStaleness / 2)
+
+	logged := len(deaf.journal.since(0))
+	deaf.line.eventsCut.Store(true)
+	var at time.Time
+	d.balancer.without(deaf.url, func() { id, _, at = d.endLast() })
+	for _, f := range d.prober.await(ctx, d.running(), id, at, gone) {
+		if f.replica != deaf {
+			d.expectf(f.goneInTime(), "%s answers %s after %s", f.replica.name, f.said(), brief(f.after))
+			continue
+		}
+		d.expectf(f.goneInTime() && f.before > 0,
+			"%s goes on with its copy for %s (%d answers), then its lease is over, and it says %s",
+			f.replica.name, brief(f.lastOther), f.before, f.said())
+	}
+	d.notef("It is never more than %s. What it let through meanwhile, the backend has refused.", brief(maxStaleness))
+	d.noErrorf(d.each(func(c *client) error { return c.call(ctx) }), "the other %d sessions go on", len(d.clients))
+
+	warned := eventually(ctx, func() bool { return len(deaf.journal.since(logged)) == 1 })
+	deaf.line.eventsCut.Store(false)
+	start := time.Now()
+	leased := eventually(ctx, deaf.leased)
+	d.expectf(leased, "the link is back, and by itself %s has a lease again after %s", deaf.name, brief(time.Since(start)))
+	log := deaf.journal.since(logged)
+	d.expectf(warned && len(log) == 2, "its log has these two entries about it, and no other:")
+	for _, entry := range log {
+		d.notef("  %s", strings.ReplaceAll(entry, "\n", "\n         "))
+	}
 	return nil
 }
 
@@ -151,12 +249,9 @@ func (d *demo) loseRedis(ctx context.Context) error {
 	d.headingf("Redis is cut off")
 	c := d.clients[0]
 	id := c.session.ID()
-	// A copy that is about to expire is renewed by the first of these, in the background.
-	d.prober.await(ctx, d.running(), id, answers)
-	time.Sleep(100 * time.Millisecond)
-	d.prober.await(ctx, d.running(), id, answers)
+	d.prober.await(ctx, d.running(), id, time.Now(), answers)
 	d.store.takeAway()
-	for _, f := range d.prober.await(ctx, d.running(), id, func(v verdict) bool { return !answers(v) }) {
+	for _, f := range d.prober.await(ctx, d.running(), id, time.Now(), func(v verdict) bool { return !answers(v) }) {
 		ok := f.err == nil && f.before > 0 && f.lastOther < maxStaleness && f.unavailable()
 		d.expectf(ok, "%s goes on with its own copies for %s (%d answers), then says %s",
 			f.replica.name, brief(f.lastOther), f.before, f.said())
@@ -166,7 +261,7 @@ func (d *demo) loseRedis(ctx context.Context) error {
 
 	only503 := true
 	for range 5 {
-		for _, f := range d.prober.await(ctx, d.running(), id, func(verdict) bool { return true }) {
+		for _, f := range d.prober.await(ctx, d.running(), id, time.Now(), func(verdict) bool { return true }) {
 			only503 = only503 && f.err == nil && f.unavailable()
 		}
 	}
@@ -176,10 +271,14 @@ func (d *demo) loseRedis(ctx context.Context) error {
 
 func (d *demo) regainRedis(ctx context.Context) error {
 	d.headingf("Redis is back")
+	start := time.Now()
 	d.store.bringBack()
-	for _, f := range d.prober.await(ctx, d.running(), d.clients[0].session.ID(), answers) {
+	for _, f := range d.prober.await(ctx, d.running(), d.clients[0].session.ID(), start, answers) {
 		d.expectf(f.err == nil, "%s answers again after %s", f.replica.name, brief(f.after))
 	}
+	deaf := func(r *replica) bool { return !r.leased() }
+	leased := eventually(ctx, func() bool { return !slices.ContainsFunc(d.running(), deaf) })
+	d.expectf(leased, "all hear of changes again after %s", brief(time.Since(start)))
 	d.notef("A go-redis client that has failed to connect many times tries again once a second.")
 	err := d.each(func(c *client) error { return c.call(ctx) })
 	d.noErrorf(err, "the clients go on with the same sessions, and no count was lost")
@@ -197,6 +296,14 @@ func (d *demo) leave(ctx context.Context) error {
 }
 
 func answers(v verdict) bool { return v.status == http.StatusOK }
+
+// gone is what a replica says that knows that the session has ended. A backend says it in other words.
+func gone(v verdict) bool { return v.status == http.StatusNotFound && v.text == sessionGone }
+
+// goneInTime reports whether the replica was not asked in vain for longer than it may be.
+func (f finding) goneInTime() bool {
+	return f.err == nil && gone(f.verdict) && f.lastOther < maxStaleness
+}
 
 // each does something with all clients at once.
 func (d *demo) each(do func(c *client) error) error {

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// line is how a replica reaches Redis: a connection pool of its own, with a count of the commands, and a switch that
+// lets its change events get lost.
+type line struct {
+	commandCounter
+
+	client    *redis.Client
+	eventsCut atomic.Bool
+}
+
+func (s *store) line() *line {
+	l := new(line)
+	options := s.options
+	options.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := s.dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return l.wrap(conn), nil
+	}
+	options.ContextTimeoutEnabled = true // so that the deadline of a request bounds its commands too
+	options.DialerRetries = 1            // a client that is told to come back at once is better off than one that waits
+	options.MaxRetries = 1
+	l.client = redis.NewClient(&options)
+	l.client.AddHook(&l.commandCounter)
+	return l
+}
+
+// wrap keeps the way open by which a pool asks the operating system whether an idle connection is still there.
+func (l *line) wrap(c net.Conn) net.Conn {
+	wrapped := &conn{Conn: c, line: l}
+	if raw, ok := c.(syscall.Conn); ok {
+		return struct {
+			*conn
+			syscall.Conn
+		}{wrapped, raw}
+	}
+	return wrapped
+}
+
+// conn is a connection that goes silent while events are cut off, if it is the one that they come on: what is sent
+// gets lost in both directions, and nobody is told. Once it has lost something it stays silent, as TCP never leaves
+// anything out.
+type conn struct {
+	net.Conn
+
+	line         *line
+	events, lost atomic.Bool
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("\r\nsubscribe\r\n")) {
+		c.events.Store(true)
+	}
+	if c.silent() {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		if err != nil || !c.silent() {
+			return n, err
+		}
+	}
+}
+
+func (c *conn) silent() bool {
+	if c.events.Load() && c.line.eventsCut.Load() {
+		c.lost.Store(true)
+	}
+	return c.lost.Load()
+}
+
+// commandCounter counts the commands that Redis answered, without those that only set up a connection.
+type commandCounter struct {
+	heartbeats atomic.Uint64
+	firstUses  atomic.Uint64 // of scripts: the server asked for the source, which was then sent with the command
+	others     atomic.Uint64
+}
+
+var _ redis.Hook = (*commandCounter)(nil)
+
+func (c *commandCounter) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *commandCounter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		c.count(cmd, err) // only the caller of this hook gives the error to the command
+		return err
+	}
+}
+
+func (c *commandCounter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		for _, cmd := range cmds {
+			c.count(cmd, cmd.Err())
+		}
+		return err
+	}
+}
+
+func (c *commandCounter) count(cmd redis.Cmder, err error) {
+	switch cmd.Name() {
+	case "hello", "auth", "select", "client":
+		return
+	}
+	if _, refused := errors.AsType[redis.Error](err); err != nil && !refused {
+		return
+	}
+	switch {
+	case redis.HasErrorPrefix(err, "NOSCRIPT"):
+		c.firstUses.Add(1)
+	case isHeartbeat(cmd):
+		c.heartbeats.Add(1)
+	default:
+		c.others.Add(1)
+	}
+}
+
+// isHeartbeat recognizes the script's key: it is that of no session.
+func isHeartbeat(cmd redis.Cmder) bool {
+	args := cmd.Args()
+	return len(args) > 3 && args[3] == keyPrefix+"!hb"
+}

@@ -1,0 +1,303 @@
+package session_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/redistest"
+)
+
+// What Redis has to do for replicas that serve from their local tiers.
+
+// commandCounter is a hook that counts what a client sends, but for setting connections up.
+type commandCounter struct {
+	mu   sync.Mutex // protects following fields
+	sent map[string]int
+}
+
+func (c *commandCounter) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *commandCounter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			c.count(cmd)
+		}
+		return next(ctx, cmds)
+	}
+}
+
+func (c *commandCounter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if !errors.Is(err, context.Canceled) { // while it was waiting for a connection: it was not sent
+			c.count(cmd)
+		}
+		return err
+	}
+}
+
+func (c *commandCounter) count(cmd redis.Cmder) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	name := cmd.Name()
+	if setsUp(name) {
+		return
+	}
+	if strings.Contains(fmt.Sprint(cmd.Args()), "!hb:") {
+		name = "heartbeat"
+	}
+	c.sent[name]++
+}
+
+func setsUp(command string) bool { return command == "hello" || command == "client" }
+
+// take returns the counts since the last take.
+func (c *commandCounter) take() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sent := c.sent
+	c.sent = make(map[string]int)
+	return sent
+}
+
+// executed asks a server how often it has executed each command, what scripts call included. Setting connections up,
+// and asking, does not count.
+func executed(ctx context.Context, t testing.TB, observer *redis.Client) map[string]int {
+	t.Helper()
+	info, err := observer.Info(ctx, "commandstats").Result()
+	require.NoError(t, err)
+	counts := make(map[string]int)
+	for lines := bufio.NewScanner(strings.NewReader(info)); lines.Scan(); {
+		name, values, ok := strings.Cut(strings.TrimPrefix(lines.Text(), "cmdstat_"), ":calls=")
+		command, _, _ := strings.Cut(name, "|")
+		if !ok || setsUp(command) || command == "info" {
+			continue
+		}
+		var calls int
+		_, err := fmt.Sscanf(values, "%d,", &calls)
+		require.NoError(t, err)
+		counts[name] += calls
+	}
+	return counts
+}
+
+func since(before, now map[string]int) map[string]int {
+	difference := maps.Clone(now)
+	for name, count := range before {
+		difference[name] -= count
+	}
+	maps.DeleteFunc(difference, func(_ string, count int) bool { return count == 0 })
+	return difference
+}
+
+func TestMillionLoads(t *testing.T) {
+	const (
+		sessions, loads = 1000, 1_000_000
+		bound           = time.Second
+		refreshAfter    = 500 * time.Millisecond
+		interval        = 2 * time.Millisecond
+	)
+	server := redistest.Start(t)
+	observer := server.Client(t)
+	counter := &commandCounter{sent: make(map[string]int)}
+	var replicas []*session.RoutingStorage
+	for range 2 {
+		client := server.Client(t)
+		client.AddHook(counter)
+		st := session.NewRoutingStorage(session.NewRedisStorage(client, time.Hour), sessions,
+			session.WithMaxStaleness(bound), session.WithRefreshAfter(refreshAfter))
+		defer func() { require.NoError(t, st.Close()) }()
+		awaitMode(t, st, session.ModeLeased)
+		replicas = append(replicas, st)
+	}
+	ids := make([]string, sessions)
+	for i := range ids {
+		ids[i] = fmt.Sprint("id-", i)
+		require.NoError(t, replicas[0].Store(t.Context(), session.New(ids[i])))
+	}
+	for _, id := range ids {
+		_, err := replicas[1].Load(t.Context(), id)
+		require.NoError(t, err)
+	}
+
+	counter.take()
+	atServer, start := executed(t.Context(), t, observer), time.Now()
+	before := []session.Stats{replicas[0].Stats(), replicas[1].Stats()}
+	var running sync.WaitGroup
+	for _, st := range replicas {
+		running.Go(func() {
+			ticker := time.NewTicker(interval) // so that it takes long enough to see refreshes
+			defer ticker.Stop()
+			for range loads / sessions / len(replicas) {
+				<-ticker.C
+				for _, id := range ids {
+					if _, err := st.Load(t.Context(), id); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	running.Wait()
+
+	for _, st := range replicas {
+		require.NoError(t, st.Close()) // so that nothing is under way when it is counted
+	}
+	elapsed := time.Since(start)
+	sent := counter.take()
+	var hits, misses, refreshes uint64
+	for i, st := range replicas {
+		now := st.Stats()
+		hits += now.Hits - before[i].Hits
+		misses += now.Misses - before[i].Misses
+		refreshes += now.Refreshes - before[i].Refreshes
+	}
+	heartbeats := sent["heartbeat"]
+	perReplica := float64(elapsed) / float64(bound/4)
+	mostRefreshes := float64(sessions*len(replicas)) * (float64(elapsed)/float64(refreshAfter) + 1)
+	t.Logf("%d loads of %d sessions on %d replicas in %v", loads, sessions, len(replicas), elapsed.Round(time.Millisecond))
+	t.Logf("%d heartbeats; replicas * elapsed / (bound / 4) = %.0f", heartbeats, float64(len(replicas))*perReplica)
+	t.Logf("%d refreshes, at most replicas * sessions * (elapsed / refreshAfter + 1) = %.0f", refreshes, mostRefreshes)
+
+	require.EqualValues(t, loads, hits)
+	require.Zero(t, misses)
+	require.Equal(t, map[string]int{"heartbeat": heartbeats, "getex": int(refreshes)}, sent)
+	require.Equal(t, map[string]int{
+		"getex":   int(refreshes),
+		"evalsha": heartbeats, "del": heartbeats, "publish": heartbeats, // a heartbeat is a script of these two
+	}, since(atServer, executed(t.Context(), t, observer)))
+	require.LessOrEqual(t, float64(refreshes), mostRefreshes)
+	require.Positive(t, refreshes)
+	require.LessOrEqual(t, float64(heartbeats), float64(len(replicas))*(perReplica+2))
+	require.GreaterOrEqual(t, float64(heartbeats), float64(len(replicas))*(perReplica/2-1), "a busy machine skips some")
+}
+
+func TestHitsKeepASessionAliveOnRedis(t *testing.T) {
+	t.Parallel()
+	const ttl = 500 * time.Millisecond
+	server := redistest.Start(t)
+	var replicas []*session.RoutingStorage
+	for range 2 {
+		st := session.NewRoutingStorage(session.NewRedisStorage(server.Client(t), ttl), 10)
+		t.Cleanup(func() { require.NoError(t, st.Close()) })
+		awaitMode(t, st, session.ModeLeased)
+		replicas = append(replicas, st)
+	}
+	a, b := replicas[0], replicas[1]
+	require.NoError(t, a.Store(t.Context(), session.New("busy")))
+	require.NoError(t, a.Store(t.Context(), session.New("idle")))
+	for _, id := range []string{"busy", "idle"} {
+		_, err := b.Load(t.Context(), id)
+		require.NoError(t, err)
+	}
+	events := b.Stats().Events
+
+	ctx, cancel := context.WithTimeout(t.Context(), 10*ttl)
+	defer cancel()
+	for range ticks(ctx, 5*time.Millisecond) {
+		for _, st := range replicas {
+			_, err := st.Load(t.Context(), "busy")
+			require.NoError(t, err)
+		}
+	}
+	require.Zero(t, a.Stats().Misses)
+	require.EqualValues(t, 2, b.Stats().Misses, "refreshing on a evicts no copy")
+	require.Equal(t, events, b.Stats().Events)
+	require.Zero(t, b.Stats().Revoked)
+	require.Positive(t, a.Stats().Refreshes)
+	t.Logf("%d and %d refreshes in ten TTLs", a.Stats().Refreshes, b.Stats().Refreshes)
+	for _, st := range replicas {
+		_, err := st.Load(t.Context(), "idle")
+		require.ErrorIs(t, err, session.ErrNotFound)
+	}
+}
+
+func TestRestartOfRedisCausesNoBurst(t *testing.T) {
+	t.Parallel()
+	const sessions, asked, bound = 10_000, 10, 250 * time.Millisecond
+	server := redistest.Start(t)
+	st := session.NewRoutingStorage(session.NewRedisStorage(server.Client(t), time.Hour), sessions,
+		session.WithMaxStaleness(bound))
+	t.Cleanup(func() { require.NoError(t, st.Close()) })
+	var running sync.WaitGroup
+	for worker := range 10 {
+		running.Go(func() {
+			for i := worker; i < sessions; i += 10 {
+				if err := st.Store(t.Context(), session.New(fmt.Sprint("id-", i))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	running.Wait()
+	before := st.Stats()
+	require.Equal(t, sessions, before.Entries)
+
+	server.Restart()
+	require.Eventually(t, func() bool { return st.Stats().Gaps > before.Gaps }, patience, time.Millisecond)
+	awaitMode(t, st, session.ModeLeased)
+	time.Sleep(bound) // nothing is young enough any more
+	for i := range asked {
+		_, err := st.Load(t.Context(), fmt.Sprint("id-", i))
+		require.ErrorIs(t, err, session.ErrNotFound, "the data is gone")
+	}
+	time.Sleep(bound)
+	now := st.Stats()
+	require.EqualValues(t, asked, now.RemoteLoads-before.RemoteLoads)
+	require.Equal(t, now.Refreshes, before.Refreshes)
+	require.Equal(t, sessions-asked, now.Entries)
+	require.Equal(t, asked, executed(t.Context(), t, server.Client(t))["getex"], "since the restart")
+}
+
+func TestNothingIsLeftOfAThousandStorages(t *testing.T) {
+	const rounds, perRound = 10, 100
+	server := redistest.Start(t)
+	observer := server.Client(t)
+	client := server.Client(t, func(o *redis.Options) { o.PoolSize = 10 })
+	remote := session.NewRedisStorage(client, time.Hour)
+	require.NoError(t, remote.Store(t.Context(), session.New("id")))
+	require.NoError(t, observer.Ping(t.Context()).Err())
+	before := runtime.NumGoroutine()
+
+	for range rounds {
+		var open []*session.RoutingStorage
+		for range perRound {
+			open = append(open, session.NewRoutingStorage(remote, 10))
+		}
+		for _, st := range open {
+			_, err := st.Load(t.Context(), "id")
+			require.NoError(t, err)
+			awaitMode(t, st, session.ModeLeased)
+		}
+		for _, st := range open {
+			require.NoError(t, st.Close())
+		}
+	}
+
+	require.Eventually(t, func() bool {
+		list, err := observer.Do(t.Context(), "CLIENT", "LIST").Text()
+		require.NoError(t, err)
+		return strings.Count(list, "\n") <= 1+10 && !strings.Contains(list, "cmd=subscribe")
+	}, patience, time.Millisecond, "connections are the observer's and the pool's")
+	channels, err := observer.PubSubChannels(t.Context(), "*").Result()
+	require.NoError(t, err)
+	require.Empty(t, channels)
+	subscribers, err := observer.PubSubNumSub(t.Context(), "session:!events").Result()
+	require.NoError(t, err)
+	require.Zero(t, subscribers["session:!events"])
+	require.EqualValues(t, 0, client.PoolStats().PubSubStats.Active)
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+1 }, patience, time.Millisecond,
+		"one is Eventually's own")
+}
