@@ -13,8 +13,7 @@
 //
 // S is [WithMaxStaleness], R is [WithRefreshAfter], TTL is the remote's idle lifetime.
 //
-//   - P1, hits are free: a Load that is served locally does no I/O, takes no lock that I/O is done under, and allocates
-//     nothing.
+//   - P1, hits are free: a Load that is served locally does no I/O, takes no lock, and allocates nothing.
 //   - P2, staleness is bounded, hard: when a Store or Delete has returned at time t, through any replica, no Load that
 //     starts after t+S, on any replica, returns older state; not on a replica that is cut off from the remote, nor on
 //     one that was paused. What happens behind the library's back (redis-cli DEL, eviction, FLUSHALL) is noticed within
@@ -27,12 +26,16 @@
 //   - P6, absolute lifetime: a session is never served at or after its [Session.ExpiresAt].
 //   - P7, memory is bounded by the number of local entries and of calls in flight.
 //   - P8, an outage is an explicit outcome: while the remote is unreachable, local answers go on for as long as P2
-//     allows; then it is [ErrUnavailable], never [ErrNotFound].
+//     allows; then it is [ErrUnavailable], never [ErrNotFound], or, only with [WithStaleIfError], the last known state.
 //   - P9, no phantom writes: a session is served locally only after the remote has acknowledged it. When a write fails,
 //     the local copy is dropped, as its outcome may be unknown.
 //
+// P2 is what a storage that is a [Watcher] makes cheap: it reports changes as they happen, and proves as often that none
+// is missing. While it does, local copies stay valid; while it does not, they are served for S after they were fetched.
+// The file docs/guarantees.md in the repository says how, and why each promise follows.
+//
 // The promises hold for as long as the remote keeps the writes that it has acknowledged. A Redis that fails over to a
-// replica may lose the last of them.
+// replica may lose the last of them, see [WithMinReplicas].
 //
 // Times are measured with the monotonic clock, which goes on while a process is stopped, but on most systems not while
 // the whole machine is suspended.
