@@ -30,9 +30,9 @@
 //   - P9, no phantom writes: a session is served locally only after the remote has acknowledged it. When a write fails,
 //     the local copy is dropped, as its outcome may be unknown.
 //
-// P2 is what a storage that is a [Watcher] makes cheap: it reports changes as they happen, and proves as often that none
-// is missing. While it does, local copies stay valid; while it does not, they are served for S after they were fetched.
-// The file docs/guarantees.md in the repository says how, and why each promise follows.
+// P2 is what a storage that is a [Watcher] makes cheap: it reports changes as they happen, and proves as often that
+// none is missing. While it does, local copies stay valid; while it does not, they are served for S after they were
+// fetched. The file docs/guarantees.md in the repository says how, and why each promise follows.
 //
 // The promises hold for as long as the remote keeps the writes that it has acknowledged. A Redis that fails over to a
 // replica may lose the last of them, see [WithMinReplicas].
