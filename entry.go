@@ -8,20 +8,22 @@ import (
 // entry is one session in the local tier. What is not atomic is fixed once it is there, or guarded by
 // RoutingStorage.mu: hits read entries without a lock.
 type entry struct {
-	id        string
-	hash      uint64 // of the id
-	session   *Session
-	revision  uint64  // of the session as it was fetched
-	fetchedAt instant // read before the remote was called: it can only miss changes later than this
-	expiresAt instant // when the remote forgets the session, at the earliest, unless it is loaded again
-	epoch     uint64  // read before the remote was called
-
+	// The first cache line is what every hit reads. Hardly anybody writes to it, so processors can share it.
 	next      atomic.Pointer[entry] // in the index
-	usedAt    atomic.Int64          // an instant
-	refreshAt atomic.Int64          // an instant; never while a refresh is under way
+	id        string
+	session   *Session
+	revision  uint64       // of the session as it was fetched
+	fetchedAt instant      // read before the remote was called: it can only miss changes later than this
+	expiresAt instant      // when the remote forgets the session, at the earliest, unless it is loaded again
+	refreshAt atomic.Int64 // an instant; never while a refresh is under way
 
-	orderedAt instant // the use by which it has its place in the order; guarded by RoutingStorage.mu
-	failedAt  instant // when the remote could not be asked for it last, or 0; guarded by RoutingStorage.mu
+	// The second one is what hits write to, and the rest.
+	usedAt    atomic.Int64 // an instant
+	epoch     uint64       // read before the remote was called
+	hash      uint64       // of the id
+	orderedAt instant      // the use by which it has its place in the order; guarded by RoutingStorage.mu
+	failedAt  instant      // when the remote could not be asked for it last, or 0; guarded by RoutingStorage.mu
+	_         [24]byte     // so that entries begin at a cache line
 }
 
 // servable is the serving rule: an entry is served while it is alive, and either young enough or covered by the lease.

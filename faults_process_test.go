@@ -29,7 +29,7 @@ const addressVariable = "SESSION_TEST_REPLICA_OF"
 func TestReplicaProcess(t *testing.T) {
 	addr := os.Getenv(addressVariable)
 	if addr == "" {
-		t.Skip("runs in a process of its own, started by other tests")
+		return // it is for other tests to start
 	}
 	client := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { require.NoError(t, client.Close()) })

@@ -67,9 +67,15 @@ func (f *flight) wait(ctx context.Context) (*Session, error) {
 //  1. The flight's answer is read by the remote, and then held up on its way.
 //  2. The session is changed elsewhere, and MaxStaleness passes. The event is lost.
 //  3. A load begins. It must return the change.
+//
+// With a TTL shorter than MaxStaleness it is that which has passed, and the session with it.
 func (r *RoutingStorage) joinLocked(id string) *flight {
 	f := r.flights[id]
-	if f == nil || r.clock.now() >= f.startedAt.add(r.maxStaleness) {
+	joinable := r.maxStaleness
+	if r.ttl > 0 {
+		joinable = min(joinable, r.ttl)
+	}
+	if f == nil || r.clock.now() >= f.startedAt.add(joinable) {
 		return nil
 	}
 	return f

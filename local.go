@@ -29,7 +29,7 @@ type localTier struct {
 // it was last considered, and uses are noted by the millisecond.
 const (
 	exactEntries    = 1024
-	coarseGrain     = instant(time.Millisecond)
+	coarseGrain     = instant(10 * time.Millisecond)
 	maxReconsidered = 16
 	maxChainBits    = 22 // longer chains beyond four million entries, instead of memory that may never be used
 )
@@ -61,7 +61,7 @@ func (t *localTier) chain(hash uint64) *atomic.Pointer[entry] {
 func (t *localTier) get(id string) *entry {
 	hash := maphash.String(t.seed, id)
 	for e := t.chain(hash).Load(); e != nil; e = e.next.Load() {
-		if e.hash == hash && e.id == id {
+		if e.id == id {
 			return e
 		}
 	}

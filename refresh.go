@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 )
 
@@ -71,7 +70,7 @@ func (r *RoutingStorage) renew(e *entry) {
 		}
 		pause = min(pause, r.maxStaleness/2)
 		select {
-		case <-time.After(pause/2 + rand.N(pause/2)): //nolint:gosec // jitter
+		case <-time.After(r.jittered(pause)):
 		case <-r.closing.Done():
 			return
 		}

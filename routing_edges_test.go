@@ -143,3 +143,19 @@ func TestLimitThatIsMeantAsNone(t *testing.T) {
 	require.NoError(t, loadNow(t.Context(), st).err)
 	require.NoError(t, st.Close())
 }
+
+func TestFlightIsNotJoinedWhenItsSessionMayBeGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		remote := newStagedRemote(time.Second) // shorter than MaxStaleness
+		st := NewRoutingStorage(remote, 10)
+		defer func() { require.NoError(t, st.Close()) }()
+		remote.elsewhere(t, testID, "alive")
+		release := remote.hold("load", "reply")
+		before := loadLater(t.Context(), st)
+		time.Sleep(time.Second)
+		require.ErrorIs(t, loadNow(t.Context(), st).err, ErrNotFound)
+		release()
+		require.Equal(t, "alive", (<-before).value)
+	})
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 )
 
@@ -14,6 +13,12 @@ const (
 	minWatchPause = 100 * time.Millisecond
 	maxWatchPause = time.Second
 )
+
+// jittered returns between a half of a pause and the whole. Replicas were started at different times, so the nanoseconds
+// since then are as good as chance, and in virtual time they repeat.
+func (r *RoutingStorage) jittered(pause time.Duration) time.Duration {
+	return pause/2 + time.Duration(r.clock.now())%(pause/2)
+}
 
 // watchState is what the log was told last.
 type watchState int32
@@ -39,7 +44,7 @@ func (r *RoutingStorage) watch(watcher Watcher) {
 		if errors.Is(err, errors.ErrUnsupported) {
 			return
 		}
-		timer := time.NewTimer(pause/2 + rand.N(pause/2)) //nolint:gosec // jitter
+		timer := time.NewTimer(r.jittered(pause))
 		select {
 		case <-timer.C:
 		case <-r.closing.Done():

@@ -30,18 +30,18 @@ const (
 // Formatting and logging a Session never shows its id, principal or contents: ids are credentials to many of their
 // users.
 type Session struct {
+	// revision is the one field that changes in place: a storage sets it on the caller's session when a write
+	// succeeded, so that Store(s) followed by Store(s.With(...)) works.
+	revision atomic.Uint64
+
+	expiresAt time.Time // zero: no absolute expiry; beside the revision, as local hits look at these two
 	id        string
 	typ       Type
 	principal string
 	createdAt time.Time
 	updatedAt time.Time
-	expiresAt time.Time // zero: no absolute expiry
-	metadata  []pair    // sorted by key, never modified once it is here
-	data      string    // a string, because bytes could be changed by whoever decodes them
-
-	// revision is the one field that changes in place: a storage sets it on the caller's session when a write
-	// succeeded, so that Store(s) followed by Store(s.With(...)) works.
-	revision atomic.Uint64
+	metadata  []pair // sorted by key, never modified once it is here
+	data      string // a string, because bytes could be changed by whoever decodes them
 }
 
 type pair struct{ key, value string }

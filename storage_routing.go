@@ -87,7 +87,7 @@ func (r *RoutingStorage) Load(ctx context.Context, id string) (*Session, error) 
 		return r.loadRemote(ctx, id)
 	}
 	r.local.touch(e, now)
-	r.stats.hit(e.hash)
+	r.stats.hit()
 	if due := e.refreshAt.Load(); now >= instant(due) {
 		r.refresh(e, due)
 	}
@@ -127,7 +127,7 @@ func (r *RoutingStorage) loadRemote(ctx context.Context, id string) (*Session, e
 		case r.servable(e, r.lease.read(), now): // a flight has landed since the index was asked
 			r.mu.Unlock()
 			r.local.touch(e, now)
-			r.stats.hit(e.hash)
+			r.stats.hit()
 			return e.session, nil
 		case r.outage(e, now) && r.servableOnError(e, now): // there is no use in waiting
 			r.mu.Unlock()

@@ -1,0 +1,228 @@
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Violation is a promise that was broken, by the promises' names in the package documentation of session.
+type Violation struct {
+	Promise string
+	Op      *Op
+	Detail  string
+}
+
+func (v Violation) String() string { return v.Promise + ": " + v.Detail + "\n  " + v.Op.String() }
+
+// Check compares a history with the promises.
+//
+// Almost everything follows from one question about each Load: through which time did the remote have what it returned,
+// be it a session or none? That time must not have ended too early (P2, P3, P5, P9), nor begun after the Load returned.
+// How early it may have ended is the checker's knowledge about the replica when the Load began, its horizon:
+//
+//   - MaxStaleness before the Load (P2). The promise counts from when a write has returned; this counts from when it
+//     took effect in the remote, which is earlier. The protocol provides it, so a slow answer gains no time.
+//   - what the replica's own writes did, if they were acknowledged (P3), and when they failed, if not (P9).
+func Check(h *History) []Violation {
+	c := &checker{history: h, horizons: make(map[memory]time.Duration), seen: make(map[memory]sighting)}
+	for _, m := range moments(h.Ops) {
+		if m.begins {
+			m.op.horizon = c.horizons[memoryOf(m.op)]
+			continue
+		}
+		c.outcome(m.op)
+		switch m.op.Kind {
+		case Load:
+			c.load(m.op)
+		case DeleteExpired:
+		default:
+			c.write(m.op)
+		}
+	}
+	return c.violations
+}
+
+type checker struct {
+	history    *History
+	violations []Violation
+	horizons   map[memory]time.Duration // by the replica's own writes so far
+	seen       map[memory]sighting
+}
+
+// sighting is a Load that returned an evicted session and was late enough to have the remote asked.
+type sighting struct {
+	revision uint64
+	at       time.Duration
+}
+
+// moment is the beginning or the end of an operation.
+type moment struct {
+	op     *Op
+	at     time.Duration
+	begins bool
+}
+
+func moments(ops []*Op) []moment {
+	all := make([]moment, 0, 2*len(ops))
+	for _, op := range ops {
+		all = append(all, moment{op, op.Invoked, true}, moment{op, op.Returned, false})
+	}
+	slices.SortStableFunc(all, func(a, b moment) int { return cmp.Compare(a.at, b.at) })
+	return all
+}
+
+func (c *checker) violatedf(promise string, op *Op, format string, args ...any) {
+	c.violations = append(c.violations, Violation{promise, op, fmt.Sprintf(format, args...)})
+}
+
+// outcome checks what holds for every operation.
+func (c *checker) outcome(op *Op) {
+	if limit := c.history.Config.MaxEntries; op.Entries > limit {
+		c.violatedf("P7", op, "%d local entries of %d", op.Entries, limit)
+	}
+	switch {
+	case op.AfterClose && op.Outcome != Closed:
+		c.violatedf("P8", op, "the replica was closed")
+	case op.Outcome == Other:
+		c.violatedf("P8", op, "not an error that callers can tell")
+	case op.Outcome == GivenUp && !op.Impatient:
+		c.violatedf("P8", op, "the caller has not given up")
+	case op.Outcome == Unavailable && !op.Impatient && !within(c.history.troubled[placeOf(op)], op.Invoked, op.Returned):
+		c.violatedf("P8", op, "no call to the remote has failed meanwhile")
+	}
+}
+
+func placeOf(op *Op) place {
+	if op.Kind == DeleteExpired {
+		return place{replica: op.Replica}
+	}
+	return place{op.Replica, op.ID}
+}
+
+func memoryOf(op *Op) memory { return memory{placeOf(op), op.Life} }
+
+// load checks a Load that has answered.
+func (c *checker) load(op *Op) {
+	switch op.Outcome {
+	case OK:
+		if at := op.ExpiresAt; !at.IsZero() && !c.history.began.Add(op.Returned).Before(at) {
+			c.violatedf("P6", op, "the session expired at %d", at.Sub(c.history.began))
+		}
+		s := c.find(op)
+		if s == nil {
+			c.violatedf("P9", op, "the remote never had this")
+			return
+		}
+		c.present(op, s)
+	case NotFound:
+		c.notFound(op)
+	}
+}
+
+// find returns when the remote had what a Load returned.
+func (c *checker) find(op *Op) *span {
+	spans := c.history.truth.spans(op.ID)
+	for i := range spans {
+		if s := &spans[i]; s.revision == op.Revision && s.value == op.Got {
+			return s
+		}
+	}
+	return nil
+}
+
+// present checks that what a Load returned was true recently enough.
+func (c *checker) present(op *Op, s *span) {
+	cfg := &c.history.Config
+	allowed := cfg.Staleness
+	if cfg.StaleIfError > 0 && c.wasTroubled(op) {
+		allowed += cfg.StaleIfError
+	}
+	switch {
+	case s.from > op.Returned:
+		c.violatedf("P9", op, "the remote had this from %d on", s.from)
+	case s.to <= op.horizon:
+		c.violatedf("P3", op, "outdated since %d, and this replica knew it by %d", s.to, op.horizon)
+	case (s.end == idle || s.end == expired) && s.to <= op.Invoked:
+		c.violatedf("P5", op, "gone since %d (%s)", s.to, s.end)
+	case s.end == evicted:
+		c.evicted(op, s)
+	case s.to <= op.Invoked-allowed:
+		c.violatedf("P2", op, "%s at %d, %v before", s.end, s.to, op.Invoked-s.to)
+	case s.end == idle && cfg.Calm:
+		c.used(op, s)
+	}
+}
+
+// used checks that a session which was loaded at some time did live on from then, but for the refresh interval. A load
+// just before the end is no evidence: what it sent to keep the session alive came too late.
+func (c *checker) used(op *Op, s *span) {
+	cfg := &c.history.Config
+	roundTrip := 2 * cfg.Delay
+	lived := s.to - op.Invoked
+	if lived > roundTrip && lived < cfg.TTL-max(cfg.RefreshAfter, roundTrip) {
+		c.violatedf("P5", op, "it was idle at %d, only %v later", s.to, lived)
+	}
+}
+
+// evicted checks that a busy session's disappearance without an event is noticed after the refresh interval: the first
+// Load from then on still gets the session, but has the remote asked.
+func (c *checker) evicted(op *Op, s *span) {
+	cfg := &c.history.Config
+	roundTrip := 2 * cfg.Delay
+	if op.Invoked >= s.to+cfg.TTL {
+		c.violatedf("P5", op, "gone since %d (%s), more than a TTL", s.to, s.end)
+	}
+	if !cfg.Calm || op.Invoked < s.to+max(cfg.RefreshAfter, roundTrip) {
+		return
+	}
+	first, again := c.seen[memoryOf(op)]
+	if !again || first.revision != s.revision {
+		c.seen[memoryOf(op)] = sighting{s.revision, op.Invoked}
+		return
+	}
+	if op.Invoked > first.at+roundTrip {
+		c.violatedf("P2", op, "%s at %d, and the replica should have asked at %d", s.end, s.to, first.at)
+	}
+}
+
+// wasTroubled reports whether the remote has failed the replica, for this session, before an operation returned.
+func (c *checker) wasTroubled(op *Op) bool {
+	return within(c.history.troubled[placeOf(op)], 0, op.Returned)
+}
+
+// notFound checks a Load that says that there is none.
+func (c *checker) notFound(op *Op) {
+	if c.expiredOnItsWay(op) {
+		return
+	}
+	if !within(c.history.told[placeOf(op)], op.Invoked, op.Returned) {
+		c.violatedf("P8", op, "the remote did not say so")
+	}
+	var last span // that had no session, before the Load returned
+	for _, s := range c.history.truth.spans(op.ID) {
+		if s.revision == 0 && s.from <= op.Returned {
+			last = s
+		}
+	}
+	c.present(op, &last)
+}
+
+// expiredOnItsWay reports whether the remote may have answered with a session that was over when the answer arrived.
+// That is "not found" too, even if somebody else has extended it meanwhile.
+func (c *checker) expiredOnItsWay(op *Op) bool {
+	for _, s := range c.history.truth.spans(op.ID) {
+		over := s.expiresAt.Sub(c.history.began)
+		if !s.expiresAt.IsZero() && over > op.Invoked-c.history.Config.Staleness && over <= op.Returned {
+			return true
+		}
+	}
+	return false
+}
+
+// within reports whether one of the instants, which are in order, is from a to b.
+func within(instants []time.Duration, a, b time.Duration) bool {
+	i, _ := slices.BinarySearch(instants, a)
+	return i < len(instants) && instants[i] <= b
+}

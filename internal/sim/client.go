@@ -1,0 +1,154 @@
+package sim
+
+import (
+	"context"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/seed34611480/session"
+)
+
+// client does one operation after the other, on any replica, as a load balancer has it. What it knows of a session may
+// be outdated by the time that it stores it again: that is how a deleted session could come back.
+type client struct {
+	world *world
+	index int
+	rng   *rand.Rand
+	known map[string]*session.Session
+	ops   []*Op
+}
+
+func (c *client) run() {
+	w := c.world
+	turn := clientLane + lane(c.index)
+	usual := c.rng.IntN(w.Replicas)
+	for {
+		// Sometimes long enough for a session to expire.
+		think := skewed(c.rng, c.world.Think)
+		if chance(c.rng, 0.002) {
+			think = upTo(c.rng, 2*w.TTL)
+		}
+		w.sleep(context.Background(), turn.from(w.now()+think))
+		if w.now() > w.Duration {
+			return
+		}
+		if chance(c.rng, 0.05) {
+			usual = c.rng.IntN(w.Replicas)
+		}
+		r := w.replicas[usual]
+		c.awaitReplica(r)
+		c.do(r)
+	}
+}
+
+// awaitReplica holds a request while its replica is stopped.
+func (c *client) awaitReplica(r *replica) {
+	w := c.world
+	for {
+		w.mu.Lock()
+		until := r.link.pausedUntil
+		w.mu.Unlock()
+		if w.now() >= until {
+			return
+		}
+		w.sleep(context.Background(), (clientLane + lane(c.index)).from(until+skewed(c.rng, w.Delay)))
+	}
+}
+
+func (c *client) do(r *replica) {
+	w := c.world
+	op := &Op{
+		Client: c.index, Number: len(c.ops), Replica: r.link.replica,
+		Kind: c.kind(), ID: nameOf(c.rng.IntN(w.IDs)),
+	}
+	w.mu.Lock()
+	st := r.storage
+	op.Life, op.AfterClose = r.life, r.closed
+	w.mu.Unlock()
+	c.ops = append(c.ops, op)
+	ctx, cancel := c.patience(op)
+	defer cancel()
+	op.Invoked = w.now()
+	s, err := c.perform(context.WithValue(ctx, opKey{}, op), st, op)
+	op.Returned, op.Outcome = w.now(), outcomeOf(err)
+	if err == nil && s != nil {
+		op.Revision, op.ExpiresAt = s.Revision(), s.ExpiresAt()
+		op.Got, _ = s.Get("v")
+		c.known[op.ID] = s
+	}
+	op.Entries = st.Stats().Entries
+}
+
+func (c *client) kind() Kind {
+	if !chance(c.rng, c.world.Writes) {
+		return Load
+	}
+	switch p := c.rng.Float64(); {
+	case p < 0.6:
+		return Store
+	case p < 0.7:
+		return Create
+	case p < 0.9:
+		return Delete
+	case p < 0.98:
+		return Take
+	default:
+		return DeleteExpired
+	}
+}
+
+// patience is the context of an operation: some are given up early, by a deadline or by hand.
+func (c *client) patience(op *Op) (context.Context, context.CancelFunc) {
+	w := c.world
+	if op.Impatient = chance(c.rng, w.Impatience); !op.Impatient {
+		return context.Background(), func() {}
+	}
+	end := (contextLane + lane(c.index)).from(w.now() + upTo(c.rng, pick(c.rng, 2*w.Delay, w.Staleness)))
+	if chance(c.rng, 0.5) {
+		return context.WithDeadline(context.Background(), w.start.Add(end))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(end-w.now(), cancel)
+	return ctx, cancel
+}
+
+func (c *client) perform(ctx context.Context, st *session.RoutingStorage, op *Op) (*session.Session, error) {
+	switch op.Kind {
+	case Load:
+		return st.Load(ctx, op.ID)
+	case Store:
+		s := c.draft(op)
+		return s, st.Store(ctx, s)
+	case Create:
+		s := c.draft(op)
+		return s, st.Create(ctx, s)
+	case Delete:
+		return nil, st.Delete(ctx, op.ID)
+	case Take:
+		return st.Take(ctx, op.ID)
+	case DeleteExpired:
+		return nil, st.DeleteExpired(ctx, time.Now().Add(-skewed(c.rng, 2*c.world.TTL)))
+	}
+	panic(op.Kind)
+}
+
+// draft is the session that is to be stored: a change of what the client knows, or the same again, or something new.
+func (c *client) draft(op *Op) *session.Session {
+	s := c.known[op.ID]
+	fresh := s == nil || chance(c.rng, 0.3)
+	switch {
+	case !fresh && chance(c.rng, 0.1):
+	default:
+		if fresh {
+			s = session.New(op.ID)
+		}
+		s = s.With("v", "v"+strconv.Itoa(c.index)+"."+strconv.Itoa(op.Number)).WithExpiresAt(time.Time{})
+		if chance(c.rng, 0.2) {
+			s = s.WithExpiresAt(time.Now().Add(upTo(c.rng, 4*c.world.Staleness)))
+		}
+	}
+	op.Base = s.Revision()
+	op.Value, _ = s.Get("v")
+	return s
+}

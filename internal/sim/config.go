@@ -1,0 +1,67 @@
+package sim
+
+import "time"
+
+// Config is what a seed makes of a simulation. The ranges are chosen so that everything that can happen does happen, in
+// some simulation, within a few times the staleness bound.
+type Config struct {
+	Seed     uint64
+	Duration time.Duration
+
+	Replicas, Clients, IDs int
+	Think                  time.Duration // between the operations of one client, at most
+	Writes                 float64       // the share of operations that change something
+	Impatience             float64       // the share of operations that are given up early
+
+	MaxEntries   int
+	Staleness    time.Duration
+	TTL          time.Duration
+	RefreshAfter time.Duration
+	LoadTimeout  time.Duration
+	StaleIfError time.Duration
+	Watched      bool // the remote reports changes
+
+	Delay      time.Duration // of a message, at most, unless a fault delays it
+	Calm       bool          // no faults but evictions: what must hold in good weather only is checked in these
+	FaultEvery time.Duration // on average
+	CallFaults float64       // the share of calls that fail by themselves
+}
+
+// NewConfig draws a configuration.
+func NewConfig(seed uint64) Config {
+	rng := stream(seed, configStream)
+	s := pick(rng, time.Second/2, time.Second, 2*time.Second)
+	c := Config{
+		Seed:     seed,
+		Duration: 24 * s,
+
+		Replicas:   2 + rng.IntN(3),
+		Clients:    3 + rng.IntN(6),
+		IDs:        1 + rng.IntN(5),
+		Think:      s / pick[time.Duration](rng, 2, 10, 20, 50),
+		Writes:     pick(rng, 0.01, 0.03, 0.1, 0.3),
+		Impatience: pick(rng, 0, 0.05, 0.5),
+
+		MaxEntries:  1 + rng.IntN(4),
+		Staleness:   s,
+		TTL:         s/2 + upTo(rng, pick(rng, 2*s, 10*s, 40*s)),
+		LoadTimeout: (s/2+upTo(rng, pick(rng, s, 4*s)))&^(lanes-1) + aside,
+		Watched:     chance(rng, 0.75),
+
+		Delay:      s / pick[time.Duration](rng, 8, 50, 500),
+		Calm:       chance(rng, 0.15),
+		FaultEvery: 4 * s / pick[time.Duration](rng, 1, 2, 8),
+	}
+	c.RefreshAfter = c.TTL / 4
+	if chance(rng, 0.5) {
+		c.RefreshAfter = c.TTL / 8
+	}
+	if c.Calm {
+		return c
+	}
+	c.CallFaults = pick(rng, 0, 0.01, 0.1)
+	if chance(rng, 0.15) {
+		c.StaleIfError = upTo(rng, 3*s)
+	}
+	return c
+}

@@ -1,0 +1,127 @@
+package sim
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// fault is something that befalls a replica, its links or the server, for a while. It is called with world.mu held.
+type fault struct {
+	name string
+	do   func(w *world, l *link, until time.Duration)
+}
+
+var faults = []fault{
+	{"commands refused", func(_ *world, l *link, until time.Duration) { l.refusesUntil = until }},
+	{"requests lost", func(_ *world, l *link, until time.Duration) { l.losesRequests = until }},
+	{"replies lost", func(_ *world, l *link, until time.Duration) { l.losesReplies = until }},
+	{"commands slow", func(_ *world, l *link, until time.Duration) { l.slowUntil = until }},
+	{"loads refused", func(_ *world, l *link, until time.Duration) { l.noReadsUntil = until }},
+	{"events slow", func(_ *world, l *link, until time.Duration) { l.eventsSlowUntil = until }},
+	{"events stalled", func(_ *world, l *link, until time.Duration) { l.eventsStallUntil = until }},
+	{"replica cut off", func(w *world, l *link, until time.Duration) {
+		l.losesRequests = until
+		l.cut(until - w.now())
+	}},
+	{"commands slow, events lost", func(w *world, l *link, until time.Duration) {
+		l.slowUntil = until
+		l.cut(until - w.now())
+	}},
+	{"events lost", func(_ *world, l *link, _ time.Duration) { l.cut(1) }},
+	{"events link half open", func(w *world, l *link, until time.Duration) { l.cut(until - w.now()) }},
+	{"events from a deposed server", func(w *world, l *link, until time.Duration) {
+		s := l.subscription
+		if s == nil || !s.open {
+			return
+		}
+		s.orphaned = true
+		w.at(faultLane.from(until), func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			s.cut(1)
+		})
+	}},
+	{"replica paused", func(_ *world, l *link, until time.Duration) { l.pausedUntil = until }},
+	{"remote restarted", func(w *world, _ *link, until time.Duration) { w.restartServer(until, false) }},
+	{"remote restarted without data", func(w *world, _ *link, until time.Duration) {
+		w.restartServer(until, true)
+	}},
+}
+
+// These two need no while.
+const (
+	sessionEvicted   = "session evicted"
+	replicaRestarted = "replica restarted"
+)
+
+func (l *link) cut(noticed time.Duration) {
+	if l.subscription != nil {
+		l.subscription.cut(noticed)
+	}
+}
+
+func (w *world) restartServer(until time.Duration, empty bool) {
+	if w.server.down {
+		return
+	}
+	w.server.down = true
+	for _, r := range w.replicas {
+		r.link.cut(1)
+	}
+	if empty {
+		w.server.loseAll()
+	}
+	w.at(faultLane.from(until), func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.server.down = false
+	})
+}
+
+// evict removes a session without telling anybody, as a server does that runs out of memory.
+func (w *world) evict(id string) {
+	w.history.Faults[sessionEvicted]++
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.server.get(id) != nil {
+		w.server.erase(id, w.now(), evicted)
+	}
+}
+
+// misfortune has faults happen until the context ends. They do not come alone: the worst is what several do together,
+// as when an answer is slow, and the event that would correct it is lost. A simulation has a few kinds of them or all:
+// where there are few, they meet more often.
+func (w *world) misfortune(ctx context.Context) {
+	rng := stream(w.Seed, faultStream)
+	kinds := rng.Perm(len(faults) + 2)
+	if chance(rng, 0.7) {
+		kinds = kinds[:1+rng.IntN(4)]
+	}
+	for w.sleep(ctx, faultLane.from(w.now()+upTo(rng, 2*w.FaultEvery))) {
+		r := w.replicas[rng.IntN(w.Replicas)]
+		if w.Calm {
+			w.evict(nameOf(rng.IntN(w.IDs)))
+			continue
+		}
+		for range 1 + rng.IntN(3) {
+			w.strike(rng, pick(rng, kinds...), r)
+		}
+	}
+}
+
+func (w *world) strike(rng *rand.Rand, kind int, r *replica) {
+	switch kind {
+	case len(faults):
+		w.evict(nameOf(rng.IntN(w.IDs)))
+	case len(faults) + 1:
+		w.history.Faults[replicaRestarted]++
+		r.restart()
+	default:
+		w.history.Faults[faults[kind].name]++
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		duration := pick(rng, skewed(rng, 3*w.Staleness), upTo(rng, 4*w.Staleness))
+		faults[kind].do(w, r.link, faultLane.from(w.now()+duration))
+	}
+}

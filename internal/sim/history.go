@@ -1,0 +1,169 @@
+package sim
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seed34611480/session"
+)
+
+// Kind is what a client asks for.
+type Kind string
+
+// The operations of [session.Storage], [session.Creator] and [session.Taker].
+const (
+	Load          Kind = "load"
+	Store         Kind = "store"
+	Create        Kind = "create"
+	Delete        Kind = "delete"
+	Take          Kind = "take"
+	DeleteExpired Kind = "delete expired"
+)
+
+// Outcome is an error as a caller sees it.
+type Outcome string
+
+// One for each error that is told apart.
+const (
+	OK          Outcome = "ok"
+	NotFound    Outcome = "not found"
+	Exists      Outcome = "exists"
+	Conflict    Outcome = "conflict"
+	Unavailable Outcome = "unavailable"
+	Closed      Outcome = "closed"
+	GivenUp     Outcome = "given up" // the caller's context has ended
+	Other       Outcome = "other"
+	None        Outcome = "" // not known
+)
+
+func outcomeOf(err error) Outcome {
+	for _, known := range []struct {
+		err     error
+		outcome Outcome
+	}{
+		{nil, OK},
+		{session.ErrNotFound, NotFound},
+		{session.ErrExists, Exists},
+		{session.ErrConflict, Conflict},
+		{session.ErrClosed, Closed},
+		{session.ErrUnavailable, Unavailable},
+		{context.Canceled, GivenUp},
+		{context.DeadlineExceeded, GivenUp},
+	} {
+		if errors.Is(err, known.err) {
+			return known.outcome
+		}
+	}
+	return Other
+}
+
+// Op is one operation of a client, what it was told, and what took place in the remote.
+type Op struct {
+	Client, Number int
+	Replica        int
+	Life           int // of the replica: 1 after its first restart
+	Kind           Kind
+	ID             string
+	Base           uint64 // the revision of the session that was to be stored
+	Value          string // its value
+	Impatient      bool   // the caller's context was to end early
+
+	Invoked, Returned time.Duration
+	Outcome           Outcome
+	Revision          uint64 // of the session that was loaded, taken or stored
+	Got               string // its value
+	ExpiresAt         time.Time
+	Entries           int           // in the replica's local tier afterwards
+	AfterClose        bool          // the replica had been closed before this began
+	horizon           time.Duration // see Check
+
+	// The remote's part in a write, which may be later than the answer.
+	Committed time.Duration
+	Answer    Outcome // None: it has not arrived
+	Prior     uint64  // the revision that was there before
+	Assigned  uint64  // the revision that it got
+}
+
+func (o *Op) String() string {
+	line := fmt.Sprintf("%14d %14d  client %d.%d  replica %d.%d  %s %s",
+		o.Invoked, o.Returned, o.Client, o.Number, o.Replica, o.Life, o.Kind, o.ID)
+	if o.Value != "" {
+		line += fmt.Sprintf(" %s on %d", o.Value, o.Base)
+	}
+	line += fmt.Sprintf(": %s", o.Outcome)
+	if o.Revision != 0 {
+		line += fmt.Sprintf(" %s at revision %d", o.Got, o.Revision)
+	}
+	if o.Answer != None {
+		line += fmt.Sprintf("; in the remote at %d: %s, revision %d, before %d",
+			o.Committed, o.Answer, o.Assigned, o.Prior)
+	}
+	return line
+}
+
+// place is a session on a replica.
+type place struct {
+	replica int
+	id      string
+}
+
+// memory is what one life of a replica may know of a session.
+type memory struct {
+	place
+	life int
+}
+
+// History is everything that is known of a simulation when it is over.
+type History struct {
+	Config Config
+	Ops    []*Op // in the order in which they began
+	Faults map[string]int
+
+	began    time.Time
+	truth    ledger
+	told     map[place][]time.Duration // when the remote's answer "not found" arrived
+	troubled map[place][]time.Duration // when a call failed
+}
+
+func (h *History) sort() {
+	slices.SortFunc(h.Ops, func(a, b *Op) int {
+		return cmp.Or(cmp.Compare(a.Invoked, b.Invoked), cmp.Compare(a.Client, b.Client))
+	})
+}
+
+// String is the whole history, for comparison and for reading.
+func (h *History) String() string {
+	var text strings.Builder
+	for _, op := range h.Ops {
+		fmt.Fprintln(&text, op)
+	}
+	for i := range h.Config.IDs {
+		for _, s := range h.truth.spans(nameOf(i)) {
+			fmt.Fprintf(&text, "%14d %14d  %s: revision %d %s, %s\n", s.from, s.to, nameOf(i), s.revision, s.value, s.end)
+		}
+	}
+	return text.String()
+}
+
+// Around is the part of a history that tells how an operation came to its result.
+func (h *History) Around(op *Op) string {
+	var text strings.Builder
+	earliest := op.Invoked - 2*h.Config.Staleness
+	for _, s := range h.truth.spans(op.ID) {
+		if s.to > earliest && s.from <= op.Returned {
+			fmt.Fprintf(&text, "%14d %14d  the remote has revision %d %s; %s\n", s.from, s.to, s.revision, s.value, s.end)
+		}
+	}
+	for _, other := range h.Ops {
+		if other.ID == op.ID && other.Returned > earliest && other.Invoked <= op.Returned &&
+			(other.Replica == op.Replica || other.Kind != Load) {
+			fmt.Fprintln(&text, other)
+		}
+	}
+	return text.String()
+}

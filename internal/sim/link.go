@@ -1,0 +1,271 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/seed34611480/session"
+)
+
+// link is a replica's way to the remote: its commands, and their answers. It is the session.Storage that the replica is
+// made with. Fields are guarded by world.mu.
+type link struct {
+	world   *world
+	replica int
+	rng     *rand.Rand // of its calls
+	beats   *rand.Rand // of its watching
+
+	refusesUntil     time.Duration // calls fail at once
+	losesRequests    time.Duration // until then; nobody is told
+	losesReplies     time.Duration // likewise, and the request takes effect
+	slowUntil        time.Duration // half of the messages take up to twice the staleness bound
+	noReadsUntil     time.Duration // loads are refused, but writes and heartbeats are not
+	eventsSlowUntil  time.Duration // each event takes up to the staleness bound, one after the other
+	eventsStallUntil time.Duration
+	pausedUntil      time.Duration // the replica is stopped: it neither sends nor hears anything
+	subscription     *subscription // nil while there is none
+}
+
+var (
+	errRefused = errors.New("connection refused")
+	errReset   = errors.New("connection reset by peer")
+	errTimeout = errors.New("i/o timeout")
+
+	errNoPermission = errors.New("NOPERM this user has no permissions to run the 'getex' command")
+)
+
+// fate is all that is left to chance about a call.
+type fate struct {
+	lane           int64
+	request, reply time.Duration // how long they take
+	patience       time.Duration // after which the caller gives up
+	loses          string        // "request" or "reply", or nothing
+	reset          bool          // a loss is noticed at once
+	deaf           bool          // the end of the caller's context is ignored
+	wakeUp         time.Duration // after a pause, until this is its turn
+}
+
+// draw decides a call's fate. Only what other calls do not know is decided here: links, the server and the replica may
+// still change while it is under way.
+func (l *link) draw(rng *rand.Rand) fate {
+	w := l.world
+	w.calls++
+	f := fate{
+		lane:    w.calls % callLanes,
+		request: skewed(rng, w.Delay), reply: skewed(rng, w.Delay),
+		patience: w.LoadTimeout + upTo(rng, w.Staleness),
+		wakeUp:   upTo(rng, w.Delay),
+		deaf:     chance(rng, 0.05),
+		reset:    chance(rng, 0.5),
+	}
+	if chance(rng, w.CallFaults) {
+		f.loses = pick(rng, "request", "reply")
+	}
+	slow := upTo(rng, 2*w.Staleness)
+	switch now := w.now(); {
+	case now < l.losesRequests:
+		f.loses = "request"
+	case now < l.slowUntil && chance(rng, 0.5):
+		f.request = slow
+	case now < l.slowUntil:
+		f.reply = slow
+	}
+	return f
+}
+
+// call has the server do something, and returns when the answer is here. Its error says that there is none; then the
+// request may have taken effect, or may yet. do is called with world.mu held, and what it sets is valid if there is no
+// error.
+func (l *link) call(ctx context.Context, id string, do func()) (err error) {
+	w := l.world
+	w.mu.Lock()
+	f := l.draw(l.rng)
+	sent := w.now()
+	refused := sent < l.refusesUntil
+	w.mu.Unlock()
+
+	answer := make(chan error, 1)
+	onWay := callLane + lane(f.lane)
+	switch {
+	case refused:
+		w.at(onWay.from(sent+f.reply), func() { answer <- errRefused })
+	case f.loses == "request" && f.reset:
+		w.at(onWay.from(sent+f.request), func() { answer <- errReset })
+	case f.loses == "request":
+	default:
+		w.at(onWay.from(sent+f.request), func() { l.arrive(&f, do, answer) })
+	}
+
+	patience := time.NewTimer((patienceLane + lane(f.lane)).from(sent+f.patience) - sent)
+	defer patience.Stop()
+	done := ctx.Done()
+	if f.deaf {
+		defer context.AfterFunc(ctx, func() { l.noteTrouble(id, ctx.Err()) })()
+		done = nil
+	}
+	select {
+	case err = <-answer:
+	case <-patience.C:
+		err = errTimeout
+	case <-done:
+		err = ctx.Err()
+	}
+	l.noteTrouble(id, err)
+	return err
+}
+
+// arrive is the request at the server.
+func (l *link) arrive(f *fate, do func(), answer chan<- error) {
+	w := l.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.now()
+	var err error
+	switch {
+	case w.server.down:
+		err = errRefused
+	default:
+		do()
+		if f.loses == "reply" || now < l.losesReplies {
+			if !f.reset {
+				return // the caller waits in vain
+			}
+			err = errReset
+		}
+	}
+	l.reply(f, now+f.reply, func() { answer <- err })
+}
+
+// reply delivers an answer, not before the replica is able to hear it.
+func (l *link) reply(f *fate, at time.Duration, deliver func()) {
+	w := l.world
+	w.at((callLane + lane(f.lane)).from(at), func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.now() < l.pausedUntil {
+			l.reply(f, l.pausedUntil+f.wakeUp, deliver)
+			return
+		}
+		deliver()
+	})
+}
+
+// noteTrouble notes that a call has failed, but not by the will of whoever made it.
+func (l *link) noteTrouble(id string, err error) {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return
+	}
+	l.world.mu.Lock()
+	defer l.world.mu.Unlock()
+	at := place{l.replica, id}
+	l.world.history.troubled[at] = append(l.world.history.troubled[at], l.world.now())
+}
+
+// TTL implements [session.Watcher].
+func (l *link) TTL() time.Duration { return l.world.TTL }
+
+// Load implements [session.Storage].
+func (l *link) Load(ctx context.Context, id string) (*session.Session, error) {
+	var loaded *session.Session
+	var answer error
+	err := l.call(ctx, id, func() {
+		if answer = errNoPermission; l.world.now() >= l.noReadsUntil {
+			loaded, answer = l.world.server.load(id)
+		}
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case errors.Is(answer, session.ErrNotFound):
+		l.noteTold(id)
+		return nil, answer
+	case answer != nil:
+		l.noteTrouble(id, answer)
+		return nil, answer
+	}
+	return loaded, nil
+}
+
+func (l *link) noteTold(id string) {
+	l.world.mu.Lock()
+	defer l.world.mu.Unlock()
+	at := place{l.replica, id}
+	l.world.history.told[at] = append(l.world.history.told[at], l.world.now())
+}
+
+// Store implements [session.Storage].
+func (l *link) Store(ctx context.Context, s *session.Session) error {
+	return l.write(ctx, s, func(snapshot *session.Session) (uint64, error) {
+		return l.world.server.store(snapshot, s.Revision())
+	})
+}
+
+// Create implements [session.Creator].
+func (l *link) Create(ctx context.Context, s *session.Session) error {
+	return l.write(ctx, s, l.world.server.create)
+}
+
+func (l *link) write(
+	ctx context.Context, s *session.Session, do func(*session.Session) (uint64, error),
+) error {
+	snapshot := s.Detached()
+	var revision uint64
+	var answer error
+	err := l.call(ctx, s.ID(), func() {
+		l.commit(ctx, s.ID(), func() (uint64, error) {
+			revision, answer = do(snapshot)
+			return revision, answer
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if answer == nil {
+		session.Stamp(s, revision)
+	}
+	return answer
+}
+
+// Delete implements [session.Storage].
+func (l *link) Delete(ctx context.Context, id string) error {
+	return l.call(ctx, id, func() {
+		l.commit(ctx, id, func() (uint64, error) {
+			l.world.server.remove(id)
+			return 0, nil
+		})
+	})
+}
+
+// Take implements [session.Taker].
+func (l *link) Take(ctx context.Context, id string) (*session.Session, error) {
+	var taken *session.Session
+	var answer error
+	err := l.call(ctx, id, func() {
+		l.commit(ctx, id, func() (uint64, error) {
+			taken, answer = l.world.server.take(id)
+			return 0, answer
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return taken, answer
+}
+
+// DeleteExpired implements [session.Storage].
+func (l *link) DeleteExpired(ctx context.Context, before time.Time) error {
+	return l.call(ctx, "", func() { l.world.server.removeIdle(before.Sub(l.world.start)) })
+}
+
+type opKey struct{}
+
+// commit notes on the client's operation what it did in the remote.
+func (l *link) commit(ctx context.Context, id string, do func() (uint64, error)) {
+	op := ctx.Value(opKey{}).(*Op)
+	op.Prior = l.world.server.revision(id)
+	var err error
+	op.Assigned, err = do()
+	op.Answer, op.Committed = outcomeOf(err), l.world.now()
+}

@@ -1,0 +1,161 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/seed34611480/session"
+)
+
+// server is the remote: what it has, what it does, and whom it tells. Every method is one atomic step at the present
+// instant. Guarded by world.mu.
+type server struct {
+	world         *world
+	down          bool
+	lastRevision  uint64
+	records       map[string]*record
+	subscriptions map[*subscription]struct{}
+}
+
+type record struct {
+	snapshot *session.Session // with revision 0; the record has its own
+	revision uint64
+	idleAt   time.Duration // when it is gone unless it is used
+	usedAt   time.Duration
+}
+
+func newServer(w *world) *server {
+	return &server{world: w, records: make(map[string]*record), subscriptions: make(map[*subscription]struct{})}
+}
+
+// get returns what is there, alive, or nil. What has expired has done so at its own instant, not when that is noticed.
+func (s *server) get(id string) *record {
+	r := s.records[id]
+	if r == nil {
+		return nil
+	}
+	over, why := r.idleAt, idle
+	if at := r.snapshot.ExpiresAt(); !at.IsZero() && at.Sub(s.world.start) < over {
+		over, why = at.Sub(s.world.start), expired
+	}
+	if s.world.now() < over {
+		return r
+	}
+	s.erase(id, over, why)
+	return nil
+}
+
+func (s *server) erase(id string, at time.Duration, why ending) {
+	delete(s.records, id)
+	s.world.history.truth.set(id, at, why, span{})
+}
+
+func (s *server) use(r *record) {
+	r.usedAt = s.world.now()
+	r.idleAt = r.usedAt + s.world.TTL
+}
+
+func (s *server) load(id string) (*session.Session, error) {
+	r := s.get(id)
+	if r == nil {
+		return nil, session.ErrNotFound
+	}
+	s.use(r)
+	return r.session(), nil
+}
+
+func (r *record) session() *session.Session {
+	c := r.snapshot.Detached()
+	session.Stamp(c, r.revision)
+	return c
+}
+
+// store writes unconditionally if base is 0, else if that is the revision that is there.
+func (s *server) store(snapshot *session.Session, base uint64) (revision uint64, err error) {
+	current := s.get(snapshot.ID())
+	switch {
+	case snapshot.Expired(time.Now()):
+		return 0, session.ErrNotFound
+	case base == 0:
+	case current == nil:
+		return 0, session.ErrNotFound
+	case current.revision != base:
+		return 0, session.ErrConflict
+	}
+	return s.put(snapshot), nil
+}
+
+func (s *server) create(snapshot *session.Session) (revision uint64, err error) {
+	switch {
+	case snapshot.Expired(time.Now()):
+		return 0, session.ErrNotFound
+	case s.get(snapshot.ID()) != nil:
+		return 0, session.ErrExists
+	}
+	return s.put(snapshot), nil
+}
+
+func (s *server) put(snapshot *session.Session) uint64 {
+	s.lastRevision = max(s.lastRevision+1, uint64(time.Now().UnixMicro()))
+	r := &record{snapshot: snapshot, revision: s.lastRevision}
+	s.use(r)
+	id := snapshot.ID()
+	s.records[id] = r
+	value, _ := snapshot.Get("v")
+	s.world.history.truth.set(id, s.world.now(), overwritten,
+		span{revision: r.revision, value: value, expiresAt: snapshot.ExpiresAt()})
+	s.publish(session.Changed{ID: id, Revision: r.revision})
+	return r.revision
+}
+
+func (s *server) remove(id string) {
+	s.get(id)
+	s.erase(id, s.world.now(), removed)
+	s.publish(session.Removed{ID: id})
+}
+
+func (s *server) take(id string) (*session.Session, error) {
+	r := s.get(id)
+	if r == nil {
+		return nil, session.ErrNotFound
+	}
+	s.remove(id)
+	return r.session(), nil
+}
+
+// removeIdle removes what was last used before an instant.
+func (s *server) removeIdle(before time.Duration) {
+	for id := range s.records {
+		if r := s.get(id); r != nil && r.usedAt < before {
+			s.remove(id)
+		}
+	}
+}
+
+// revision is what is there, or 0.
+func (s *server) revision(id string) uint64 {
+	if r := s.get(id); r != nil {
+		return r.revision
+	}
+	return 0
+}
+
+func (s *server) loseAll() {
+	for id := range s.records {
+		if s.get(id) != nil {
+			s.erase(id, s.world.now(), lost)
+		}
+	}
+}
+
+func (s *server) publish(e session.Event) {
+	for sub := range s.subscriptions {
+		sub.send(e)
+	}
+}
+
+// settle notes what has expired and was not looked at since.
+func (s *server) settle() {
+	for id := range s.records {
+		s.get(id)
+	}
+}

@@ -1,0 +1,127 @@
+package sim
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/seed34611480/session"
+)
+
+// world is a simulation under way. There is one lock for all of the simulator's state; the library is never called
+// while holding it.
+type world struct {
+	Config
+	start    time.Time
+	replicas []*replica
+
+	mu      sync.Mutex
+	server  *server
+	history *History
+	calls   int64
+}
+
+// replica is one process of the application.
+type replica struct {
+	world   *world
+	link    *link
+	storage *session.RoutingStorage // guarded by world.mu, likewise the following
+	closed  bool                    // between a restart's Close and the new storage
+	life    int
+}
+
+// Run runs a simulation, inside of a synctest bubble, and returns what happened.
+func Run(c Config) *History {
+	start := time.Now()
+	w := &world{
+		Config: c, start: start,
+		history: &History{
+			Config: c, began: start, Faults: make(map[string]int), truth: make(ledger),
+			told: make(map[place][]time.Duration), troubled: make(map[place][]time.Duration),
+		},
+	}
+	w.server = newServer(w)
+	for i := range c.Replicas {
+		l := &link{
+			world: w, replica: i,
+			rng:   stream(c.Seed, linkStream+uint64(i)),
+			beats: stream(c.Seed, watchStream+uint64(i)),
+		}
+		r := &replica{world: w, link: l}
+		r.storage = r.newStorage()
+		w.replicas = append(w.replicas, r)
+	}
+	w.play()
+	return w.history
+}
+
+func (w *world) play() {
+	ctx, end := context.WithCancel(context.Background())
+	var faults, clients sync.WaitGroup
+	faults.Go(func() { w.misfortune(ctx) })
+	all := make([]*client, w.Clients)
+	for i := range all {
+		all[i] = &client{
+			world: w, index: i, rng: stream(w.Seed, clientStream+uint64(i)),
+			known: make(map[string]*session.Session),
+		}
+		clients.Go(all[i].run)
+	}
+	w.await(&clients)
+	end()
+	faults.Wait()
+	for _, r := range w.replicas {
+		_ = r.storage.Close()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.server.settle()
+	for _, c := range all {
+		w.history.Ops = append(w.history.Ops, c.ops...)
+	}
+	w.history.sort()
+}
+
+// await waits for the clients, but not for ever.
+func (w *world) await(clients *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() {
+		clients.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(100 * w.Duration):
+		panic("seed " + strconv.FormatUint(w.Seed, 10) + ": an operation does not end")
+	}
+}
+
+func (r *replica) newStorage() *session.RoutingStorage {
+	c := &r.world.Config
+	return session.NewRoutingStorage(r.link, c.MaxEntries,
+		session.WithMaxStaleness(c.Staleness),
+		session.WithRefreshAfter(c.RefreshAfter),
+		session.WithLoadTimeout(c.LoadTimeout),
+		session.WithStaleIfError(c.StaleIfError),
+		session.WithLogger(slog.New(slog.DiscardHandler)))
+}
+
+// restart ends the storage in the middle of whatever is under way, and begins with a new one.
+func (r *replica) restart() {
+	w := r.world
+	_ = r.storage.Close()
+	w.mu.Lock()
+	r.closed = true
+	w.mu.Unlock()
+	// Calls of the time in between find the old one closed.
+	w.sleep(context.Background(), faultLane.from(w.now()+w.Delay))
+	storage := r.newStorage()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r.storage, r.closed = storage, false
+	r.life++
+}
+
+func nameOf(i int) string { return "session-" + strconv.Itoa(i) }
