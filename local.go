@@ -26,7 +26,7 @@ type localTier struct {
 }
 
 // Up to exactEntries the least recently used entry makes room, exactly. Beyond that it is one that was not used since
-// it was last considered, and uses are noted by the millisecond.
+// it was last considered, and uses are noted by the hundredth of a second.
 const (
 	exactEntries    = 1024
 	coarseGrain     = instant(10 * time.Millisecond)

@@ -14,8 +14,8 @@ const (
 	maxWatchPause = time.Second
 )
 
-// jittered returns between a half of a pause and the whole. Replicas were started at different times, so the nanoseconds
-// since then are as good as chance, and in virtual time they repeat.
+// jittered returns between a half of a pause and the whole. Replicas were started at different times, so the
+// nanoseconds since then are as good as chance, and in virtual time they repeat.
 func (r *RoutingStorage) jittered(pause time.Duration) time.Duration {
 	return pause/2 + time.Duration(r.clock.now())%(pause/2)
 }
