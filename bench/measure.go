@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// order is a random order of n sessions, another one for each goroutine, the same in each run.
+func order(n, goroutine int) []int {
+	return rand.New(rand.NewPCG(1, uint64(goroutine))).Perm(n) //nolint:gosec // nothing is secret
+}
+
+// burst is how many loads come between two looks at the clock.
+const burst = 100
+
+// slot lets each loader work for about d, through its own order again and again, and returns the nanoseconds from one
+// load to the next, whichever loader does it, and the allocations of one.
+func slot(ctx context.Context, loaders []loader, orders [][]int, d time.Duration) (ns, allocs float64, err error) {
+	runtime.GC() // what the previous design has left is not this one's burden
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	var (
+		wg    sync.WaitGroup
+		rates = make([]float64, len(loaders)) // loads per nanosecond
+		loads = make([]int, len(loaders))
+		errs  = make([]error, len(loaders))
+	)
+	for g, load := range loaders {
+		wg.Go(func() {
+			start := time.Now()
+			n := 0
+			for time.Since(start) < d && errs[g] == nil && ctx.Err() == nil {
+				errs[g] = runBurst(load, orders[g], n)
+				n += burst
+			}
+			loads[g] = n
+			rates[g] = float64(n) / float64(time.Since(start))
+		})
+	}
+	wg.Wait()
+	runtime.ReadMemStats(&after)
+	var rate, total float64
+	for g := range loaders {
+		if errs[g] != nil {
+			return 0, 0, errs[g]
+		}
+		rate += rates[g]
+		total += float64(loads[g])
+	}
+	return 1 / rate, float64(after.Mallocs-before.Mallocs) / total, ctx.Err()
+}
+
+func runBurst(load loader, order []int, from int) error {
+	from %= len(order)
+	for _, i := range order[from:min(from+burst, len(order))] {
+		if err := load(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"math"
+	"time"
+)
+
+// workload is what the cost model is about; docs/scaling.md derives the formulas. Rates are per second.
+type workload struct {
+	Name     string
+	Replicas float64
+	Masters  float64
+	Sessions float64
+	// Spread is the number of replicas that see the requests of one session: all of them behind a balancer that knows
+	// nothing of sessions, one behind a balancer that sends a session to the same replica each time.
+	Spread float64
+
+	Requests float64 // for one session
+	Writes   float64 // for one session
+	Lifetime float64 // seconds until a session is deleted, and another one created
+
+	TTL, MaxStaleness, RefreshAfter time.Duration
+	IDSize, ValueSize               float64 // bytes
+}
+
+// cost is per second, in all.
+type cost struct {
+	Loads      float64 // GETEX: misses and refreshes
+	Scripts    float64 // stores and deletes
+	Heartbeats float64
+	Published  float64 // events
+	Delivered  float64 // events, to all replicas
+	PerReplica float64 // events, to each replica
+	Out, In    float64 // bytes sent and received by the replicas' Redis
+	Local      float64 // entries that a replica's local tier needs room for
+	Free       float64 // share of the requests that send nothing to Redis
+	AtOnce     float64 // share that need not wait for it; measured only: refreshes happen in the background
+}
+
+// Commands is what Redis has to execute.
+func (c cost) Commands() float64 { return c.Loads + c.Scripts + c.Heartbeats }
+
+// replaced is the rate at which a session ends and another one takes its place.
+func (w workload) replaced() float64 { return 1 / w.Lifetime }
+
+func (w workload) cost() cost {
+	var c cost
+	pairs := w.Sessions * w.Spread
+	perPair := w.loadRate()
+	c.Loads = pairs * perPair
+	c.Published = w.Sessions * (w.Writes + 2*w.replaced())
+	c.Scripts = c.Published
+	c.Heartbeats = w.Replicas * w.Masters * 4 / w.MaxStaleness.Seconds()
+	// On a Cluster every master passes every message on, and a replica subscribes to each master.
+	c.PerReplica = c.Published * w.Masters
+	c.Delivered = c.PerReplica * w.Replicas
+	c.Free = 1 - c.Loads/(w.Sessions*w.Requests)
+	seen := 1 - math.Exp(-w.Requests/w.Spread*w.TTL.Seconds())
+	c.Local = pairs / w.Replicas * seen
+
+	message := float64(messageSize(len("session:!events"), int(w.IDSize)))
+	c.Out = c.Delivered*message + c.Heartbeats*heartbeatOut + c.Loads*(w.ValueSize+replyFrame) + c.Scripts*scriptReply
+	deletes := w.Sessions * w.replaced()
+	c.In = c.Heartbeats*heartbeatIn + c.Loads*(w.IDSize+getexFrame) +
+		(c.Scripts-deletes)*(w.ValueSize+2*w.IDSize+storeFrame) + deletes*(2*w.IDSize+deleteFrame)
+	return c
+}
+
+// Bytes around what varies, with the default prefix, to within a few.
+const (
+	heartbeatOut = 5 + 81 // the reply, and the message that comes back
+	heartbeatIn  = 140
+	replyFrame   = 8
+	scriptReply  = 23
+	getexFrame   = 48
+	storeFrame   = 140
+	deleteFrame  = 115
+)
+
+// loadRate is how often a replica asks Redis for one session, whose requests are a Poisson process.
+//
+//	requests  a = Requests/Spread reach this replica
+//	own       u = (Writes+replaced)/Spread writes go through it, and leave a fresh entry without a load
+//	others'   v = (Writes+replaced) - u writes drop the entry
+//
+// An entry is fresh until another replica writes, or for RefreshAfter without an own write: for t on average. Then it
+// waits for the next request, which loads it, or for an own write, which spares the load.
+func (w workload) loadRate() float64 {
+	refresh := w.RefreshAfter.Seconds()
+	a := w.Requests / w.Spread
+	all := w.Writes + w.replaced()
+	u := all / w.Spread
+	ended := 1 - math.Exp(-all*refresh) // the chance of a write, of whomever, before RefreshAfter
+	t := (ended / all) / (1 - ended*u/all)
+	return a / (t*(a+u) + 1)
+}
+
+// cases are those of docs/scaling.md: an agent that calls a tool every ten seconds, for an hour, and whose session
+// changes every ten minutes.
+func cases() []workload {
+	base := workload{
+		Requests: 0.1, Writes: 1.0 / 600, Lifetime: 3600,
+		TTL: ttl, MaxStaleness: 2 * time.Second, RefreshAfter: time.Minute, IDSize: 26, ValueSize: 320,
+	}
+	sizes := []struct {
+		name                        string
+		replicas, masters, sessions float64
+	}{
+		{"3 replicas, 10 thousand sessions", 3, 1, 1e4},
+		{"50 replicas, a million sessions", 50, 1, 1e6},
+		{"1,000 replicas, 100 million sessions, one Cluster", 1000, 20, 1e8},
+		{"the same in 50 cells, each: 20 replicas, 2 million sessions", 20, 1, 2e6},
+	}
+	all := make([]workload, 0, 2*len(sizes))
+	for _, size := range sizes {
+		w := base
+		w.Replicas, w.Masters, w.Sessions = size.replicas, size.masters, size.sessions
+		w.Name, w.Spread = size.name+"; any replica", size.replicas
+		all = append(all, w)
+		w.Name, w.Spread = size.name+"; same replica", 1
+		all = append(all, w)
+	}
+	return all
+}
