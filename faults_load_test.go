@@ -173,9 +173,12 @@ func TestMillionLoads(t *testing.T) {
 
 	require.EqualValues(t, loads, hits)
 	require.Zero(t, misses)
-	require.Equal(t, map[string]int{"heartbeat": heartbeats, "getex": int(refreshes)}, sent)
+	getex := sent["getex"]
+	require.Equal(t, map[string]int{"heartbeat": heartbeats, "getex": getex}, sent)
+	require.LessOrEqual(t, getex, int(refreshes))
+	require.GreaterOrEqual(t, getex, int(refreshes)-len(replicas)*16, "those under way at Close may not have been sent")
 	require.Equal(t, map[string]int{
-		"getex":   int(refreshes),
+		"getex":   getex,
 		"evalsha": heartbeats, "del": heartbeats, "publish": heartbeats, // a heartbeat is a script of these two
 	}, since(atServer, executed(t.Context(), t, observer)))
 	require.LessOrEqual(t, float64(refreshes), mostRefreshes)

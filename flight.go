@@ -16,6 +16,8 @@ type call struct {
 	epoch     uint64  // before the remote was called
 	revoked   bool    // the result is not cached, whatever it is
 	newer     uint64  // the session is known to have reached this revision: older results are not cached
+
+	cancel context.CancelFunc // for Close; nil for a write, whose context is its caller's
 }
 
 func (c *call) mayCache(revision uint64) bool { return !c.revoked && revision >= c.newer }
@@ -41,6 +43,7 @@ func (r *RoutingStorage) endLocked(c *call) {
 // flight is a remote load that any number of callers wait for.
 type flight struct {
 	call
+	ctx context.Context // of the remote call
 
 	landed bool          // guarded by RoutingStorage.mu
 	done   chan struct{} // closed when landed; the following fields are fixed then
@@ -49,16 +52,18 @@ type flight struct {
 }
 
 // wait returns the flight's result, or the end of the waiter's own context. The others go on waiting.
-func (f *flight) wait(ctx context.Context) (*Session, error) {
+func (r *RoutingStorage) wait(ctx context.Context, f *flight) (*Session, error) {
 	select {
 	case <-f.done:
-		if f.err == nil && f.result.Expired(time.Now()) {
-			return nil, fail("load", ErrNotFound)
-		}
-		return f.result, f.err
+	case <-f.ctx.Done(): // a remote that does not heed it must not hold up those who wait
+		r.land(f, nil, context.Cause(f.ctx))
 	case <-ctx.Done():
 		return nil, fail("load", ctx.Err())
 	}
+	if f.err == nil && f.result.Expired(time.Now()) {
+		return nil, fail("load", ErrNotFound)
+	}
+	return f.result, f.err
 }
 
 // joinLocked returns the flight of an id that a load beginning now may wait for, or nil.
@@ -68,10 +73,11 @@ func (f *flight) wait(ctx context.Context) (*Session, error) {
 //  2. The session is changed elsewhere, and MaxStaleness passes. The event is lost.
 //  3. A load begins. It must return the change.
 //
-// With a TTL shorter than MaxStaleness it is that which has passed, and the session with it.
+// With a TTL shorter than MaxStaleness it is that which has passed, and the session with it. And one that has had its
+// time has nothing to wait for.
 func (r *RoutingStorage) joinLocked(id string) *flight {
 	f := r.flights[id]
-	joinable := r.maxStaleness
+	joinable := min(r.maxStaleness, r.loadTimeout)
 	if r.ttl > 0 {
 		joinable = min(joinable, r.ttl)
 	}
@@ -85,32 +91,28 @@ func (r *RoutingStorage) joinLocked(id string) *flight {
 // waiting for it; it only keeps the values.
 func (r *RoutingStorage) startLocked(ctx context.Context, id string) *flight {
 	f := &flight{done: make(chan struct{})}
+	f.ctx, f.cancel = context.WithTimeoutCause(context.WithoutCancel(ctx), r.loadTimeout, errLoadTimeout)
 	r.beginLocked(&f.call, id)
 	r.flights[id] = f
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), r.loadTimeout, errLoadTimeout)
 	r.background.Go(func() {
-		defer cancel()
-		r.fly(ctx, cancel, f)
+		defer f.cancel()
+		r.fly(f)
 	})
 	return f
 }
 
 var errLoadTimeout = fmt.Errorf("the remote did not answer in time: %w", context.DeadlineExceeded)
 
-func (r *RoutingStorage) fly(ctx context.Context, cancel context.CancelFunc, f *flight) {
-	defer context.AfterFunc(r.closing, cancel)()
-	// A remote that does not heed its context must not hold up those who wait.
-	defer context.AfterFunc(ctx, func() { r.land(f, nil, context.Cause(ctx)) })()
-
+func (r *RoutingStorage) fly(f *flight) {
 	r.stats.remoteLoads.Add(1)
-	s, err := r.remote.Load(ctx, f.id)
+	s, err := r.remote.Load(f.ctx, f.id)
 	if err == nil && (s == nil || s.id != f.id) {
 		err = failBecause("load", ErrCorrupt, errWrongID, "")
 	}
 	r.land(f, s, err)
 }
 
-// land ends a flight, once.
+// land ends a flight, once. Its result is fixed when it returns.
 func (r *RoutingStorage) land(f *flight, s *Session, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -65,7 +65,7 @@ func (r *RoutingStorage) renew(e *entry) {
 		if f == nil {
 			return
 		}
-		if _, err := f.wait(r.closing); !errors.Is(err, ErrUnavailable) {
+		if _, err := r.wait(r.closing, f); !errors.Is(err, ErrUnavailable) {
 			return
 		}
 		pause = min(pause, r.maxStaleness/2)

@@ -142,7 +142,7 @@ func (r *RoutingStorage) loadRemote(ctx context.Context, id string) (*Session, e
 	}
 	r.mu.Unlock()
 	r.stats.misses.Add(1)
-	s, err := f.wait(ctx)
+	s, err := r.wait(ctx, f)
 	if errors.Is(err, ErrUnavailable) {
 		return r.orStale(id, err)
 	}
@@ -251,11 +251,18 @@ func (r *RoutingStorage) DeleteExpired(ctx context.Context, before time.Time) er
 // its context has ended. From then on calls return [ErrClosed]. The remote stays open. Close may be called again and
 // never fails.
 func (r *RoutingStorage) Close() error {
+	r.cancel()
 	r.mu.Lock()
 	r.closed = true
 	r.local.purgeLocked() // so that hits need not ask whether the storage is closed
+	for _, calls := range r.calls {
+		for _, c := range calls {
+			if c.cancel != nil {
+				c.cancel()
+			}
+		}
+	}
 	r.mu.Unlock()
-	r.cancel()
 	r.background.Wait()
 	return nil
 }

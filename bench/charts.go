@@ -75,6 +75,7 @@ func (r *results) chart(file, title string, bars []bar, unit func(float64) strin
 	p.NominalY(names...)
 	p.Y.Min, p.Y.Max = -0.6, float64(len(bars))-0.4
 	p.Y.Tick.Length, p.Y.Width = 0, 0
+	p.Y.Padding = vg.Points(30) // who looks at it may have a wider font than it was laid out for
 	p.Add(barPlotter(bars))
 	size := vg.Points(float64(22*len(bars) + 60))
 	return p.Save(vg.Points(720), size, filepath.Join(r.out, file))

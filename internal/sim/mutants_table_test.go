@@ -116,7 +116,7 @@ var mutants = []mutant{
 	},
 	{
 		"an old flight is joined", "flight.go",
-		"joinable := r.maxStaleness",
+		"joinable := min(r.maxStaleness, r.loadTimeout)",
 		"joinable := r.loadTimeout",
 		2000,
 	},
@@ -228,8 +228,8 @@ var mutants = []mutant{
 	},
 	{
 		"a waiter's end is the flight's", "flight.go",
-		"ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx),",
-		"ctx, cancel := context.WithTimeoutCause(ctx,",
+		"f.ctx, f.cancel = context.WithTimeoutCause(context.WithoutCancel(ctx),",
+		"f.ctx, f.cancel = context.WithTimeoutCause(ctx,",
 		1000,
 	},
 	{
