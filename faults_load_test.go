@@ -189,7 +189,7 @@ func TestMillionLoads(t *testing.T) {
 
 func TestHitsKeepASessionAliveOnRedis(t *testing.T) {
 	t.Parallel()
-	const ttl = 500 * time.Millisecond
+	const ttl = time.Second
 	server := redistest.Start(t)
 	var replicas []*session.RoutingStorage
 	for range 2 {

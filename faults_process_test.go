@@ -22,8 +22,11 @@ import (
 	"github.com/seed34611480/session/internal/netfault"
 )
 
-// addressVariable makes this test binary a replica on the Redis at that address.
-const addressVariable = "SESSION_TEST_REPLICA_OF"
+// addressVariable makes this test binary a replica on the Redis at that address, stalenessVariable says of which bound.
+const (
+	addressVariable   = "SESSION_TEST_REPLICA_OF"
+	stalenessVariable = "SESSION_TEST_STALENESS"
+)
 
 // TestReplicaProcess is what runs in another process: it loads the ids that it reads, and answers each with a line.
 func TestReplicaProcess(t *testing.T) {
@@ -33,7 +36,11 @@ func TestReplicaProcess(t *testing.T) {
 	}
 	client := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
-	st := replica(t, client)
+	staleness, err := time.ParseDuration(os.Getenv(stalenessVariable))
+	require.NoError(t, err)
+	st := session.NewRoutingStorage(session.NewRedisStorage(client, time.Hour), 1000,
+		session.WithMaxStaleness(staleness), session.WithLoadTimeout(2*staleness))
+	t.Cleanup(func() { require.NoError(t, st.Close()) })
 	for ids := bufio.NewScanner(os.Stdin); ids.Scan(); {
 		s, err := st.Load(t.Context(), ids.Text())
 		version := ""
@@ -54,12 +61,12 @@ type process struct {
 	mode    session.Mode // after the last answer
 }
 
-func startProcess(t *testing.T, addr string) *process {
+func startProcess(t *testing.T, addr string, staleness time.Duration) *process {
 	t.Helper()
 	program, err := os.Executable()
 	require.NoError(t, err)
 	command := exec.Command(program, "-test.run=^TestReplicaProcess$")
-	command.Env = append(os.Environ(), addressVariable+"="+addr)
+	command.Env = append(os.Environ(), addressVariable+"="+addr, stalenessVariable+"="+staleness.String())
 	command.Stderr = os.Stderr
 	in, err := command.StdinPipe()
 	require.NoError(t, err)
@@ -116,7 +123,7 @@ func TestFirstLoadOfAProcessThatWakes(t *testing.T) {
 	link := netfault.Start(t, s.server.Addr())
 	// Heartbeats are under way when the process stops, and are the first that it hears of when it wakes.
 	link.Set(netfault.ToClient, netfault.Fault{Latency: faultStaleness / 4})
-	p := startProcess(t, link.Addr())
+	p := startProcess(t, link.Addr(), faultStaleness)
 	s.staleness.reader = p
 	require.NoError(t, s.store(t.Context(), changing))
 

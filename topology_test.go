@@ -209,10 +209,12 @@ func changeIsSeen(ctx context.Context, id string, a, b *session.RoutingStorage) 
 	return errors.New("a change is not seen")
 }
 
-func replicaOn(t *testing.T, client redis.UniversalClient) *session.RoutingStorage {
+func replicaOn(
+	t *testing.T, client redis.UniversalClient, opts ...session.RoutingOption,
+) *session.RoutingStorage {
 	t.Helper()
 	st := session.NewRoutingStorage(session.NewRedisStorage(client, topologyTTL), 1000,
-		session.WithMaxStaleness(topologyStaleness))
+		append(opts, session.WithMaxStaleness(topologyStaleness))...)
 	t.Cleanup(func() { require.NoError(t, st.Close()) })
 	return st
 }
