@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -136,5 +137,9 @@ func (c *commandCounter) count(cmd redis.Cmder, err error) {
 // isHeartbeat recognizes the script's key: it is that of no session.
 func isHeartbeat(cmd redis.Cmder) bool {
 	args := cmd.Args()
-	return len(args) > 3 && args[3] == keyPrefix+"!hb"
+	if len(args) < 4 {
+		return false
+	}
+	key, _ := args[3].(string)
+	return strings.HasPrefix(key, keyPrefix+"!hb ")
 }
