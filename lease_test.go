@@ -141,6 +141,41 @@ func TestLeaseRunsOutAfterTheLastProof(t *testing.T) {
 	}, WithRefreshAfter(time.Hour))
 }
 
+func TestLeaseOutlivesTheWatch(t *testing.T) {
+	inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, st *RoutingStorage) {
+		stop := remote.flow(st)
+		require.NoError(t, st.Store(t.Context(), New(testID)))
+		proven := time.Now().Add(time.Minute) // by the last proof
+		time.Sleep(time.Minute + time.Millisecond)
+		stop()
+		for range 10_000 {
+			remote.fail("load", "request", errLink)
+		}
+		// The remote is away, and so is each further attempt to watch.
+		for time.Now().Before(proven.Add(st.maxStaleness - time.Millisecond)) {
+			select {
+			case remote.events <- brokenOff{}:
+			case <-time.After(time.Millisecond):
+			}
+			require.NoError(t, loadNow(t.Context(), st).err, "hits go on for as long as what was proven allows")
+		}
+		time.Sleep(time.Millisecond)
+		require.ErrorIs(t, loadNow(t.Context(), st).err, ErrUnavailable)
+	}, WithRefreshAfter(time.Hour))
+}
+
+func TestProofAheadOfTheGapIsNotBelieved(t *testing.T) {
+	inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, st *RoutingStorage) {
+		remote.report(Gap{}, Alive{AsOf: time.Now()})
+		require.NoError(t, st.Store(t.Context(), New(testID).With("v", "old")))
+		remote.report(brokenOff{})
+		remote.elsewhere(t, testID, "new") // nobody reports it
+		time.Sleep(st.maxStaleness)
+		remote.report(Alive{AsOf: time.Now()}) // by a Watch that has forgotten its Gap
+		require.Equal(t, "new", loadNow(t.Context(), st).value)
+	})
+}
+
 func TestLeaseCountsFromWhatIsProven(t *testing.T) {
 	inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, st *RoutingStorage) {
 		remote.report(Gap{})

@@ -33,7 +33,7 @@ const (
 func (r *RoutingStorage) watch(watcher Watcher) {
 	pause := minWatchPause
 	for {
-		r.lease.beginEpoch() // by the time that a Watch reports a Gap, it may have reported a proof, if it is careless
+		r.begun.Store(false)
 		err := watcher.Watch(r.closing, r.maxStaleness/4, r.apply)
 		if r.closing.Err() != nil {
 			return
@@ -71,7 +71,11 @@ func (r *RoutingStorage) apply(e Event) {
 	case Gap:
 		r.stats.gaps.Add(1)
 		r.lease.beginEpoch()
+		r.begun.Store(true)
 	case Alive:
+		if !r.begun.Load() {
+			return // a Watch that has not said from where on it reports proves nothing
+		}
 		// What is said of the future cannot be known yet.
 		asOf := min(r.clock.at(e.AsOf), r.clock.now())
 		r.lease.extend(asOf, r.maxStaleness)

@@ -34,6 +34,7 @@ type RoutingStorage struct {
 	stats counters
 
 	watching atomic.Int32 // a watchState
+	begun    atomic.Bool  // the present Watch has reported a Gap
 
 	closing    context.Context // ends at Close
 	cancel     context.CancelFunc
