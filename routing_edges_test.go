@@ -159,3 +159,26 @@ func TestFlightIsNotJoinedWhenItsSessionMayBeGone(t *testing.T) {
 		require.Equal(t, "alive", (<-before).value)
 	})
 }
+
+func TestCloseBeginsNoRefresh(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		remote := newStagedRemote(10 * time.Minute)
+		st := NewRoutingStorage(remote, 100, WithRefreshConcurrency(1))
+		for i := range 100 {
+			require.NoError(t, st.Store(t.Context(), New(fmt.Sprint("id-", i))))
+		}
+		release := remote.hold("load", "request")
+		time.Sleep(st.maxStaleness / 2)
+		for i := range 100 { // one is refreshed, the others wait for it
+			_, err := st.Load(t.Context(), fmt.Sprint("id-", i))
+			require.NoError(t, err)
+		}
+		synctest.Wait()
+		closed := later(st.Close)
+		synctest.Wait()
+		release()
+		require.NoError(t, <-closed)
+		require.Equal(t, 1, remote.loadCount())
+	})
+}

@@ -252,10 +252,10 @@ func (r *RoutingStorage) DeleteExpired(ctx context.Context, before time.Time) er
 // its context has ended. From then on calls return [ErrClosed]. The remote stays open. Close may be called again and
 // never fails.
 func (r *RoutingStorage) Close() error {
-	r.cancel()
 	r.mu.Lock()
 	r.closed = true
 	r.local.purgeLocked() // so that hits need not ask whether the storage is closed
+	r.cancel()            // not before: refreshes that are not waited for any more must not begin others
 	for _, calls := range r.calls {
 		for _, c := range calls {
 			if c.cancel != nil {
