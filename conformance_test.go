@@ -81,17 +81,17 @@ func redisSubject(server *redistest.Server) func(t *testing.T) sessiontest.Subje
 	}
 }
 
-func subjectOn(client *redis.Client) sessiontest.Subject {
+func subjectOn(client redis.UniversalClient) sessiontest.Subject {
 	st := session.NewRedisStorage(client, conformanceTTL)
 	return sessiontest.Subject{
 		Storage: st,
 		Peer:    st,
 		TTL:     conformanceTTL,
 		Raw: func(id string) []byte {
-			value, _ := client.Get(context.Background(), "session:"+id).Bytes()
+			value, _ := client.Get(context.Background(), keyOf(id)).Bytes()
 			return value
 		},
-		Plant: func(id string, value []byte) { client.Set(context.Background(), "session:"+id, value, conformanceTTL) },
+		Plant: func(id string, value []byte) { client.Set(context.Background(), keyOf(id), value, conformanceTTL) },
 	}
 }
 

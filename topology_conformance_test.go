@@ -11,7 +11,6 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed34611480/session"
 	"github.com/seed34611480/session/internal/redistest"
 	"github.com/seed34611480/session/sessiontest"
 )
@@ -38,7 +37,7 @@ func clusterSubject(cluster *redistest.Cluster) func(t *testing.T) sessiontest.S
 		require.NoError(t, client.ForEachMaster(t.Context(), func(ctx context.Context, master *redis.Client) error {
 			return master.FlushAll(ctx).Err()
 		}))
-		subject := subjectOnAny(client)
+		subject := subjectOn(client)
 		subject.Advance = func(d time.Duration) { cluster.Shift(t, d) }
 		subject.Cut = l.cut
 		return subject
@@ -50,25 +49,10 @@ func sentinelSubject(sentinel *redistest.Sentinel) func(t *testing.T) sessiontes
 		var l line
 		client := sentinelClient(t, sentinel, func(o *redis.FailoverOptions) { o.Dialer = l.dial })
 		require.NoError(t, client.FlushAll(t.Context()).Err())
-		subject := subjectOnAny(client)
+		subject := subjectOn(client)
 		subject.Advance = func(d time.Duration) { sentinel.Shift(t, d) }
 		subject.Cut = l.cut
 		return subject
-	}
-}
-
-// subjectOnAny is [subjectOn] for any client.
-func subjectOnAny(client redis.UniversalClient) sessiontest.Subject {
-	st := session.NewRedisStorage(client, conformanceTTL)
-	return sessiontest.Subject{
-		Storage: st,
-		Peer:    st,
-		TTL:     conformanceTTL,
-		Raw: func(id string) []byte {
-			value, _ := client.Get(context.Background(), keyOf(id)).Bytes()
-			return value
-		},
-		Plant: func(id string, value []byte) { client.Set(context.Background(), keyOf(id), value, conformanceTTL) },
 	}
 }
 
