@@ -1,6 +1,7 @@
 package session
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,9 @@ func FuzzJSONCodecRoundTrip(f *testing.F) {
 		}).With(k1, v2)
 		encoded, err := JSONCodec{}.Encode(s)
 		require.NoError(t, err)
+		marshaled, err := json.Marshal(s.Record())
+		require.NoError(t, err)
+		require.Equal(t, string(marshaled), string(encoded))
 		decoded, err := JSONCodec{}.Decode(encoded)
 		require.NoError(t, err)
 		require.Equal(t, s, decoded)
