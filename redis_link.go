@@ -47,7 +47,7 @@ func newLink(w *redisWatch, index int, m master) *link {
 // receive reports what arrives on the subscription, in the order of arrival: that order is what a heartbeat proves. It
 // reads the connection itself, as a channel in between may drop messages.
 func (l *link) receive(ctx context.Context) error {
-	events := l.watch.storage.channel()
+	events := l.watch.storage.events
 	subscription := l.master.client.Subscribe(ctx, events, l.channel)
 	defer context.AfterFunc(ctx, func() { _ = subscription.Close() })()
 	defer func() { _ = subscription.Close() }()

@@ -51,14 +51,15 @@ type processor interface {
 
 func runScript(ctx context.Context, client processor, s script, key string, args ...any) (any, error) {
 	reply, err := runOnce(ctx, client, "evalsha", s.hash, key, args)
-	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
 		reply, err = runOnce(ctx, client, "eval", s.source, key, args)
 	}
 	return reply, err
 }
 
 func runOnce(ctx context.Context, client processor, command, script, key string, args []any) (any, error) {
-	cmd := redis.NewCmd(ctx, append([]any{command, script, 1, key}, args...)...)
+	all := make([]any, 0, 4+len(args))
+	cmd := redis.NewCmd(ctx, append(append(all, command, script, 1, key), args...)...)
 	cmd.SetFirstKeyPos(3) // the client routes by it on a Cluster
 	_ = client.Process(ctx, atMostOnce{cmd})
 	return cmd.Result()

@@ -80,7 +80,7 @@ func TestRedisWatch(t *testing.T) {
 			for !alive.AsOf.After(before) {
 				alive = nextAlive()
 			}
-			require.NoError(t, client.Publish(t.Context(), st.channel(), "from a later version").Err())
+			require.NoError(t, client.Publish(t.Context(), st.events, "from a later version").Err())
 			require.Equal(t, Gap{}, next())
 		})
 	}

@@ -26,6 +26,7 @@ type RedisStorage struct {
 	client  redis.UniversalClient
 	ttl     time.Duration
 	prefix  string
+	events  string // the channel of the events
 	codec   Codec
 	maxSize int
 
@@ -67,6 +68,7 @@ func NewRedisStorage(client redis.UniversalClient, ttl time.Duration, opts ...Re
 	for _, opt := range opts {
 		opt.applyRedis(r)
 	}
+	r.events = r.prefix + "!events"
 	return r
 }
 
@@ -125,7 +127,7 @@ func (r *RedisStorage) Take(ctx context.Context, id string) (*Session, error) {
 	if err := checkCall(ctx, "take", id); err != nil {
 		return nil, err
 	}
-	reply, err := r.run(ctx, takeScript, r.key(id), r.channel(), id)
+	reply, err := r.run(ctx, takeScript, r.key(id), r.events, id)
 	if err != nil {
 		return nil, r.failure(ctx, "take", id, err)
 	}
@@ -159,7 +161,7 @@ func (r *RedisStorage) Delete(ctx context.Context, id string) error {
 	if err := checkCall(ctx, "delete", id); err != nil {
 		return err
 	}
-	_, err := r.run(ctx, deleteScript, r.key(id), r.channel(), id)
+	_, err := r.run(ctx, deleteScript, r.key(id), r.events, id)
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return r.failure(ctx, "delete", id, err)
 	}
@@ -191,11 +193,13 @@ func (r *RedisStorage) write(ctx context.Context, op string, s *Session, expecte
 	if len(data) > r.maxSize {
 		return fail(op, ErrTooLarge)
 	}
-	var expiresAt any = ""
+	args := append(make([]any, 0, 6), data, r.ttl.Milliseconds(), r.events, s.id)
 	if !s.expiresAt.IsZero() {
-		expiresAt = s.expiresAt.UnixMilli()
+		args = append(args, expected, s.expiresAt.UnixMilli())
+	} else if expected != "" {
+		args = append(args, expected)
 	}
-	reply, err := r.run(ctx, storeScript, r.key(s.id), expected, data, r.ttl.Milliseconds(), expiresAt, r.channel(), s.id)
+	reply, err := r.run(ctx, storeScript, r.key(s.id), args...)
 	if err != nil {
 		return r.failure(ctx, op, s.id, err)
 	}
@@ -219,8 +223,6 @@ func (r *RedisStorage) write(ctx context.Context, op string, s *Session, expecte
 }
 
 func (r *RedisStorage) key(id string) string { return r.prefix + id }
-
-func (r *RedisStorage) channel() string { return r.prefix + "!events" }
 
 func (r *RedisStorage) decode(id, value string) (*Session, error) {
 	revision, data, err := splitValue(value)
