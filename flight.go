@@ -43,10 +43,9 @@ func (r *RoutingStorage) endLocked(c *call) {
 // flight is a remote load that any number of callers wait for.
 type flight struct {
 	call
-	ctx context.Context // of the remote call
+	ctx context.Context // of the remote call; it ends when the flight has landed, or has to
 
-	landed bool          // guarded by RoutingStorage.mu
-	done   chan struct{} // closed when landed; the following fields are fixed then
+	landed bool // guarded by RoutingStorage.mu; the following fields are fixed then
 	result *Session
 	err    error
 }
@@ -54,9 +53,8 @@ type flight struct {
 // wait returns the flight's result, or the end of the waiter's own context. The others go on waiting.
 func (r *RoutingStorage) wait(ctx context.Context, f *flight) (*Session, error) {
 	select {
-	case <-f.done:
-	case <-f.ctx.Done(): // a remote that does not heed it must not hold up those who wait
-		r.land(f, nil, context.Cause(f.ctx))
+	case <-f.ctx.Done():
+		r.land(f, nil, context.Cause(f.ctx)) // a remote that does not heed its end must not hold up those who wait
 	case <-ctx.Done():
 		return nil, fail("load", ctx.Err())
 	}
@@ -90,14 +88,11 @@ func (r *RoutingStorage) joinLocked(id string) *flight {
 // startLocked starts a flight. It does not end with the context of whoever happened to come first, as others may be
 // waiting for it; it only keeps the values.
 func (r *RoutingStorage) startLocked(ctx context.Context, id string) *flight {
-	f := &flight{done: make(chan struct{})}
+	f := new(flight)
 	f.ctx, f.cancel = context.WithTimeoutCause(context.WithoutCancel(ctx), r.loadTimeout, errLoadTimeout)
 	r.beginLocked(&f.call, id)
 	r.flights[id] = f
-	r.background.Go(func() {
-		defer f.cancel()
-		r.fly(f)
-	})
+	r.background.Go(func() { r.fly(f) })
 	return f
 }
 
@@ -114,13 +109,13 @@ func (r *RoutingStorage) fly(f *flight) {
 
 // land ends a flight, once. Its result is fixed when it returns.
 func (r *RoutingStorage) land(f *flight, s *Session, err error) {
+	defer f.cancel() // which tells those who wait, after the lock is free again
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if f.landed {
 		return
 	}
 	f.landed = true
-	defer close(f.done)
 	r.endLocked(&f.call)
 	if r.flights[f.id] == f {
 		delete(r.flights, f.id)
