@@ -1,7 +1,8 @@
 package session
 
-// putLocked makes what a call brought an entry, unless a call that was sent later has filled it already.
-func (r *RoutingStorage) putLocked(c *call, s *Session) {
+// putLocked makes what a call brought an entry, unless a call that was sent later has filled it already. The revision
+// is the one that the session had in the remote: another storage may have stamped it since.
+func (r *RoutingStorage) putLocked(c *call, s *Session, revision uint64) {
 	if r.closed {
 		return
 	}
@@ -9,7 +10,7 @@ func (r *RoutingStorage) putLocked(c *call, s *Session) {
 		return
 	}
 	e := &entry{
-		id: c.id, session: s, revision: s.Revision(), fetchedAt: c.startedAt, expiresAt: never, epoch: c.epoch,
+		id: c.id, session: s, revision: revision, fetchedAt: c.startedAt, expiresAt: never, epoch: c.epoch,
 	}
 	if r.ttl > 0 {
 		e.expiresAt = c.startedAt.add(r.ttl)
@@ -19,7 +20,7 @@ func (r *RoutingStorage) putLocked(c *call, s *Session) {
 	if !r.lease.read().covers(c.epoch, now) {
 		refreshAfter = min(refreshAfter, r.maxStaleness/2)
 	}
-	e.refreshAt.Store(int64(c.startedAt.add(refreshAfter)))
+	e.refreshAt.Store(int64(c.startedAt.add(refreshAfter - r.refresher.gather)))
 	if r.local.putLocked(e, now) {
 		r.stats.evictions.Add(1)
 	}

@@ -135,7 +135,7 @@ func (r *RoutingStorage) land(f *flight, s *Session, err error) {
 		r.stats.droppedFills.Add(1)
 		return
 	}
-	r.putLocked(&f.call, s)
+	r.putLocked(&f.call, s, s.Revision())
 }
 
 // failedLocked decides what a failed flight leaves of the entry that is there.

@@ -109,7 +109,7 @@ func (l *link) send(ctx context.Context, number string) error {
 	l.sent = append(l.sent, &heartbeat{number: number, at: time.Now()})
 	l.mu.Unlock()
 
-	receivers, err := runScript(ctx, l.master.client, heartbeatScript, l.master.key, l.channel, number)
+	receivers, err := runScript(ctx, l.master.client, heartbeatScript, []string{l.master.key}, l.channel, number)
 	if err != nil {
 		return err
 	}

@@ -18,14 +18,17 @@ var (
 	takeSource string
 	//go:embed redis_cap.lua
 	capSource string
+	//go:embed redis_revalidate.lua
+	revalidateSource string
 	//go:embed redis_heartbeat.lua
 	heartbeatSource string
 
-	storeScript     = newScript(storeSource)
-	deleteScript    = newScript(deleteSource)
-	takeScript      = newScript(takeSource)
-	capScript       = newScript(capSource)
-	heartbeatScript = newScript(heartbeatSource)
+	storeScript      = newScript(storeSource)
+	deleteScript     = newScript(deleteSource)
+	takeScript       = newScript(takeSource)
+	capScript        = newScript(capSource)
+	revalidateScript = newScript(revalidateSource)
+	heartbeatScript  = newScript(heartbeatSource)
 )
 
 type script struct{ source, hash string }
@@ -41,7 +44,7 @@ func (r *RedisStorage) run(ctx context.Context, s script, key string, args ...an
 	if err != nil {
 		return nil, err
 	}
-	return runScript(ctx, client, s, key, args...)
+	return runScript(ctx, client, s, []string{key}, args...)
 }
 
 // processor is any client, or one node's of a Cluster.
@@ -49,17 +52,20 @@ type processor interface {
 	Process(ctx context.Context, cmd redis.Cmder) error
 }
 
-func runScript(ctx context.Context, client processor, s script, key string, args ...any) (any, error) {
-	reply, err := runOnce(ctx, client, "evalsha", s.hash, key, args)
+func runScript(ctx context.Context, client processor, s script, keys []string, args ...any) (any, error) {
+	reply, err := runOnce(ctx, client, "evalsha", s.hash, keys, args)
 	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
-		reply, err = runOnce(ctx, client, "eval", s.source, key, args)
+		reply, err = runOnce(ctx, client, "eval", s.source, keys, args)
 	}
 	return reply, err
 }
 
-func runOnce(ctx context.Context, client processor, command, script, key string, args []any) (any, error) {
-	all := make([]any, 0, 4+len(args))
-	cmd := redis.NewCmd(ctx, append(append(all, command, script, 1, key), args...)...)
+func runOnce(ctx context.Context, client processor, command, script string, keys []string, args []any) (any, error) {
+	all := append(make([]any, 0, 3+len(keys)+len(args)), command, script, len(keys))
+	for _, key := range keys {
+		all = append(all, key)
+	}
+	cmd := redis.NewCmd(ctx, append(all, args...)...)
 	cmd.SetFirstKeyPos(3) // the client routes by it on a Cluster
 	_ = client.Process(ctx, atMostOnce{cmd})
 	return cmd.Result()

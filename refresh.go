@@ -13,10 +13,17 @@ const refreshRetry = 50 * time.Millisecond
 // refresher renews entries ahead of need, in the background. That is also what keeps sessions alive in the remote while
 // their hits are answered here. An entry that is due is renewed even if no other hit comes: its next one may come when
 // it would be too late. Guarded by RoutingStorage.mu.
+//
+// Nobody waits in vain. The first one has a worker started, which lets others join before it takes them. A worker that
+// takes some and leaves others starts the next. At the limit, workers take what waits as they finish.
 type refresher struct {
-	limit   int // of workers
-	workers int
-	waiting []*entry // for a worker; each is due once, so there are no more than entries
+	limit     int // of workers
+	workers   int
+	gathering bool     // one of them lets others join
+	waiting   []*entry // for a worker; each is due once, so there are no more than entries
+
+	batch  int           // how many entries a worker takes at a time
+	gather time.Duration // for how long it lets others join; entries are due that much earlier
 }
 
 // refresh has an entry renewed, if nobody has asked for that since it became due.
@@ -26,36 +33,64 @@ func (r *RoutingStorage) refresh(e *entry, due int64) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case r.closed:
-	case r.refresher.workers < r.refresher.limit:
-		r.refresher.workers++
-		r.background.Go(func() { r.refreshAll(e) })
-	default:
-		r.refresher.waiting = append(r.refresher.waiting, e)
+	if r.closed {
+		return
+	}
+	r.refresher.waiting = append(r.refresher.waiting, e)
+	if len(r.refresher.waiting) == 1 {
+		r.startWorkerLocked(true)
 	}
 }
 
-// refreshAll is a worker: it renews an entry, and then those that wait, until there are none.
-func (r *RoutingStorage) refreshAll(e *entry) {
-	for e != nil {
-		r.renew(e)
-		e = r.nextDue()
+func (r *RoutingStorage) startWorkerLocked(gathers bool) {
+	q := &r.refresher
+	if q.workers == q.limit {
+		return
 	}
+	q.workers++
+	var pause time.Duration
+	if gathers {
+		q.gathering = true
+		pause = q.gather
+	}
+	r.background.Go(func() {
+		r.sleep(pause)
+		for due := r.takeDue(gathers); len(due) > 0; due = r.takeDue(false) {
+			r.renewAll(due)
+		}
+	})
 }
 
-func (r *RoutingStorage) nextDue() *entry {
+// takeDue returns what a worker has to renew, or nothing: then the worker ends.
+func (r *RoutingStorage) takeDue(gathered bool) (due []*entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.refresher.waiting) == 0 || r.closed {
-		r.refresher.waiting = nil
-		r.refresher.workers--
+	q := &r.refresher
+	if gathered {
+		q.gathering = false
+	}
+	n := min(q.batch, len(q.waiting))
+	if n == 0 || q.gathering {
+		q.workers--
 		return nil
 	}
-	e := r.refresher.waiting[0]
-	r.refresher.waiting[0] = nil
-	r.refresher.waiting = r.refresher.waiting[1:]
-	return e
+	due, q.waiting = q.waiting[:n:n], q.waiting[n:]
+	if len(q.waiting) == 0 {
+		q.waiting = nil // the array is the worker's now, and is freed with it
+	} else {
+		r.startWorkerLocked(false)
+	}
+	return due
+}
+
+// renewAll asks for all entries at once, and loads those that this was no answer for.
+func (r *RoutingStorage) renewAll(due []*entry) {
+	if len(due) > 1 {
+		due = r.revalidate(due)
+	}
+	for _, e := range due {
+		r.renew(e)
+	}
 }
 
 // renew loads an entry's session until the remote has answered, or there is no use in it.
@@ -69,11 +104,7 @@ func (r *RoutingStorage) renew(e *entry) {
 			return
 		}
 		pause = min(pause, r.maxStaleness/2)
-		select {
-		case <-time.After(r.jittered(pause)):
-		case <-r.closing.Done():
-			return
-		}
+		r.sleep(r.jittered(pause))
 	}
 }
 
@@ -81,9 +112,24 @@ func (r *RoutingStorage) renew(e *entry) {
 func (r *RoutingStorage) startRefresh(e *entry) *flight {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || r.local.peekLocked(e.id) != e || !e.alive(r.clock.now()) {
+	if !r.renewableLocked(e) {
 		return nil
 	}
 	r.stats.refreshes.Add(1)
 	return r.startLocked(context.Background(), e.id)
+}
+
+func (r *RoutingStorage) renewableLocked(e *entry) bool {
+	return !r.closed && r.local.peekLocked(e.id) == e && e.alive(r.clock.now())
+}
+
+// sleep ends early at Close.
+func (r *RoutingStorage) sleep(pause time.Duration) {
+	if pause <= 0 {
+		return
+	}
+	select {
+	case <-time.After(pause):
+	case <-r.closing.Done():
+	}
 }

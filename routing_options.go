@@ -36,6 +36,9 @@ func WithMaxStaleness(d time.Duration) RoutingOption {
 // session alive in the remote. 0 means the default: an eighth of the remote's TTL, and at most a minute. It is never
 // more than a quarter of the TTL. While entries are bounded by their age, they are renewed after half of MaxStaleness
 // if that is sooner. It panics when d is negative.
+//
+// If the remote is a [Revalidator], entries that are due at about the same time are renewed together, some of them a
+// little early: by up to a 64th of d, or a quarter of MaxStaleness if that is less.
 func WithRefreshAfter(d time.Duration) RoutingOption {
 	d = positiveOr("WithRefreshAfter", d, 0)
 	return routingOption(func(r *RoutingStorage) { r.refreshAfter = d })
@@ -58,8 +61,8 @@ func WithLogger(logger *slog.Logger) RoutingOption {
 	return routingOption(func(r *RoutingStorage) { r.logger = logger })
 }
 
-// WithRefreshConcurrency sets how many refreshes may be under way in the background at a time. Those beyond it wait. 0
-// means the default, 16. It panics when n is negative.
+// WithRefreshConcurrency sets how many refreshes may be under way in the background at a time; one that renews many
+// entries together counts as one. Those beyond it wait. 0 means the default, 16. It panics when n is negative.
 func WithRefreshConcurrency(n int) RoutingOption {
 	if n < 0 {
 		panic(fmt.Sprintf("session: WithRefreshConcurrency(%d): cannot be negative", n))

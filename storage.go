@@ -22,9 +22,9 @@ import (
 //     ErrConflict the next Load through the same storage returns the present state, however much it caches.
 //   - A storage that cannot be reached says [ErrUnavailable], never [ErrNotFound].
 //
-// Capabilities beyond these four methods are small interfaces of their own: [Creator], [Taker], [Watcher] and
-// [io.Closer]. They are optional. Ask for one with a type assertion; a storage that wraps another may also answer a
-// call with [errors.ErrUnsupported].
+// Capabilities beyond these four methods are small interfaces of their own: [Creator], [Taker], [Revalidator],
+// [Watcher] and [io.Closer]. They are optional. Ask for one with a type assertion; a storage that wraps another may
+// also answer a call with [errors.ErrUnsupported].
 type Storage interface {
 	// Store writes a session and, on success, sets its revision. A session with revision 0 is written unconditionally:
 	// created, or put in the place of what is there. A session that came from the storage (its revision is not 0) is
@@ -60,4 +60,14 @@ type Taker interface {
 	// Take loads a session and deletes it atomically: of any number of concurrent calls at most one gets it, all others
 	// get ErrNotFound. It is what a single-use token needs. After ErrUnavailable it may or may not have been taken.
 	Take(ctx context.Context, id string) (*Session, error)
+}
+
+// Revalidator is implemented by storages that can tell in one step whether many sessions have changed. A cache renews
+// what it has with that, without fetching it again.
+type Revalidator interface {
+	// Revalidate tells for each of the sessions whether it is stored with the revision that it has here, at some instant
+	// during the call. It keeps alive those that are, as Load does. Of the others it says nothing more: false may be
+	// another revision, or nothing, or something corrupt. ErrInvalidID: one of them is nil, or has an invalid id. After
+	// any error nothing is known of any of them.
+	Revalidate(ctx context.Context, sessions []*Session) (unchanged []bool, err error)
 }

@@ -111,7 +111,7 @@ func (r *RedisStorage) Load(ctx context.Context, id string) (*Session, error) {
 	if s.expiresAt.Before(now.Add(r.ttl)) {
 		// GETEX has made the key outlive the session. Nobody could load it, but somebody who holds a copy could store
 		// it again with a later expiry, and so bring back a session that is over.
-		_, err := runScript(ctx, r.client, capScript, r.key(id), header(s.Revision()), s.expiresAt.UnixMilli())
+		_, err := runScript(ctx, r.client, capScript, []string{r.key(id)}, header(s.Revision()), s.expiresAt.UnixMilli())
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return nil, r.failure(ctx, "load", id, err)
 		}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -136,9 +137,50 @@ func TestCapLeavesAnotherWritersExpiryAlone(t *testing.T) {
 	s := New(testID)
 	require.NoError(t, st.Store(t.Context(), s))
 	soon := time.Now().Add(time.Second).UnixMilli()
-	_, err := runScript(t.Context(), client, capScript, st.key(testID), header(s.Revision()-1), soon)
+	_, err := runScript(t.Context(), client, capScript, []string{st.key(testID)}, header(s.Revision()-1), soon)
 	require.ErrorIs(t, err, redis.Nil)
 	require.Equal(t, time.Hour, m.TTL(st.key(testID)))
+}
+
+func TestRevalidationIsOneCommand(t *testing.T) {
+	t.Parallel()
+	m, client, log := miniRedis(t)
+	st := NewRedisStorage(client, time.Minute)
+	_, err := st.Revalidate(t.Context(), []*Session{New("warm-up")})
+	require.NoError(t, err)
+	var sessions []*Session
+	var want []bool
+	for i := range maxBatch {
+		s := New(fmt.Sprint("id-", i))
+		require.NoError(t, st.Store(t.Context(), s))
+		sessions, want = append(sessions, s), append(want, true)
+	}
+	m.Del(st.key("id-1"))
+	_, err = m.Lpush(st.key("id-1"), "another type") // which is no concern of the others
+	require.NoError(t, err)
+	want[1] = false
+	m.FastForward(30 * time.Second)
+	log.take()
+	unchanged, err := st.Revalidate(t.Context(), sessions)
+	require.NoError(t, err)
+	require.Equal(t, want, unchanged)
+	require.Equal(t, []string{"EVALSHA"}, log.take())
+	require.Equal(t, time.Minute, m.TTL(st.key("id-0")))
+
+	_, err = st.Revalidate(t.Context(), nil)
+	require.NoError(t, err)
+	require.Empty(t, log.take())
+	m.Close()
+	_, err = st.Revalidate(t.Context(), sessions)
+	require.ErrorIs(t, err, ErrUnavailable)
+}
+
+func TestRevalidationNeedsOneServer(t *testing.T) {
+	t.Parallel()
+	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}})
+	defer func() { require.NoError(t, cluster.Close()) }()
+	_, err := NewRedisStorage(cluster, time.Minute).Revalidate(t.Context(), []*Session{New(testID)})
+	require.ErrorIs(t, err, errors.ErrUnsupported)
 }
 
 func TestLostReplyIsNotAConflict(t *testing.T) {

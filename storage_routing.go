@@ -17,8 +17,10 @@ import (
 // first; see [RoutingStorage.Load] and [RoutingStorage.Store]. The package documentation states what is promised.
 type RoutingStorage struct {
 	remote  Storage
-	creator Creator // nil if the remote is none; likewise taker
+	creator Creator // nil if the remote is none; likewise taker and revalidator
 	taker   Taker
+
+	revalidator Revalidator
 
 	ttl          time.Duration // the remote's idle lifetime; 0 if it is not known
 	maxStaleness time.Duration
@@ -65,6 +67,7 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 	}
 	r.creator, _ = remote.(Creator)
 	r.taker, _ = remote.(Taker)
+	r.revalidator, _ = remote.(Revalidator)
 	if expiring, ok := remote.(interface{ TTL() time.Duration }); ok {
 		r.ttl = max(0, expiring.TTL())
 	}
@@ -72,6 +75,7 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 		opt.applyRouting(r)
 	}
 	r.refreshAfter = refreshInterval(r.refreshAfter, r.ttl)
+	r.refresher.init(r)
 	r.lease.init()
 	r.closing, r.cancel = context.WithCancel(context.Background())
 	if watcher, ok := remote.(Watcher); ok {
@@ -297,7 +301,7 @@ func (r *RoutingStorage) endWrite(c *call, stored *Session) {
 	//  2. The Delete returns: the local copy is dropped.
 	//  3. The Store returns. Its session does not exist any more.
 	if c.mayCache(stored.Revision()) {
-		r.putLocked(c, stored)
+		r.putLocked(c, stored, stored.Revision())
 	}
 }
 

@@ -233,7 +233,11 @@ func useAll(ctx context.Context, client, admin redis.UniversalClient) error {
 	if err := st.Store(ctx, s.WithExpiresAt(time.Now().Add(30*time.Second))); err != nil {
 		return err
 	}
-	if _, err := st.Load(ctx, "all"); err != nil {
+	s, err := st.Load(ctx, "all")
+	if err != nil {
+		return err
+	}
+	if _, err := st.Revalidate(ctx, []*session.Session{s}); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
 	if _, err := st.Take(ctx, "all"); err != nil {

@@ -97,6 +97,12 @@ func (e *env) reads() []operation {
 			return err
 		}})
 	}
+	if r, ok := e.revalidator(); ok {
+		ops = append(ops, operation{"Revalidate", func(ctx context.Context, s *session.Session) error {
+			_, err := r.Revalidate(ctx, []*session.Session{s})
+			return err
+		}})
+	}
 	return ops
 }
 

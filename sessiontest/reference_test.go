@@ -295,6 +295,32 @@ func (r *reference) Take(ctx context.Context, id string) (*session.Session, erro
 	return s, err
 }
 
+func (r *reference) Revalidate(ctx context.Context, sessions []*session.Session) ([]bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range sessions {
+		if s == nil {
+			return nil, r.wrap("revalidate", "", session.ErrInvalidID)
+		}
+		if err := r.begin(ctx, "revalidate", s.ID()); err != nil {
+			return nil, err
+		}
+	}
+	unchanged := make([]bool, len(sessions))
+	for i, s := range sessions {
+		w, ok := r.live(s.ID())
+		if !ok || w.revision != s.Revision() && r.bug != revalidatesAny {
+			continue
+		}
+		if r.bug != revalidationIsNoUse {
+			w.used = r.now()
+		}
+		r.rows[s.ID()] = w
+		unchanged[i] = true
+	}
+	return unchanged, nil
+}
+
 func (r *reference) Delete(ctx context.Context, id string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -382,5 +408,9 @@ type wrapper struct{ session.Storage }
 func (wrapper) Create(context.Context, *session.Session) error { return errors.ErrUnsupported }
 
 func (wrapper) Take(context.Context, string) (*session.Session, error) {
+	return nil, errors.ErrUnsupported
+}
+
+func (wrapper) Revalidate(context.Context, []*session.Session) ([]bool, error) {
 	return nil, errors.ErrUnsupported
 }

@@ -111,6 +111,7 @@ var cases = slices.Concat(
 	faultCases,
 	creatorCases,
 	takerCases,
+	revalidatorCases,
 	closerCases,
 	concurrencyCases,
 	peerCases,

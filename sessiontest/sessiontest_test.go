@@ -73,6 +73,8 @@ const (
 	createMindsRevision bug = "Create compares revisions"
 	takesTwice          bug = "Take does not delete"
 	racyTake            bug = "Take loads and deletes in two steps"
+	revalidatesAny      bug = "Revalidate asks only whether the session exists"
+	revalidationIsNoUse bug = "Revalidate does not slide"
 	closesOnce          bug = "Close fails the second time"
 	worksClosed         bug = "a closed storage goes on"
 	staleView           bug = "a second instance never notices changes"
@@ -126,6 +128,8 @@ func TestSuiteCatches(t *testing.T) {
 		{createMindsRevision, "Create"},
 		{takesTwice, "Take"},
 		{racyTake, "ConcurrentTake"},
+		{revalidatesAny, "Revalidate"},
+		{revalidationIsNoUse, "RevalidateKeepsAlive"},
 		{closesOnce, "Close"},
 		{worksClosed, "Close"},
 		{staleView, "PeerSees"},
@@ -175,8 +179,8 @@ func TestSkips(t *testing.T) {
 			}
 			want := []string{
 				"TooLarge", "Corrupt", "Unavailable", "Create", "CreateAfterExpiry", "CreatePastExpiresAt", "Take",
-				"TakeExpired", "Close", "ConcurrentCreate", "ConcurrentTake", "PeerSees", "PeerConflict", "PeerLateWriter",
-				"PeerKeepsAlive", "PeerConcurrentUpdate",
+				"TakeExpired", "Revalidate", "RevalidateKeepsAlive", "RevalidateExpired", "Close", "ConcurrentCreate",
+				"ConcurrentTake", "PeerSees", "PeerConflict", "PeerLateWriter", "PeerKeepsAlive", "PeerConcurrentUpdate",
 			}
 			if !slices.Equal(skipped, want) {
 				t.Errorf("skipped %q, want %q", skipped, want)

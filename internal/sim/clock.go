@@ -26,6 +26,9 @@ const (
 
 	// aside is added to the library's own time-outs. They begin in a client's lane, and so end in a lane that is nobody's.
 	aside = 2048
+	// gatherAside is the same for the pause before a revalidation. Calls may follow it, whose time-outs end in lanes that
+	// are nobody's, too.
+	gatherAside = 2010
 )
 
 // from returns the first instant of the lane that is not before t.

@@ -20,12 +20,16 @@ type Config struct {
 	LoadTimeout  time.Duration
 	StaleIfError time.Duration
 	Watched      bool // the remote reports changes
+	Revalidates  bool // the remote can revalidate several sessions at once
 
 	Delay      time.Duration // of a message, at most, unless a fault delays it
 	Calm       bool          // no faults but evictions: what must hold in good weather only is checked in these
 	FaultEvery time.Duration // on average
 	CallFaults float64       // the share of calls that fail by themselves
 }
+
+// gatherShare is the part of RefreshAfter for which the library lets entries wait for others that are due.
+const gatherShare = 64
 
 // NewConfig draws a configuration.
 func NewConfig(seed uint64) Config {
@@ -56,12 +60,18 @@ func NewConfig(seed uint64) Config {
 	if chance(rng, 0.5) {
 		c.RefreshAfter = c.TTL / 8
 	}
-	if c.Calm {
-		return c
+	if !c.Calm {
+		c.CallFaults = pick(rng, 0, 0.01, 0.1)
+		if chance(rng, 0.15) {
+			c.StaleIfError = upTo(rng, 3*s)
+		}
 	}
-	c.CallFaults = pick(rng, 0, 0.01, 0.1)
-	if chance(rng, 0.15) {
-		c.StaleIfError = upTo(rng, 3*s)
+	if c.Revalidates = chance(rng, 0.75); c.Revalidates {
+		gather := min(c.RefreshAfter, 15*s) / gatherShare // so short that no other limit applies to it
+		c.RefreshAfter = ((gather-lanes)&^(lanes-1) + gatherAside) * gatherShare
+		if chance(rng, 0.3) {
+			c.IDs, c.MaxEntries, c.Think = 16, 16, s/100 // so that several are due together
+		}
 	}
 	return c
 }

@@ -124,6 +124,8 @@ type History struct {
 	Ops    []*Op // in the order in which they began
 	Faults map[string]int
 
+	Revalidated int // sessions that the remote was asked for in batches
+
 	began    time.Time
 	truth    ledger
 	told     map[place][]time.Duration // when the remote's answer "not found" arrived

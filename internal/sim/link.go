@@ -188,6 +188,31 @@ func (l *link) Load(ctx context.Context, id string) (*session.Session, error) {
 	return loaded, nil
 }
 
+// Revalidate implements [session.Revalidator].
+func (l *link) Revalidate(ctx context.Context, sessions []*session.Session) ([]bool, error) {
+	unchanged := make([]bool, len(sessions))
+	var answer error
+	err := l.call(ctx, "", func() {
+		l.world.history.Revalidated += len(sessions)
+		if answer = errNoPermission; l.world.now() >= l.noReadsUntil {
+			answer = nil
+			for i, s := range sessions {
+				unchanged[i] = l.world.server.revalidate(s.ID(), s.Revision())
+			}
+		}
+	})
+	if err == nil {
+		err = answer
+	}
+	if err == nil {
+		return unchanged, nil
+	}
+	for _, s := range sessions {
+		l.noteTrouble(s.ID(), err)
+	}
+	return nil, err
+}
+
 func (l *link) noteTold(id string) {
 	l.world.mu.Lock()
 	defer l.world.mu.Unlock()

@@ -78,9 +78,9 @@ var mutants = []mutant{
 	},
 	{
 		"the epoch is read after the call", "flight.go",
-		"r.putLocked(&f.call, s)",
-		"f.epoch = r.lease.read().epoch\n\tr.putLocked(&f.call, s)",
-		2000,
+		"r.putLocked(&f.call, s, s.Revision())",
+		"f.epoch = r.lease.read().epoch\n\tr.putLocked(&f.call, s, s.Revision())",
+		5000,
 	},
 	{
 		"the watcher reports no gap when it connects again", "internal/sim/watch.go",
@@ -163,6 +163,32 @@ var mutants = []mutant{
 		1000,
 	},
 
+	// Revalidation in batches.
+	{
+		"what has changed counts as revalidated", "revalidate.go",
+		"case !unchanged[i]:",
+		"case i < 0:",
+		1000,
+	},
+	{
+		"what was revoked meanwhile counts as revalidated", "revalidate.go",
+		"case r.local.peekLocked(e.id) == e:",
+		"default:",
+		4000,
+	},
+	{
+		"a revalidation does not keep the session alive", "internal/sim/server.go",
+		"s.use(r)\n\treturn true",
+		"return true",
+		1000,
+	},
+	{
+		"what was not revalidated is not loaded", "refresh.go",
+		"due = r.revalidate(due)",
+		"r.revalidate(due)\n\t\tdue = nil",
+		1000,
+	},
+
 	// Writes.
 	{
 		"a write is promoted in spite of a newer event", "storage_routing.go",
@@ -185,7 +211,7 @@ var mutants = []mutant{
 	{
 		"a write is local before it is acknowledged", "storage_routing.go",
 		"var stored *Session\n\tdefer func() {",
-		"var stored *Session\n\tr.mu.Lock()\n\tr.putLocked(c, own)\n\tr.mu.Unlock()\n\tdefer func() {",
+		"var stored *Session\n\tr.mu.Lock()\n\tr.putLocked(c, own, own.Revision())\n\tr.mu.Unlock()\n\tdefer func() {",
 		300,
 	},
 	{

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/seed34611480/session"
@@ -69,6 +71,16 @@ func (r *record) session() *session.Session {
 	return c
 }
 
+// revalidate tells whether there is a session with that revision, and uses it if so.
+func (s *server) revalidate(id string, revision uint64) bool {
+	r := s.get(id)
+	if r == nil || r.revision != revision {
+		return false
+	}
+	s.use(r)
+	return true
+}
+
 // store writes unconditionally if base is 0, else if that is the revision that is there.
 func (s *server) store(snapshot *session.Session, base uint64) (revision uint64, err error) {
 	current := s.get(snapshot.ID())
@@ -122,9 +134,9 @@ func (s *server) take(id string) (*session.Session, error) {
 	return r.session(), nil
 }
 
-// removeIdle removes what was last used before an instant.
+// removeIdle removes what was last used before an instant. In order: that is when each event is sent.
 func (s *server) removeIdle(before time.Duration) {
-	for id := range s.records {
+	for _, id := range slices.Sorted(maps.Keys(s.records)) {
 		if r := s.get(id); r != nil && r.usedAt < before {
 			s.remove(id)
 		}

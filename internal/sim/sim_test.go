@@ -70,11 +70,12 @@ type tally struct {
 	last   atomic.Uint64
 	failed atomic.Bool
 
-	mu         sync.Mutex // protects following fields
-	operations map[Kind]int
-	seeds      int
-	virtual    time.Duration
-	faults     map[string]int
+	mu          sync.Mutex // protects following fields
+	operations  map[Kind]int
+	seeds       int
+	virtual     time.Duration
+	revalidated int
+	faults      map[string]int
 }
 
 // next returns the next seed, until there were enough or one has failed.
@@ -94,6 +95,7 @@ func (s *tally) add(h *History) {
 	}
 	s.seeds++
 	s.virtual += h.Config.Duration
+	s.revalidated += h.Revalidated
 	for _, op := range h.Ops {
 		s.operations[op.Kind]++
 	}
@@ -114,6 +116,7 @@ func (s *tally) String() string {
 	for _, kind := range slices.Sorted(maps.Keys(s.operations)) {
 		fmt.Fprintf(&text, "%10d  %s\n", s.operations[kind], kind)
 	}
+	fmt.Fprintf(&text, "%10d  revalidated in batches\n", s.revalidated)
 	for _, name := range slices.Sorted(maps.Keys(s.faults)) {
 		fmt.Fprintf(&text, "%10d  fault: %s\n", s.faults[name], name)
 	}

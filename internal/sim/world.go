@@ -100,12 +100,24 @@ func (w *world) await(clients *sync.WaitGroup) {
 
 func (r *replica) newStorage() *session.RoutingStorage {
 	c := &r.world.Config
-	return session.NewRoutingStorage(r.link, c.MaxEntries,
+	remote := session.Storage(r.link)
+	if !c.Revalidates {
+		remote = struct{ withoutRevalidator }{r.link}
+	}
+	return session.NewRoutingStorage(remote, c.MaxEntries,
 		session.WithMaxStaleness(c.Staleness),
 		session.WithRefreshAfter(c.RefreshAfter),
 		session.WithLoadTimeout(c.LoadTimeout),
 		session.WithStaleIfError(c.StaleIfError),
 		session.WithLogger(slog.New(slog.DiscardHandler)))
+}
+
+type withoutRevalidator interface {
+	session.Storage
+	session.Creator
+	session.Taker
+	session.Watcher
+	TTL() time.Duration
 }
 
 // restart ends the storage in the middle of whatever is under way, and begins with a new one.

@@ -1,0 +1,111 @@
+package sessiontest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/seed34611480/session"
+)
+
+var revalidatorCases = []testCase{
+	{"Revalidate", revalidate},
+	{"RevalidateKeepsAlive", revalidateKeepsAlive},
+	{"RevalidateExpired", revalidateExpired},
+}
+
+// revalidator is creator for a Revalidator.
+func (e *env) revalidator() (session.Revalidator, bool) {
+	r, ok := e.Storage.(session.Revalidator)
+	if !ok {
+		return nil, false
+	}
+	_, err := r.Revalidate(e.ctx, nil)
+	return r, !errors.Is(err, errors.ErrUnsupported)
+}
+
+func (e *env) needRevalidator() session.Revalidator {
+	e.Helper()
+	r, ok := e.revalidator()
+	if !ok {
+		e.Skipf("the storage is not a session.Revalidator")
+	}
+	return r
+}
+
+// revalidates checks what Revalidate says of some sessions.
+func (e *env) revalidates(why string, r session.Revalidator, want []bool, sessions ...*session.Session) {
+	e.Helper()
+	got, err := r.Revalidate(e.ctx, sessions)
+	if err != nil {
+		e.Fatalf("Revalidate %s: %v", why, err)
+	}
+	if !slices.Equal(got, want) {
+		e.Errorf("Revalidate %s: got %v, want %v", why, got, want)
+	}
+}
+
+// revalidate: Revalidate tells what is stored as it was loaded from what is not, and changes nothing.
+func revalidate(e *env) {
+	r := e.needRevalidator()
+	same, changed, deleted, other := e.stored(), e.stored(), e.stored(), e.stored()
+	loaded := e.load(other.ID())
+	next := changed.With("k", "v")
+	e.store(next)
+	e.delete(deleted.ID())
+	recreated := e.stored()
+	e.delete(recreated.ID())
+	again := session.New(recreated.ID())
+	e.store(again)
+	changing := e.load(same.ID()).With("k", "v") // but not stored
+
+	e.revalidates("of nothing", r, nil)
+	e.revalidates("of one", r, []bool{true}, same)
+	e.revalidates("of many", r,
+		[]bool{true, false, true, false, false, true, true, false, true, true},
+		same, changed, next, deleted, recreated, again, loaded, e.fresh(), changing, same)
+	for _, s := range []*session.Session{same, next, again, other} {
+		e.untouched("Revalidate", s)
+	}
+	e.gone(deleted.ID(), "after Revalidate")
+
+	_, err := r.Revalidate(e.ctx, []*session.Session{same, nil})
+	e.fails("Revalidate of a nil session", err, session.ErrInvalidID)
+	_, err = r.Revalidate(e.ctx, []*session.Session{same, new(session.Session)})
+	e.fails("Revalidate of a zero session", err, session.ErrInvalidID)
+	ended, cancel := context.WithCancel(e.ctx)
+	cancel()
+	_, err = r.Revalidate(ended, []*session.Session{same})
+	e.fails("Revalidate with an ended context", err, context.Canceled)
+}
+
+// revalidateKeepsAlive: Revalidate starts the TTL anew, as Load does.
+func revalidateKeepsAlive(e *env) {
+	r := e.needRevalidator()
+	busy, also, idle := e.stored(), e.fresh().WithExpiresAt(time.Now().Add(1000*e.TTL)), e.stored()
+	e.store(also)
+	for lived := time.Duration(0); lived < time.Duration(e.longRun)*e.TTL; lived += e.busyStep() {
+		e.Advance(e.busyStep())
+		e.revalidates("every 3/4 TTL", r, []bool{true, true}, busy, also)
+	}
+	e.revalidates("of a session that was idle all the time", r, []bool{true, false}, busy, idle)
+	e.gone(idle.ID(), "of a session that was idle all the time")
+	e.untouched("revalidating it many times", busy)
+	e.untouched("revalidating it many times", also)
+	e.expire()
+	e.revalidates("of sessions that were idle for longer than the TTL", r, []bool{false, false}, busy, also)
+	e.gone(busy.ID(), "of a session that was idle for longer than the TTL, and revalidated")
+}
+
+// revalidateExpired: Revalidate does not keep a session beyond its ExpiresAt.
+func revalidateExpired(e *env) {
+	r := e.needRevalidator()
+	s := e.ending()
+	e.revalidates("before ExpiresAt", r, []bool{true}, s)
+	e.outlive(s)
+	e.revalidates("after ExpiresAt", r, []bool{false}, s)
+	late := s.WithExpiresAt(time.Now().Add(time.Hour))
+	e.fails("Store of a copy with a later end, after ExpiresAt", e.Storage.Store(e.ctx, late), session.ErrNotFound)
+	e.gone(s.ID(), "after ExpiresAt and Revalidate")
+}
