@@ -54,14 +54,15 @@ func stopProcess(r *faultRun) {
 }
 
 // evict has Redis run out of memory while others write. All keys look equally old to it, as its clock for that ticks
-// once a second.
+// once a second. It may have so much more than it uses that the buffers of its clients do not matter: if those alone
+// were too much, there would be nothing left to evict, and writes would fail.
 func evict(r *faultRun) {
 	r.tr.evicting.Store(true)
 	admin := r.server.Client(r.t)
 	used, err := strconv.Atoi(info(r.t, admin, "memory", "used_memory"))
 	require.NoError(r.t, err)
-	r.do("CONFIG", "SET", "maxmemory-policy", "allkeys-lru", "maxmemory", used+1<<19)
-	filler := strings.Repeat("x", 20_000)
+	r.do("CONFIG", "SET", "maxmemory-policy", "allkeys-lru", "maxmemory", used+8<<20)
+	filler := strings.Repeat("x", 100_000)
 	n := 0
 	r.repeat(5*time.Millisecond, func() {
 		require.NoError(r.t, admin.Set(r.t.Context(), fmt.Sprint("filler", n), filler, 0).Err())
