@@ -57,7 +57,7 @@ func each(b *testing.B, parallel bool, ids []string, f func(id string) bool) {
 	})
 }
 
-// BenchmarkHit has a row for the LRU that the local tier is built on, for comparison.
+// BenchmarkHit has a row for golang-lru, for comparison.
 func BenchmarkHit(b *testing.B) {
 	for _, parallel := range []bool{false, true} {
 		for _, entries := range []int{1024, 1 << 16} { // exact and approximate eviction order

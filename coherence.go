@@ -6,7 +6,7 @@ func (r *RoutingStorage) putLocked(c *call, s *Session, revision uint64) {
 	if r.closed {
 		return
 	}
-	if old := r.local.peekLocked(c.id); old != nil && old.fetchedAt > c.startedAt {
+	if old := r.local.get(c.id); old != nil && old.fetchedAt > c.startedAt {
 		return
 	}
 	e := &entry{
@@ -29,7 +29,7 @@ func (r *RoutingStorage) putLocked(c *call, s *Session, revision uint64) {
 // changedLocked is called when it is known that a session has reached a revision. Whatever is older is not served, not
 // cached, and not waited for by those who come later.
 func (r *RoutingStorage) changedLocked(id string, revision uint64) (dropped bool) {
-	if e := r.local.peekLocked(id); e != nil && e.revision < revision {
+	if e := r.local.get(id); e != nil && e.revision < revision {
 		dropped = r.local.removeLocked(id)
 	}
 	for _, c := range r.calls[id] {

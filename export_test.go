@@ -2,6 +2,7 @@ package session
 
 import (
 	"runtime"
+	"slices"
 	"time"
 )
 
@@ -15,7 +16,8 @@ func (r *RoutingStorage) Age(d time.Duration) {
 		runtime.Gosched()
 		r.mu.Lock()
 	}
-	for _, e := range r.local.order.Values() { // from the oldest on, so that the order stays
+	for _, p := range slices.Clone(r.local.order) {
+		e := p.entry
 		aged := &entry{
 			id: e.id, session: e.session, revision: e.revision, epoch: e.epoch,
 			fetchedAt: e.fetchedAt - instant(d), expiresAt: e.expiresAt - instant(d),

@@ -140,7 +140,7 @@ func (r *RoutingStorage) land(f *flight, s *Session, err error) {
 
 // failedLocked decides what a failed flight leaves of the entry that is there.
 func (r *RoutingStorage) failedLocked(f *flight) {
-	e := r.local.peekLocked(f.id)
+	e := r.local.get(f.id)
 	if e == nil || errors.Is(f.err, ErrClosed) {
 		return
 	}

@@ -1,26 +1,23 @@
 package session
 
 import (
-	"cmp"
+	"container/heap"
 	"hash/maphash"
 	"math/bits"
-	"slices"
 	"sync/atomic"
 	"time"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// localTier is the bounded set of entries. What is in it, and what makes room, is for the LRU, under a lock. Hits go
-// through an index, without one. They only note when an entry was used; the LRU learns of it before it has to choose.
+// localTier is the bounded set of entries. Entries are found through an index, by hits without a lock. Hits only note
+// when an entry was used; the order learns of it before something has to make room.
 //
-// A lookup in the index may miss an entry that is being replaced. Whoever misses one looks again under the lock.
+// A lookup without the lock may miss an entry that is being replaced. Whoever misses one looks again under the lock.
 type localTier struct {
 	seed  maphash.Seed
 	mask  uint64                  // chooses a chain by the lower bits of a hash
 	index []atomic.Pointer[entry] // chains of entries by hash, the latest first; changed under RoutingStorage.mu
 
-	order *simplelru.LRU[string, *entry] // guarded by RoutingStorage.mu
+	order order // guarded by RoutingStorage.mu
 	max   int
 	grain instant // uses closer together than this are noted as one
 }
@@ -35,16 +32,11 @@ const (
 )
 
 func newLocalTier(maxEntries int) *localTier {
-	order, err := simplelru.NewLRU[string, *entry](maxEntries, nil)
-	if err != nil {
-		panic(err) // only a size <= 0 is refused
-	}
 	chains := uint64(1) << min(bits.Len(uint(maxEntries-1)), maxChainBits)
 	t := &localTier{
 		seed:  maphash.MakeSeed(),
 		mask:  chains - 1,
 		index: make([]atomic.Pointer[entry], chains),
-		order: order,
 		max:   maxEntries,
 	}
 	if maxEntries > exactEntries {
@@ -53,14 +45,13 @@ func newLocalTier(maxEntries int) *localTier {
 	return t
 }
 
-func (t *localTier) chain(hash uint64) *atomic.Pointer[entry] {
-	return &t.index[hash&t.mask]
+func (t *localTier) chain(id string) *atomic.Pointer[entry] {
+	return &t.index[maphash.String(t.seed, id)&t.mask]
 }
 
-// get finds an entry without a lock.
+// get finds an entry. It needs no lock.
 func (t *localTier) get(id string) *entry {
-	hash := maphash.String(t.seed, id)
-	for e := t.chain(hash).Load(); e != nil; e = e.next.Load() {
+	for e := t.chain(id).Load(); e != nil; e = e.next.Load() {
 		if e.id == id {
 			return e
 		}
@@ -75,24 +66,17 @@ func (t *localTier) touch(e *entry, now instant) {
 	}
 }
 
-func (t *localTier) peekLocked(id string) *entry {
-	e, _ := t.order.Peek(id)
-	return e
-}
-
-func (t *localTier) lenLocked() int { return t.order.Len() }
+func (t *localTier) lenLocked() int { return len(t.order) }
 
 // putLocked adds an entry, in the place of another of its id, and reports whether one had to make room.
 func (t *localTier) putLocked(e *entry, now instant) (evicted bool) {
-	if !t.removeLocked(e.id) && t.order.Len() == t.max {
+	if !t.removeLocked(e.id) && len(t.order) == t.max {
 		t.removeLocked(t.leastUsedLocked().id)
 		evicted = true
 	}
-	e.hash = maphash.String(t.seed, e.id)
 	e.usedAt.Store(int64(now))
-	e.orderedAt = now
-	t.order.Add(e.id, e)
-	head := t.chain(e.hash)
+	heap.Push(&t.order, e)
+	head := t.chain(e.id)
 	e.next.Store(head.Load())
 	head.Store(e)
 	return evicted
@@ -100,21 +84,20 @@ func (t *localTier) putLocked(e *entry, now instant) (evicted bool) {
 
 // removeLocked takes an entry out. Its own link stays: whoever is at it goes on along the chain.
 func (t *localTier) removeLocked(id string) bool {
-	e, ok := t.order.Peek(id)
-	if !ok {
-		return false
+	link := t.chain(id)
+	for e := link.Load(); e != nil; e = link.Load() {
+		if e.id == id {
+			link.Store(e.next.Load())
+			heap.Remove(&t.order, e.rank)
+			return true
+		}
+		link = &e.next
 	}
-	t.order.Remove(id)
-	link := t.chain(e.hash)
-	for link.Load() != e {
-		link = &link.Load().next
-	}
-	link.Store(e.next.Load())
-	return true
+	return false
 }
 
 func (t *localTier) purgeLocked() {
-	t.order.Purge()
+	t.order = nil
 	for i := range t.index {
 		t.index[i].Store(nil)
 	}
@@ -122,20 +105,51 @@ func (t *localTier) purgeLocked() {
 
 // leastUsedLocked chooses the entry that makes room.
 func (t *localTier) leastUsedLocked() *entry {
+	reconsidered := maxReconsidered
 	if t.max <= exactEntries {
-		return slices.MinFunc(t.order.Values(), func(a, b *entry) int {
-			return cmp.Compare(a.usedAt.Load(), b.usedAt.Load())
-		})
+		reconsidered = len(t.order)
 	}
-	for range maxReconsidered {
-		_, oldest, _ := t.order.GetOldest()
-		usedAt := instant(oldest.usedAt.Load())
-		if usedAt == oldest.orderedAt {
+	for range reconsidered {
+		first := &t.order[0]
+		usedAt := instant(first.entry.usedAt.Load())
+		if usedAt == first.usedAt {
 			break
 		}
-		oldest.orderedAt = usedAt
-		t.order.Get(oldest.id) // which makes it the youngest
+		first.usedAt = usedAt
+		heap.Fix(&t.order, 0)
 	}
-	_, oldest, _ := t.order.GetOldest()
-	return oldest
+	return t.order[0].entry
+}
+
+// order is a heap of all entries, by when each was used last. Those that were used since it was told are too far to the
+// front: the first one that is where it should be is the least recently used.
+type order []place //nolint:recvcheck // container/heap wants it so
+
+type place struct {
+	usedAt instant
+	entry  *entry
+}
+
+func (o order) Len() int           { return len(o) }
+func (o order) Less(i, j int) bool { return o[i].usedAt < o[j].usedAt }
+
+func (o order) Swap(i, j int) {
+	o[i], o[j] = o[j], o[i]
+	o[i].entry.rank, o[j].entry.rank = i, j
+}
+
+// Push implements [heap.Interface].
+func (o *order) Push(x any) {
+	e, _ := x.(*entry)
+	e.rank = len(*o)
+	*o = append(*o, place{instant(e.usedAt.Load()), e})
+}
+
+// Pop implements [heap.Interface].
+func (o *order) Pop() any {
+	last := len(*o) - 1
+	e := (*o)[last].entry
+	(*o)[last] = place{} // for the garbage collector
+	*o = (*o)[:last]
+	return e
 }

@@ -65,11 +65,18 @@ func TestEvictionAboveTheExactSize(t *testing.T) {
 	require.Same(t, busy, tier.get("id-0"), "what is in use stays")
 	require.Nil(t, tier.get("id-1"))
 
-	for _, e := range tier.order.Values() { // all in use at once: something has to go, and without looking at all of them
-		tier.touch(e, next())
+	for _, p := range tier.order { // all in use at once: something has to go, and without looking at all of them
+		tier.touch(p.entry, next())
 	}
 	require.True(t, tier.putLocked(testEntry("one more"), next()))
 	require.Equal(t, size, tier.lenLocked())
+	reconsidered := -1 // the new one is where it should be anyway
+	for _, p := range tier.order {
+		if p.usedAt == instant(p.entry.usedAt.Load()) {
+			reconsidered++
+		}
+	}
+	require.LessOrEqual(t, reconsidered, maxReconsidered)
 }
 
 func TestIndexAgreesWithTheOrder(t *testing.T) {
@@ -79,8 +86,11 @@ func TestIndexAgreesWithTheOrder(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4)) // the same sequence every time
 	for step := range 10_000 {
 		id := fmt.Sprint("id-", random.IntN(16))
+		if e := tier.get(fmt.Sprint("id-", random.IntN(16))); e != nil {
+			tier.touch(e, instant(step))
+		}
 		if random.IntN(3) == 0 {
-			require.Equal(t, tier.peekLocked(id) != nil, tier.removeLocked(id))
+			require.Equal(t, tier.get(id) != nil, tier.removeLocked(id))
 			require.Nil(t, tier.get(id))
 		} else {
 			e := testEntry(id)
@@ -91,11 +101,16 @@ func TestIndexAgreesWithTheOrder(t *testing.T) {
 		for i := range tier.index {
 			for e := tier.index[i].Load(); e != nil; e = e.next.Load() {
 				indexed++
-				require.Same(t, e, tier.peekLocked(e.id))
 			}
 		}
 		require.Equal(t, tier.lenLocked(), indexed)
+		for i, p := range tier.order {
+			require.Same(t, p.entry, tier.get(p.entry.id))
+			require.Equal(t, i, p.entry.rank)
+			require.LessOrEqual(t, tier.order[max(0, i-1)/2].usedAt, p.usedAt)
+		}
 	}
+	require.Nil(t, tier.order[:cap(tier.order)][tier.lenLocked()].entry, "what is out can be collected")
 	tier.purgeLocked()
 	require.Zero(t, tier.lenLocked())
 	require.Nil(t, tier.get("id-0"))

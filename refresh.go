@@ -120,7 +120,7 @@ func (r *RoutingStorage) startRefresh(e *entry) *flight {
 }
 
 func (r *RoutingStorage) renewableLocked(e *entry) bool {
-	return !r.closed && r.local.peekLocked(e.id) == e && e.alive(r.clock.now())
+	return !r.closed && r.local.get(e.id) == e && e.alive(r.clock.now())
 }
 
 // sleep ends early at Close.

@@ -47,7 +47,7 @@ func (r *RoutingStorage) revalidate(due []*entry) (others []*entry) {
 		switch {
 		case !unchanged[i]:
 			others = append(others, e)
-		case r.local.peekLocked(e.id) == e:
+		case r.local.get(e.id) == e:
 			r.stats.refreshes.Add(1)
 			c.id = e.id
 			r.putLocked(c, e.session, e.revision)

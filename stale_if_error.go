@@ -34,7 +34,7 @@ func (r *RoutingStorage) orStale(id string, err error) (*Session, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e := r.local.peekLocked(id)
+	e := r.local.get(id)
 	if e == nil || !r.servableOnError(e, r.clock.now()) {
 		return nil, err
 	}

@@ -126,7 +126,7 @@ func (r *RoutingStorage) loadRemote(ctx context.Context, id string) (*Session, e
 		r.mu.Unlock()
 		return nil, fail("load", ErrClosed)
 	}
-	if e := r.local.peekLocked(id); e != nil {
+	if e := r.local.get(id); e != nil {
 		now := r.clock.now()
 		switch {
 		case r.servable(e, r.lease.read(), now): // a flight has landed since the index was asked
@@ -293,7 +293,7 @@ func (r *RoutingStorage) endWrite(c *call, stored *Session) {
 		return
 	}
 	r.changedLocked(c.id, stored.Revision())
-	if e := r.local.peekLocked(c.id); e != nil && e.revision > stored.Revision() {
+	if e := r.local.get(c.id); e != nil && e.revision > stored.Revision() {
 		return // a load that was sent before this write has brought a later one
 	}
 	// Not if another write got the better of this one while both were under way, for example:

@@ -172,7 +172,7 @@ var mutants = []mutant{
 	},
 	{
 		"what was revoked meanwhile counts as revalidated", "revalidate.go",
-		"case r.local.peekLocked(e.id) == e:",
+		"case r.local.get(e.id) == e:",
 		"default:",
 		4000,
 	},
