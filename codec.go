@@ -2,8 +2,6 @@ package session
 
 import (
 	"cmp"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,70 +15,6 @@ import (
 type Codec interface {
 	Encode(s *Session) ([]byte, error)
 	Decode(data []byte) (*Session, error)
-}
-
-// JSONCodec is the default [Codec]. Its output is meant to be read with redis-cli too. It ignores fields that it does
-// not know, so that a later version may add some.
-type JSONCodec struct{}
-
-// Encode implements [Codec]. It writes what [json.Marshal] does of the [Record], in a third of the time.
-func (JSONCodec) Encode(s *Session) ([]byte, error) {
-	const punctuation = 160 // names, times, quotes
-	b := make([]byte, 0, punctuation+8*len(s.metadata)+s.size()*4/3)
-	b = appendText(append(b, `{"id":`...), s.id)
-	if s.typ != "" {
-		b = appendText(append(b, `,"type":`...), string(s.typ))
-	}
-	if s.principal != "" {
-		b = appendText(append(b, `,"principal":`...), s.principal)
-	}
-	b = appendTime(append(b, `,"created_at":`...), s.createdAt)
-	b = appendTime(append(b, `,"updated_at":`...), s.updatedAt)
-	if !s.expiresAt.IsZero() {
-		b = appendTime(append(b, `,"expires_at":`...), s.expiresAt)
-	}
-	for i, p := range s.metadata {
-		separator := `,"metadata":{`
-		if i > 0 {
-			separator = ","
-		}
-		b = appendText(append(b, separator...), p.key)
-		b = appendText(append(b, ':'), p.value)
-	}
-	if len(s.metadata) > 0 {
-		b = append(b, '}')
-	}
-	if s.data != "" {
-		b = base64.StdEncoding.AppendEncode(append(b, `,"data":"`...), []byte(s.data))
-		b = append(b, '"')
-	}
-	return append(b, '}'), nil
-}
-
-func appendText(b []byte, text string) []byte {
-	for i := range len(text) {
-		if c := text[i]; c < ' ' || c > '~' || strings.IndexByte(`"\<>&`, c) >= 0 {
-			quoted, _ := json.Marshal(text) //nolint:errchkjson // a string is always encoded
-			return append(b, quoted...)
-		}
-	}
-	return append(append(append(b, '"'), text...), '"')
-}
-
-func appendTime(b []byte, t time.Time) []byte {
-	return append(t.AppendFormat(append(b, '"'), time.RFC3339Nano), '"')
-}
-
-// Decode implements [Codec].
-func (JSONCodec) Decode(data []byte) (*Session, error) {
-	var r Record
-	if err := json.Unmarshal(data, &r); err != nil {
-		return nil, err
-	}
-	if r.ID == "" {
-		return nil, errors.New("session: decode: no id")
-	}
-	return FromRecord(r), nil
 }
 
 // Record is a session's contents as plain data: what a [Codec] encodes. Unlike a Session it is mutable, and belongs to

@@ -34,6 +34,60 @@ func FuzzJSONCodecRoundTrip(f *testing.F) {
 	})
 }
 
+func FuzzDecodePlain(f *testing.F) {
+	const times = `,"created_at":"2026-01-02T03:04:05.000006Z","updated_at":"2026-01-02T03:04:05Z"`
+	f.Add([]byte(`{"id":"id"` + times + `}`))
+	f.Add([]byte(`{"id":"id","type":"sse","principal":"p"` + times +
+		`,"expires_at":"2030-01-02T03:04:05Z","metadata":{"a":"b","c":"d"},"data":"AAE="}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s := decodePlain(data)
+		if s == nil {
+			return
+		}
+		var r Record
+		require.NoError(t, json.Unmarshal(data, &r))
+		require.Equal(t, FromRecord(r), s)
+	})
+}
+
+// TestWhatIsPlainIsReadAsSuch would fail if all were left to encoding/json.
+func TestWhatIsPlainIsReadAsSuch(t *testing.T) {
+	t.Parallel()
+	full := New("id").WithType(TypeSSE).WithPrincipal("p").WithExpiresAt(time.Unix(2e9, 0)).WithData([]byte{0, 255})
+	for i := range 20 {
+		full = full.With(strings.Repeat("k", i), "http://10.0.0.7:8080/mcp")
+	}
+	for _, s := range []*Session{New("id"), full} {
+		encoded, err := JSONCodec{}.Encode(s)
+		require.NoError(t, err)
+		require.Equal(t, s, decodePlain(encoded))
+	}
+}
+
+func TestWhatIsNotPlainIsLeftToEncodingJSON(t *testing.T) {
+	t.Parallel()
+	const times = `,"created_at":"2026-01-02T03:04:05Z","updated_at":"2026-01-02T03:04:05Z"`
+	for _, data := range []string{
+		``, `{`, `null`,
+		`{"id":""` + times + `}`,
+		`{"id":"id"}`,
+		`{"id":"id"` + times + `} `,
+		`{"id":"id"` + times + `}}`,
+		`{"id":"id"` + times + `,"later":1}`,
+		`{"id":"i\u0064"` + times + `}`,
+		`{"id":"i\"d"` + times + `}`,
+		"{\"id\":\"id\",\"type\":\"\u00e9\"" + times + `}`,
+		`{"id":"id"` + times + `,"metadata":{}}`,
+		`{"id":"id"` + times + `,"metadata":{"b":"1","a":"2"}}`,
+		`{"id":"id"` + times + `,"metadata":{"a":"1","a":"2"}}`,
+		`{"id":"id"` + times + `,"metadata":{"a":"1",}}`,
+		`{"id":"id"` + times + `,"data":"A"}`,
+		`{"id":"id","created_at":"yesterday","updated_at":"2026-01-02T03:04:05Z"}`,
+	} {
+		require.Nil(t, decodePlain([]byte(data)), data)
+	}
+}
+
 func FuzzDecodeStoredValue(f *testing.F) {
 	good, err := JSONCodec{}.Encode(New("id").With("k", "v").WithData([]byte{1}).WithExpiresAt(time.Unix(2e9, 0)))
 	require.NoError(f, err)
@@ -43,7 +97,7 @@ func FuzzDecodeStoredValue(f *testing.F) {
 	f.Add("2" + strings.Repeat("0", 16) + "{}")
 	f.Fuzz(func(t *testing.T, value string) {
 		st := &RedisStorage{codec: JSONCodec{}}
-		s, err := st.decode("id", value)
+		s, err := st.decode("id", []byte(value))
 		if err != nil {
 			require.Nil(t, s)
 			return

@@ -25,19 +25,19 @@ var (
 
 func header(revision uint64) string { return fmt.Sprintf("%c%016x", valueVersion, revision) }
 
-func splitValue(value string) (revision uint64, data string, err error) {
-	if value == "" {
-		return 0, "", errTruncated
+func splitValue(value []byte) (revision uint64, data []byte, err error) {
+	if len(value) == 0 {
+		return 0, nil, errTruncated
 	}
 	if value[0] != valueVersion {
-		return 0, "", errUnknownVersion
+		return 0, nil, errUnknownVersion
 	}
 	if len(value) < headerLength {
-		return 0, "", errTruncated
+		return 0, nil, errTruncated
 	}
-	revision, ok := parseRevision(value[1:headerLength])
+	revision, ok := parseRevision(string(value[1:headerLength]))
 	if !ok {
-		return 0, "", errBadRevision
+		return 0, nil, errBadRevision
 	}
 	return revision, value[headerLength:], nil
 }

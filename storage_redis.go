@@ -96,7 +96,7 @@ func (r *RedisStorage) Load(ctx context.Context, id string) (*Session, error) {
 	if err := checkCall(ctx, "load", id); err != nil {
 		return nil, err
 	}
-	value, err := r.client.GetEx(ctx, r.key(id), r.ttl).Result()
+	value, err := r.client.GetEx(ctx, r.key(id), r.ttl).Bytes()
 	if err != nil {
 		return nil, r.failure(ctx, "load", id, err)
 	}
@@ -136,7 +136,7 @@ func (r *RedisStorage) Take(ctx context.Context, id string) (*Session, error) {
 		return nil, failBecause("take", ErrUnavailable, errNonsense, errNonsense.Error())
 	}
 	value, _ := parts[0].(string)
-	s, err := r.decode(id, value)
+	s, err := r.decode(id, []byte(value))
 	if err != nil {
 		if len(parts) > 1 {
 			r.putBack(ctx, id, value, parts[1])
@@ -224,12 +224,12 @@ func (r *RedisStorage) write(ctx context.Context, op string, s *Session, expecte
 
 func (r *RedisStorage) key(id string) string { return r.prefix + id }
 
-func (r *RedisStorage) decode(id, value string) (*Session, error) {
+func (r *RedisStorage) decode(id string, value []byte) (*Session, error) {
 	revision, data, err := splitValue(value)
 	if err != nil {
 		return nil, err
 	}
-	return decodeFor(r.codec, id, []byte(data), revision)
+	return decodeFor(r.codec, id, data, revision)
 }
 
 // failure translates an error of the client. It never says more than is known: whatever is not an answer about this
