@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Codec turns sessions into bytes and back. Implementations are safe for concurrent use, keep no reference to the bytes
-// they are given, and do not encode the revision: it is kept beside the value. Decode(Encode(s)) equals s in everything
-// else. Wrap [JSONCodec] to encrypt or compress; use [Record] for another format.
+// Codec turns sessions into bytes and back. Implementations are safe for concurrent use, neither keep nor change the
+// bytes they are given, and do not encode the revision: it is kept beside the value. Decode(Encode(s)) equals s in
+// everything else. Wrap [JSONCodec] to encrypt or compress; use [Record] for another format.
 type Codec interface {
 	Encode(s *Session) ([]byte, error)
 	Decode(data []byte) (*Session, error)

@@ -1,13 +1,18 @@
 package session
 
-// putLocked makes what a call brought an entry, unless a call that was sent later has filled it already. The revision
-// is the one that the session had in the remote: another storage may have stamped it since.
+// putLocked makes what a call brought an entry, unless a call that was sent later has brought the same or newer. The
+// revision is the one that the session had in the remote: another storage may have stamped it since.
 func (r *RoutingStorage) putLocked(c *call, s *Session, revision uint64) {
 	if r.closed {
 		return
 	}
-	if old := r.local.get(c.id); old != nil && old.fetchedAt > c.startedAt {
-		return
+	now := r.clock.now()
+	usedAt := now
+	if old := r.local.get(c.id); old != nil {
+		if old.fetchedAt > c.startedAt && old.revision >= revision {
+			return
+		}
+		usedAt = instant(old.usedAt.Load()) // to renew it is not to use it
 	}
 	e := &entry{
 		id: c.id, session: s, revision: revision, fetchedAt: c.startedAt, expiresAt: never, epoch: c.epoch,
@@ -16,12 +21,11 @@ func (r *RoutingStorage) putLocked(c *call, s *Session, revision uint64) {
 		e.expiresAt = c.startedAt.add(r.ttl)
 	}
 	refreshAfter := r.refreshAfter
-	now := r.clock.now()
 	if !r.lease.read().covers(c.epoch, now) {
 		refreshAfter = min(refreshAfter, r.maxStaleness/2)
 	}
 	e.refreshAt.Store(int64(c.startedAt.add(refreshAfter - r.refresher.gather)))
-	if r.local.putLocked(e, now) {
+	if r.local.putLocked(e, usedAt) {
 		r.stats.evictions.Add(1)
 	}
 }

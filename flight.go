@@ -148,8 +148,9 @@ func (r *RoutingStorage) failedLocked(f *flight) {
 		e.failedAt = r.clock.now() // nothing is known: the entry stays for as long as it may be served
 		return
 	}
-	// The remote has answered, and what it has is not this session any more, unless somebody has changed that since.
-	if !f.revoked && e.fetchedAt <= f.startedAt {
+	// The remote has answered, and what it has is not this session any more, unless somebody has changed that since. That
+	// the entry was asked for later proves nothing: the later question may have been answered first.
+	if !f.revoked {
 		r.local.removeLocked(f.id)
 	}
 }

@@ -22,8 +22,8 @@ type localTier struct {
 	grain instant // uses closer together than this are noted as one
 }
 
-// Up to exactEntries the least recently used entry makes room, exactly. Beyond that it is one that was not used since
-// it was last considered, and uses are noted by the hundredth of a second.
+// Up to exactEntries the least recently used entry makes room, exactly. Beyond that, uses are noted by the hundredth of
+// a second, and only so many entries are considered.
 const (
 	exactEntries    = 1024
 	coarseGrain     = instant(10 * time.Millisecond)
@@ -69,12 +69,12 @@ func (t *localTier) touch(e *entry, now instant) {
 func (t *localTier) lenLocked() int { return len(t.order) }
 
 // putLocked adds an entry, in the place of another of its id, and reports whether one had to make room.
-func (t *localTier) putLocked(e *entry, now instant) (evicted bool) {
+func (t *localTier) putLocked(e *entry, usedAt instant) (evicted bool) {
 	if !t.removeLocked(e.id) && len(t.order) == t.max {
 		t.removeLocked(t.leastUsedLocked().id)
 		evicted = true
 	}
-	e.usedAt.Store(int64(now))
+	e.usedAt.Store(int64(usedAt))
 	heap.Push(&t.order, e)
 	head := t.chain(e.id)
 	e.next.Store(head.Load())

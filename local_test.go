@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -114,6 +115,31 @@ func TestIndexAgreesWithTheOrder(t *testing.T) {
 	tier.purgeLocked()
 	require.Zero(t, tier.lenLocked())
 	require.Nil(t, tier.get("id-0"))
+}
+
+func TestRenewingIsNotUsing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		remote := newStagedRemote(time.Hour)
+		st := NewRoutingStorage(remote, 2)
+		defer func() { require.NoError(t, st.Close()) }()
+		require.NoError(t, st.Store(t.Context(), numbered(0)))
+		time.Sleep(st.maxStaleness / 4)
+		require.NoError(t, st.Store(t.Context(), numbered(1)))
+		time.Sleep(st.maxStaleness / 4)
+		release := remote.hold("load", "reply")
+		loadAll(t, st, 1) // which is due
+		time.Sleep(time.Millisecond)
+		_, err := st.Load(t.Context(), numbered(1).ID())
+		require.NoError(t, err)
+		time.Sleep(time.Millisecond)
+		release()
+		synctest.Wait()
+		require.EqualValues(t, 1, st.Stats().Refreshes)
+		require.NoError(t, st.Store(t.Context(), numbered(2)))
+		require.Nil(t, st.local.get(numbered(0).ID()), "the least recently used")
+		require.NotNil(t, st.local.get(numbered(1).ID()))
+	})
 }
 
 // TestHitsDuringChanges has readers without a lock run into all that writers do. Each finds its own session or none.

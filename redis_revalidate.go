@@ -8,9 +8,9 @@ import (
 )
 
 // Revalidate implements [Revalidator] with one command, whatever the number of sessions, when the client is made by
-// redis.NewClient or NewFailoverClient. With others it is [errors.ErrUnsupported]: in a Cluster hardly two keys are in
-// the same slot, and a script may only use keys of one. A value that was changed past this package and kept its
-// revision counts as unchanged.
+// redis.NewClient or NewFailoverClient. With others, and when the server belongs to a Cluster, it is
+// [errors.ErrUnsupported]: hardly two keys are in the same slot there, and a script may only use keys of one. A value
+// that was changed past this package and kept its revision counts as unchanged.
 func (r *RedisStorage) Revalidate(ctx context.Context, sessions []*Session) (unchanged []bool, err error) {
 	const op = "revalidate"
 	for _, s := range sessions {
@@ -43,6 +43,9 @@ func (r *RedisStorage) Revalidate(ctx context.Context, sessions []*Session) (unc
 		}
 	}
 	reply, err := runScript(ctx, client, revalidateScript, keys, args...)
+	if err != nil && redis.HasErrorPrefix(err, "CROSSSLOT") {
+		return nil, failBecause(op, errors.ErrUnsupported, err, "")
+	}
 	if err != nil {
 		return nil, r.failure(ctx, op, "", err)
 	}

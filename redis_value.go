@@ -1,8 +1,9 @@
 package session
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 )
@@ -23,7 +24,9 @@ var (
 	errBadRevision    = errors.New("the value has no revision")
 )
 
-func header(revision uint64) string { return fmt.Sprintf("%c%016x", valueVersion, revision) }
+func header(revision uint64) string {
+	return string(hex.AppendEncode([]byte{valueVersion}, binary.BigEndian.AppendUint64(nil, revision)))
+}
 
 func splitValue(value []byte) (revision uint64, data []byte, err error) {
 	if len(value) == 0 {

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -15,12 +16,14 @@ const refreshRetry = 50 * time.Millisecond
 // it would be too late. Guarded by RoutingStorage.mu.
 //
 // Nobody waits in vain. The first one has a worker started, which lets others join before it takes them. A worker that
-// takes some and leaves others starts the next. At the limit, workers take what waits as they finish.
+// takes some and leaves others starts the next. At the limit, workers take what waits as they finish. And a worker is
+// held up by one entry at most: those that could not be renewed with others are for any of them.
 type refresher struct {
 	limit     int // of workers
 	workers   int
 	gathering bool     // one of them lets others join
-	waiting   []*entry // for a worker; each is due once, so there are no more than entries
+	waiting   []*entry // for a worker; each is due once
+	alone     []*entry // to be loaded one by one
 
 	batch  int           // how many entries a worker takes at a time
 	gather time.Duration // for how long it lets others join; entries are due that much earlier
@@ -69,28 +72,39 @@ func (r *RoutingStorage) takeDue(gathered bool) (due []*entry) {
 	if gathered {
 		q.gathering = false
 	}
-	n := min(q.batch, len(q.waiting))
-	if n == 0 || q.gathering {
+	switch {
+	case len(q.alone) > 0:
+		due = takeFirst(&q.alone, 1)
+	case len(q.waiting) > 0 && !q.gathering:
+		due = takeFirst(&q.waiting, q.batch)
+	default:
 		q.workers--
 		return nil
 	}
-	due, q.waiting = q.waiting[:n:n], q.waiting[n:]
-	if len(q.waiting) == 0 {
-		q.waiting = nil // the array is the worker's now, and is freed with it
-	} else {
+	if len(q.alone) > 0 || len(q.waiting) > 0 && !q.gathering {
 		r.startWorkerLocked(false)
 	}
 	return due
 }
 
-// renewAll asks for all entries at once, and loads those that this was no answer for.
+func takeFirst(queue *[]*entry, most int) []*entry {
+	n := min(most, len(*queue))
+	first := slices.Clone((*queue)[:n])
+	clear((*queue)[:n]) // for the garbage collector
+	*queue = (*queue)[n:]
+	return first
+}
+
+// renewAll asks for all entries at once, and leaves those to be loaded that this was no answer for.
 func (r *RoutingStorage) renewAll(due []*entry) {
-	if len(due) > 1 {
-		due = r.revalidate(due)
+	if len(due) == 1 {
+		r.renew(due[0])
+		return
 	}
-	for _, e := range due {
-		r.renew(e)
-	}
+	others := r.revalidate(due)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refresher.alone = append(r.refresher.alone, others...)
 }
 
 // renew loads an entry's session until the remote has answered, or there is no use in it.

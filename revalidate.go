@@ -26,13 +26,7 @@ func (r *RoutingStorage) revalidate(due []*entry) (others []*entry) {
 	if len(due) == 0 {
 		return nil
 	}
-	sessions := make([]*Session, len(due))
-	for i, e := range due {
-		sessions[i] = e.session
-	}
-	ctx, cancel := context.WithTimeoutCause(r.closing, r.loadTimeout, errLoadTimeout)
-	defer cancel()
-	unchanged, err := r.revalidator.Revalidate(ctx, sessions)
+	unchanged, err := r.askUnchanged(due)
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -54,6 +48,31 @@ func (r *RoutingStorage) revalidate(due []*entry) (others []*entry) {
 		}
 	}
 	return others
+}
+
+// askUnchanged has the remote asked. Like a load, this takes no longer than it may, whatever the remote does.
+func (r *RoutingStorage) askUnchanged(entries []*entry) ([]bool, error) {
+	sessions := make([]*Session, len(entries))
+	for i, e := range entries {
+		sessions[i] = e.session
+	}
+	ctx, cancel := context.WithTimeoutCause(r.closing, r.loadTimeout, errLoadTimeout)
+	defer cancel()
+	type answer struct {
+		unchanged []bool
+		err       error
+	}
+	answered := make(chan answer, 1)
+	r.background.Go(func() {
+		unchanged, err := r.revalidator.Revalidate(ctx, sessions)
+		answered <- answer{unchanged, err}
+	})
+	select {
+	case a := <-answered:
+		return a.unchanged, a.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // beginRevalidation reads the time and the epoch before the remote is called, as for any call, and leaves out what

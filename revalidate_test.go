@@ -294,6 +294,36 @@ func TestRevalidationThatFailsIsMadeUpForByLoads(t *testing.T) {
 	}
 }
 
+func TestRevalidationThatIsNotAnsweredIsGivenUp(t *testing.T) {
+	const patience = 100 * time.Millisecond
+	inRevalidatingBubble(t, 5, func(t *testing.T, remote *revalidatingRemote, st *RoutingStorage) {
+		remote.hold("revalidate", "request") // for good: the remote does not heed its context
+		at, sent := due(st)
+		time.Sleep(at)
+		loadAll(t, st, 5)
+		time.Sleep(sent - at + patience)
+		synctest.Wait()
+		require.Equal(t, []int{5}, remote.takeBatches())
+		require.Equal(t, 5, remote.loadCount())
+		time.Sleep(st.maxStaleness / 2)
+		loadAll(t, st, 5)
+	}, WithLoadTimeout(patience))
+}
+
+func TestOneLoadDoesNotHoldUpTheOthersOfItsBatch(t *testing.T) {
+	inRevalidatingBubble(t, 5, func(t *testing.T, remote *revalidatingRemote, st *RoutingStorage) {
+		remote.fail("revalidate", "request", errLink)
+		remote.hold("load", "request")
+		at, sent := due(st)
+		time.Sleep(at)
+		loadAll(t, st, 5)
+		time.Sleep(sent - at)
+		synctest.Wait()
+		require.Equal(t, 5, remote.loadCount())
+		require.Equal(t, 1, workers(st))
+	})
+}
+
 func TestRevalidationsAreBounded(t *testing.T) {
 	const n = 10 * maxBatch
 	inRevalidatingBubble(t, n, func(t *testing.T, remote *revalidatingRemote, st *RoutingStorage) {

@@ -130,6 +130,37 @@ func TestOldFlightIsNotJoined(t *testing.T) {
 	}, WithLoadTimeout(time.Minute))
 }
 
+// TestOlderFlightMayBringTheLaterState: what was asked first need not be answered first.
+func TestOlderFlightMayBringTheLaterState(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(t *testing.T, remote *stagedRemote) outcome{
+		"changed": func(t *testing.T, remote *stagedRemote) outcome {
+			remote.elsewhere(t, testID, "new")
+			return outcome{value: "new"}
+		},
+		"deleted": func(t *testing.T, remote *stagedRemote) outcome {
+			require.NoError(t, remote.MemoryStorage.Delete(t.Context(), testID))
+			return outcome{err: ErrNotFound}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, remote *stagedRemote, st *RoutingStorage) {
+				remote.elsewhere(t, testID, "old")
+				release := remote.hold("load", "request")
+				first := loadLater(t.Context(), st)
+				time.Sleep(st.maxStaleness) // now it is not joined any more
+				require.Equal(t, outcome{value: "old"}, loadNow(t.Context(), st))
+				want := change(t, remote)
+				release()
+				require.True(t, same(want, <-first))
+				require.True(t, same(want, loadNow(t.Context(), st)), "whoever has seen it does not see what was before")
+			}, WithLoadTimeout(time.Minute))
+		})
+	}
+}
+
+func same(want, got outcome) bool { return want.value == got.value && errors.Is(got.err, want.err) }
+
 func TestAgeCountsFromBeforeTheCall(t *testing.T) {
 	inBubble(t, func(t *testing.T, remote *stagedRemote, st *RoutingStorage) {
 		remote.elsewhere(t, testID, "old")

@@ -28,7 +28,7 @@ type Stats struct {
 	Refused      uint64 // misses although there was a copy: it was too old and not covered by a lease
 	Stale        uint64 // loads answered with older state during an outage, see [WithStaleIfError]
 	RemoteLoads  uint64 // loads sent to the remote: fewer than misses when callers shared one, and refreshes
-	Refreshes    uint64 // entries renewed in the background, ahead of a miss; see [WithRefreshAfter]
+	Refreshes    uint64 // sessions asked for in the background, ahead of a miss; see [WithRefreshAfter]
 	DroppedFills uint64 // remote loads whose result was not kept, as the session changed meanwhile
 
 	Entries   int    // entries in the local tier now, some of which may not be servable any more

@@ -66,8 +66,8 @@ type Taker interface {
 // what it has with that, without fetching it again.
 type Revalidator interface {
 	// Revalidate tells for each of the sessions whether it is stored with the revision that it has here, at some instant
-	// during the call. It keeps alive those that are, as Load does. Of the others it says nothing more: false may be
-	// another revision, or nothing, or something corrupt. ErrInvalidID: one of them is nil, or has an invalid id. After
-	// any error nothing is known of any of them.
+	// during the call. They are as they were loaded or stored, not changed copies. It keeps alive those that are, as Load
+	// does. Of the others it says nothing more: false may be another revision, or nothing, or something corrupt.
+	// ErrInvalidID: one of them is nil, or has an invalid id. After any error nothing is known of any of them.
 	Revalidate(ctx context.Context, sessions []*Session) (unchanged []bool, err error)
 }

@@ -128,10 +128,10 @@ func (r *RoutingStorage) loadRemote(ctx context.Context, id string) (*Session, e
 	}
 	if e := r.local.get(id); e != nil {
 		now := r.clock.now()
+		r.local.touch(e, now)
 		switch {
 		case r.servable(e, r.lease.read(), now): // a flight has landed since the index was asked
 			r.mu.Unlock()
-			r.local.touch(e, now)
 			r.stats.hit()
 			return e.session, nil
 		case r.outage(e, now) && r.servableOnError(e, now): // there is no use in waiting

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed34611480/session"
 	"github.com/seed34611480/session/internal/redistest"
 	"github.com/seed34611480/session/sessiontest"
 )
@@ -21,6 +22,11 @@ func TestRedisStorageOnClusterConforms(t *testing.T) { //nolint:tparallel // cas
 	subject := clusterSubject(cluster)
 	t.Run("Redis", func(t *testing.T) { sessiontest.Run(t, subject) })
 	t.Run("Routing", func(t *testing.T) { sessiontest.Run(t, routed(subject)) })
+	t.Run("a client of one node revalidates nothing", func(t *testing.T) {
+		st := session.NewRedisStorage(cluster.Nodes[0].Client(t), time.Minute)
+		_, err := st.Revalidate(t.Context(), []*session.Session{session.New("one-slot"), session.New("another-slot")})
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+	})
 }
 
 func TestRedisStorageViaSentinelConforms(t *testing.T) { //nolint:tparallel // cases share the servers

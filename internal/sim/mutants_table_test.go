@@ -158,8 +158,8 @@ var mutants = []mutant{
 	},
 	{
 		"a refresh that finds nothing leaves the entry", "flight.go",
-		"if !f.revoked && e.fetchedAt <= f.startedAt {",
-		"if false {",
+		"if !f.revoked {\n\t\tr.local.removeLocked(f.id)",
+		"if false {\n\t\tr.local.removeLocked(f.id)",
 		1000,
 	},
 
@@ -184,8 +184,8 @@ var mutants = []mutant{
 	},
 	{
 		"what was not revalidated is not loaded", "refresh.go",
-		"due = r.revalidate(due)",
-		"r.revalidate(due)\n\t\tdue = nil",
+		"r.refresher.alone = append(r.refresher.alone, others...)",
+		"_ = others",
 		1000,
 	},
 
