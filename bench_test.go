@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,7 +36,7 @@ func benchLRU(b *testing.B, ids []string) *lru.Cache[string, *session.Session] {
 	return cache
 }
 
-// each calls f with the ids in turn, from one goroutine, or from all processors.
+// each calls f with the ids in turn, from one goroutine, or from all processors, each of which begins elsewhere.
 func each(b *testing.B, parallel bool, ids []string, f func(id string) bool) {
 	b.Helper()
 	b.ReportAllocs()
@@ -47,8 +48,10 @@ func each(b *testing.B, parallel bool, ids []string, f func(id string) bool) {
 		}
 		return
 	}
+	var begun atomic.Int64
+	b.ResetTimer() // b.Loop does so by itself
 	b.RunParallel(func(pb *testing.PB) {
-		for i := 0; pb.Next(); i++ {
+		for i := int(begun.Add(1)) * len(ids) / 7; pb.Next(); i++ {
 			if !f(ids[i%len(ids)]) {
 				b.Error("not found")
 				return
@@ -57,11 +60,19 @@ func each(b *testing.B, parallel bool, ids []string, f func(id string) bool) {
 	})
 }
 
+// bothWays runs a benchmark with one goroutine, and with all processors.
+func bothWays(b *testing.B, benchmark func(b *testing.B, parallel bool)) {
+	b.Helper()
+	for _, parallel := range []bool{false, true} {
+		b.Run(fmt.Sprintf("parallel=%t", parallel), func(b *testing.B) { benchmark(b, parallel) })
+	}
+}
+
 // BenchmarkHit has a row for golang-lru, for comparison.
 func BenchmarkHit(b *testing.B) {
-	for _, parallel := range []bool{false, true} {
+	bothWays(b, func(b *testing.B, parallel bool) {
 		for _, entries := range []int{1024, 1 << 16} { // exact and approximate eviction order
-			b.Run(fmt.Sprintf("parallel=%t/of=session/max=%d", parallel, entries), func(b *testing.B) {
+			b.Run(fmt.Sprintf("of=session/max=%d", entries), func(b *testing.B) {
 				st, ids := benchStorage(b, entries)
 				ctx := b.Context()
 				each(b, parallel, ids, func(id string) bool {
@@ -70,7 +81,7 @@ func BenchmarkHit(b *testing.B) {
 				})
 			})
 		}
-		b.Run(fmt.Sprintf("parallel=%t/of=golang-lru", parallel), func(b *testing.B) {
+		b.Run("of=golang-lru", func(b *testing.B) {
 			_, ids := benchStorage(b, benchSessions)
 			cache := benchLRU(b, ids)
 			each(b, parallel, ids, func(id string) bool {
@@ -78,39 +89,41 @@ func BenchmarkHit(b *testing.B) {
 				return ok
 			})
 		})
-	}
+	})
 }
 
 func BenchmarkMiss(b *testing.B) {
-	remote := session.NewMemoryStorage(time.Hour)
-	st := session.NewRoutingStorage(remote, 1)
-	b.Cleanup(func() { require.NoError(b, st.Close()) })
-	ids := []string{"first", "second"} // each evicts the other
-	for _, id := range ids {
-		require.NoError(b, remote.Store(b.Context(), session.New(id)))
-	}
-	ctx := b.Context()
-	each(b, false, ids, func(id string) bool {
-		_, err := st.Load(ctx, id)
-		return err == nil
+	bothWays(b, func(b *testing.B, parallel bool) {
+		st, ids := benchStorage(b, benchSessions/20) // evicted long before they are asked for again
+		ctx := b.Context()
+		each(b, parallel, ids, func(id string) bool {
+			_, err := st.Load(ctx, id)
+			return err == nil
+		})
 	})
 }
 
 func BenchmarkStore(b *testing.B) {
-	st, ids := benchStorage(b, benchSessions)
-	ctx := b.Context()
-	each(b, false, ids, func(id string) bool {
-		return st.Store(ctx, session.New(id)) == nil
+	bothWays(b, func(b *testing.B, parallel bool) {
+		st, ids := benchStorage(b, benchSessions)
+		ctx := b.Context()
+		each(b, parallel, ids, func(id string) bool {
+			return st.Store(ctx, session.New(id)) == nil
+		})
 	})
 }
 
+// BenchmarkEvent has changes of sessions that the storage does not have.
 func BenchmarkEvent(b *testing.B) {
-	remote := session.NewMemoryStorage(time.Hour)
-	st := session.NewRoutingStorage(remote, benchSessions)
-	b.Cleanup(func() { require.NoError(b, st.Close()) })
-	s := session.New("somebody-else's")
-	b.ReportAllocs()
-	for b.Loop() {
-		require.NoError(b, remote.Store(b.Context(), s))
-	}
+	bothWays(b, func(b *testing.B, parallel bool) {
+		remote := session.NewMemoryStorage(time.Hour)
+		st := session.NewRoutingStorage(remote, benchSessions)
+		b.Cleanup(func() { require.NoError(b, st.Close()) })
+		leased := func() bool { return st.Stats().Mode == session.ModeLeased }
+		require.Eventually(b, leased, patience, time.Millisecond)
+		ctx := b.Context()
+		each(b, parallel, []string{"somebody", "else's"}, func(id string) bool {
+			return remote.Store(ctx, session.New(id)) == nil
+		})
+	})
 }

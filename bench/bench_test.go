@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -23,23 +24,39 @@ func TestQuick(t *testing.T) {
 	}
 }
 
-// TestModelAtItsLimits checks the formula where the answer is known without it.
+// TestModelAtItsLimits checks the formulas where the answer is known without them.
 func TestModelAtItsLimits(t *testing.T) {
 	w := workload{
 		Replicas: 1, Masters: 1, Sessions: 1, Spread: 1, Requests: 1e6, Writes: 1e-9, Lifetime: 1e9,
-		MaxStaleness: time.Second, RefreshAfter: time.Minute,
+		MaxStaleness: time.Second, RefreshAfter: time.Minute, TTL: 10 * time.Minute,
 	}
 	near := func(what string, got, want float64) {
 		t.Helper()
-		if got < 0.99*want || got > 1.01*want {
-			t.Errorf("%s: %v loads per second, want %v", what, got, want)
+		if math.Abs(got-want) > 0.01*want {
+			t.Errorf("%s: %v per second, want %v", what, got, want)
 		}
 	}
-	near("a busy session is loaded once per RefreshAfter", w.loadRate(), 1.0/60)
+	misses, refreshes := w.askRates()
+	near("a busy session is renewed once per RefreshAfter", refreshes, 1.0/60)
+	near("... and never missed", misses+refreshes, 1.0/60)
 	w.Requests = 1e-6
-	near("an idle one once per request", w.loadRate(), 1e-6)
+	misses, refreshes = w.askRates()
+	near("an idle one is asked for once per request", misses+refreshes, 1e-6)
+	near("... as it has expired", misses, 1e-6)
 	w.Requests, w.Spread, w.Writes = 1e3, 1e3, 1e4
-	near("one that others write all the time, too", w.loadRate(), 1)
+	misses, _ = w.askRates()
+	near("one that others write all the time, too", misses, 1)
+
+	alone, _, together := w.batches(1e-6)
+	near("hardly any session is due with another", alone, 1e-6)
+	near("... and each is due", alone+together, 1e-6)
+	_, batches, together := w.batches(1e6)
+	near("or all of them", together, 1e6)
+	near("... and fill each batch", batches, 1e6/64)
+	w.Masters = 2
+	alone, batches, together = w.batches(1e6)
+	near("but not on a Cluster", alone, 1e6)
+	near("... where there are no batches", batches+together, 0)
 }
 
 // BenchmarkHit is what the program measures first, for go test's tools.
@@ -60,7 +77,7 @@ func BenchmarkHit(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer o.close()
-			if _, err := o.warm(keys); err != nil {
+			if err := warm([]loader{o.loader()}, keys); err != nil {
 				b.Fatal(err)
 			}
 			var goroutines atomic.Int32

@@ -67,21 +67,30 @@ func designs() []design {
 }
 
 // warm loads everything once, so that what comes next is a hit where the design has any.
-func (o *opened) warm(keys *fixture) (loader, error) {
-	load := o.loader()
-	for i := range keys.ids {
-		if err := load(i); err != nil {
-			return nil, err
+func warm(loaders []loader, keys *fixture) error {
+	for _, load := range loaders {
+		for i := range keys.ids {
+			if err := load(i); err != nil {
+				return err
+			}
 		}
 	}
-	return load, nil
+	return nil
 }
 
 // routing makes a RoutingStorage with its own client, and waits until it has a lease.
 func (e env) routing(maxEntries int, opts ...session.RoutingOption) (*session.RoutingStorage, func(), error) {
+	return e.routingOn("session:", maxEntries, opts...)
+}
+
+// routingOn is routing with another key prefix.
+func (e env) routingOn(
+	prefix string, maxEntries int, opts ...session.RoutingOption,
+) (*session.RoutingStorage, func(), error) {
 	client := e.server.client()
 	opts = append(opts, session.WithMaxStaleness(e.scaled(2*time.Second)), quiet())
-	r := session.NewRoutingStorage(session.NewRedisStorage(client, e.scaled(ttl)), maxEntries, opts...)
+	remote := session.NewRedisStorage(client, e.scaled(ttl), session.WithKeyPrefix(prefix))
+	r := session.NewRoutingStorage(remote, maxEntries, opts...)
 	closeBoth := func() {
 		_ = r.Close()
 		_ = client.Close()

@@ -32,33 +32,29 @@ func measureHits(ctx context.Context, c config, s *server, keys *fixture) ([]hit
 		}
 		defer o.close()
 		rows[i] = hitRow{Name: d.name, SetUp: d.setUp}
-		for range 2 {
-			load, err := o.warm(keys)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", d.name, err)
-			}
-			loaders[i] = append(loaders[i], load)
-		}
+		loaders[i] = []loader{o.loader(), o.loader()}
 	}
 
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	orders := [][]int{order(len(keys.ids), 0), order(len(keys.ids), 1)}
-	for range c.rounds {
-		for i := range rows {
-			runtime.GOMAXPROCS(2)
-			ns, allocs, err := slot(ctx, loaders[i], orders, c.slot)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", rows[i].Name, err)
-			}
-			rows[i].Parallel, rows[i].Allocs = append(rows[i].Parallel, ns), append(rows[i].Allocs, allocs)
-
-			runtime.GOMAXPROCS(1)
-			ns, _, err = slot(ctx, loaders[i][:1], orders, c.slot)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", rows[i].Name, err)
-			}
-			rows[i].Single = append(rows[i].Single, ns)
+	ns, allocs, err := c.inTurns(2*len(rows), func(i int) (ns, allocs float64, err error) {
+		design, cores := i/2, 1+i%2
+		// Others have prolonged what client-side caches hold, which makes them drop it.
+		err = warm(loaders[design], keys)
+		if err == nil {
+			runtime.GOMAXPROCS(cores)
+			ns, allocs, err = slot(ctx, loaders[design][:cores], orders, c.slot)
 		}
+		if err != nil {
+			err = fmt.Errorf("%s: %w", rows[design].Name, err)
+		}
+		return ns, allocs, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i := range rows {
+		rows[i].Single, rows[i].Parallel, rows[i].Allocs = ns[2*i], ns[2*i+1], allocs[2*i+1]
 	}
 	return rows, nil
 }

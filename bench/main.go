@@ -24,7 +24,8 @@ type config struct {
 	quick    bool
 	out      string
 	rounds   int
-	slot     time.Duration // for one design, in one round
+	turns    int           // of each design, in a round
+	slot     time.Duration // for one design, in one turn
 	entries  []int         // sizes of the local tier whose memory is measured
 	speed    int           // how many times faster than the clock the steady workload runs
 	requests time.Duration // for one proxy, in one round
@@ -50,11 +51,11 @@ func main() {
 }
 
 func (c *config) fill() {
-	c.slot, c.requests, c.simulate = 300*time.Millisecond, time.Second, 15*time.Second
+	c.turns, c.slot, c.requests, c.simulate = 10, 30*time.Millisecond, time.Second, 15*time.Second
 	c.entries, c.speed, c.events = []int{10_000, 1_000_000}, 15, 200_000
 	if c.quick {
 		c.rounds = min(c.rounds, 2)
-		c.slot, c.requests, c.simulate = 5*time.Millisecond, 50*time.Millisecond, 500*time.Millisecond
+		c.turns, c.slot, c.requests, c.simulate = 1, 5*time.Millisecond, 50*time.Millisecond, 500*time.Millisecond
 		c.entries, c.speed, c.events = []int{1_000, 10_000}, 300, 10_000
 	}
 }

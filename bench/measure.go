@@ -13,6 +13,30 @@ func order(n, goroutine int) []int {
 	return rand.New(rand.NewPCG(1, uint64(goroutine))).Perm(n) //nolint:gosec // nothing is secret
 }
 
+// inTurns gives each of n pieces of work its turn, again and again within a round: what disturbs the machine for a
+// moment hits all of them alike. What a round says is the median of its turns.
+func (c *config) inTurns(
+	n int, work func(i int) (ns, allocs float64, err error),
+) (ns, allocs []series, err error) {
+	ns, allocs = make([]series, n), make([]series, n)
+	for range c.rounds {
+		times, counts := make([]series, n), make([]series, n)
+		for range c.turns {
+			for i := range n {
+				t, a, err := work(i)
+				if err != nil {
+					return nil, nil, err
+				}
+				times[i], counts[i] = append(times[i], t), append(counts[i], a)
+			}
+		}
+		for i := range n {
+			ns[i], allocs[i] = append(ns[i], times[i].Median()), append(allocs[i], counts[i].Median())
+		}
+	}
+	return ns, allocs, nil
+}
+
 // burst is how many loads come between two looks at the clock.
 const burst = 100
 

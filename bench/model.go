@@ -25,20 +25,22 @@ type workload struct {
 
 // cost is per second, in all.
 type cost struct {
-	Loads      float64 // GETEX: misses and refreshes
-	Scripts    float64 // stores and deletes
-	Heartbeats float64
-	Published  float64 // events
-	Delivered  float64 // events, to all replicas
-	PerReplica float64 // events, to each replica
-	Out, In    float64 // bytes sent and received by the replicas' Redis
-	Local      float64 // entries that a replica's local tier needs room for
-	Free       float64 // share of the requests that send nothing to Redis
-	AtOnce     float64 // share that need not wait for it; measured only: refreshes happen in the background
+	Loads       float64 // GETEX: misses, and refreshes that no other is due with
+	Batches     float64 // scripts that renew several sessions
+	Revalidated float64 // sessions that these renew
+	Scripts     float64 // stores and deletes
+	Heartbeats  float64
+	Published   float64 // events
+	Delivered   float64 // events, to all replicas
+	PerReplica  float64 // events, to each replica
+	Out, In     float64 // bytes sent and received by the replicas' Redis
+	Local       float64 // entries that a replica's local tier needs room for
+	Free        float64 // share of the requests that ask Redis nothing, alone or together with others
+	AtOnce      float64 // share that need not wait for it; measured only: refreshes happen in the background
 }
 
 // Commands is what Redis has to execute.
-func (c cost) Commands() float64 { return c.Loads + c.Scripts + c.Heartbeats }
+func (c cost) Commands() float64 { return c.Loads + c.Batches + c.Scripts + c.Heartbeats }
 
 // replaced is the rate at which a session ends and another one takes its place.
 func (w workload) replaced() float64 { return 1 / w.Lifetime }
@@ -46,22 +48,25 @@ func (w workload) replaced() float64 { return 1 / w.Lifetime }
 func (w workload) cost() cost {
 	var c cost
 	pairs := w.Sessions * w.Spread
-	perPair := w.loadRate()
-	c.Loads = pairs * perPair
+	misses, refreshes := w.askRates()
+	c.Loads, c.Batches, c.Revalidated = w.batches(pairs * refreshes)
+	c.Loads += pairs * misses
 	c.Published = w.Sessions * (w.Writes + 2*w.replaced())
 	c.Scripts = c.Published
 	c.Heartbeats = w.Replicas * w.Masters * 4 / w.MaxStaleness.Seconds()
 	// On a Cluster every master passes every message on, and a replica subscribes to each master.
 	c.PerReplica = c.Published * w.Masters
 	c.Delivered = c.PerReplica * w.Replicas
-	c.Free = 1 - c.Loads/(w.Sessions*w.Requests)
+	c.Free = 1 - (c.Loads+c.Revalidated)/(w.Sessions*w.Requests)
 	seen := 1 - math.Exp(-w.Requests/w.Spread*w.TTL.Seconds())
 	c.Local = pairs / w.Replicas * seen
 
 	message := float64(messageSize(len("session:!events"), int(w.IDSize)))
-	c.Out = c.Delivered*message + c.Heartbeats*heartbeatOut + c.Loads*(w.ValueSize+replyFrame) + c.Scripts*scriptReply
+	c.Out = c.Delivered*message + c.Heartbeats*heartbeatOut + c.Loads*(w.ValueSize+replyFrame) + c.Scripts*scriptReply +
+		c.Batches*replyFrame + c.Revalidated
 	deletes := w.Sessions * w.replaced()
 	c.In = c.Heartbeats*heartbeatIn + c.Loads*(w.IDSize+getexFrame) +
+		c.Batches*batchFrame + c.Revalidated*(w.IDSize+renewalFrame) +
 		(c.Scripts-deletes)*(w.ValueSize+2*w.IDSize+storeFrame) + deletes*(2*w.IDSize+deleteFrame)
 	return c
 }
@@ -75,24 +80,46 @@ const (
 	getexFrame   = 48
 	storeFrame   = 140
 	deleteFrame  = 115
+	batchFrame   = 85
+	renewalFrame = 44 // for each session in a batch
 )
 
-// loadRate is how often a replica asks Redis for one session, whose requests are a Poisson process.
+// askRates is how often a replica asks Redis for one session, whose requests are a Poisson process: because it does not
+// have it, or to renew what it has.
 //
 //	requests  a = Requests/Spread reach this replica
-//	own       u = (Writes+replaced)/Spread writes go through it, and leave a fresh entry without a load
+//	own       u = (Writes+replaced)/Spread writes go through it, and leave a fresh entry without asking
 //	others'   v = (Writes+replaced) - u writes drop the entry
 //
 // An entry is fresh until another replica writes, or for RefreshAfter without an own write: for t on average. Then it
-// waits for the next request, which loads it, or for an own write, which spares the load.
-func (w workload) loadRate() float64 {
+// waits for the next request, which asks, or for an own write, which spares that.
+//
+// It asks in order to renew if RefreshAfter passes without a write, and the next thing is a request, within the TTL.
+func (w workload) askRates() (misses, refreshes float64) {
 	refresh := w.RefreshAfter.Seconds()
 	a := w.Requests / w.Spread
 	all := w.Writes + w.replaced()
 	u := all / w.Spread
 	ended := 1 - math.Exp(-all*refresh) // the chance of a write, of whomever, before RefreshAfter
 	t := (ended / all) / (1 - ended*u/all)
-	return a / (t*(a+u) + 1)
+	asks := a / (t*(a+u) + 1)
+	inTime := 1 - math.Exp(-(a+all)*(w.TTL.Seconds()-refresh))
+	refreshes = (asks + u) * (1 - ended) * a / (a + all) * inTime
+	return asks - refreshes, refreshes
+}
+
+// batches divides what all replicas refresh, per second, into sessions that are loaded alone and those that are renewed
+// together: the first one that is due waits for others. On a Cluster, all are loaded alone.
+func (w workload) batches(refreshes float64) (alone, batches, together float64) {
+	if w.Masters > 1 {
+		return refreshes, 0, 0
+	}
+	wait := min(w.RefreshAfter.Seconds()/64, w.MaxStaleness.Seconds()/4)
+	others := refreshes / w.Replicas * wait // on average
+	rounds := refreshes / (1 + others)
+	alone = rounds * math.Exp(-others)
+	together = refreshes - alone
+	return alone, max(rounds-alone, together/64), together
 }
 
 // cases are those of docs/scaling.md: an agent that calls a tool every ten seconds, for an hour, and whose session

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/seed34611480/session"
 )
 
@@ -11,17 +13,27 @@ import (
 type remoteRow struct {
 	Name   string
 	NS     series
+	Over   series // over what go-redis takes without this library
 	Allocs series
 }
 
 const (
 	nameBareGetex  = "bare GETEX + JSON decode"
+	nameRemote     = "load from a RedisStorage"
 	nameMiss       = "miss of a RoutingStorage"
 	nameBareSet    = "bare SET PX of an encoded session"
-	nameRemote     = "load from a RedisStorage"
-	nameStore      = "store in a RoutingStorage"
-	nameStoreRedis = "store in a RedisStorage"
+	nameLeastStore = "a script of nothing but the four commands of a store, and somebody who subscribes"
+	nameStoreRedis = "store in a RedisStorage, nobody subscribes"
+	nameStore      = "store in a RoutingStorage, which subscribes"
+	nameStoreAgain = "store in a RoutingStorage, of a loaded session"
 )
+
+// operation is one row, and what it is compared with.
+type operation struct {
+	name   string
+	over   string
+	loader func() loader
+}
 
 func measureRemote(ctx context.Context, c config, s *server, keys *fixture) ([]remoteRow, error) {
 	e := env{server: s, keys: keys, speed: 1}
@@ -30,53 +42,74 @@ func measureRemote(ctx context.Context, c config, s *server, keys *fixture) ([]r
 	}
 	client := s.client()
 	defer client.Close()
-	redis := session.NewRedisStorage(client, ttl)
+	bare, err := openGetex(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	defer bare.close()
 	// Far fewer entries than sessions: each is evicted long before it is asked for again.
 	missing, closeMissing, err := e.routing(len(keys.ids) / 20)
 	if err != nil {
 		return nil, err
 	}
 	defer closeMissing()
-	storing, closeStoring, err := e.routing(localEntries)
+	// Prefixes keep the storages from each other's events: what a store takes grows with those who hear of it.
+	alone := session.NewRedisStorage(client, ttl, session.WithKeyPrefix("alone:"))
+	heard, closeHeard, err := e.routingOn("heard:", localEntries)
 	if err != nil {
 		return nil, err
 	}
-	defer closeStoring()
-	bare, err := openGetex(ctx, e)
+	defer closeHeard()
+	again, closeAgain, err := e.routingOn("again:", localEntries)
 	if err != nil {
 		return nil, err
 	}
-	defer bare.close()
+	defer closeAgain()
+	least, closeLeast, err := leastStore(ctx, client, keys)
+	if err != nil {
+		return nil, err
+	}
+	defer closeLeast()
 
-	operations := []struct {
-		name   string
-		loader func() loader
-	}{
-		{nameBareGetex, bare.loader},
-		{nameRemote, func() loader { return loadFrom(ctx, redis, keys) }},
-		{nameMiss, func() loader { return loadFrom(ctx, missing, keys) }},
-		{nameBareSet, func() loader {
+	operations := []operation{
+		{nameBareGetex, nameBareGetex, bare.loader},
+		{nameRemote, nameBareGetex, func() loader { return loadFrom(ctx, session.NewRedisStorage(client, ttl), keys) }},
+		{nameMiss, nameBareGetex, func() loader { return loadFrom(ctx, missing, keys) }},
+		{nameBareSet, nameBareSet, func() loader {
 			return func(i int) error { return client.Set(ctx, keys.keys[i], keys.json[i], ttl).Err() }
 		}},
-		{nameStoreRedis, func() loader { return storeIn(ctx, redis, keys) }},
-		{nameStore, func() loader { return storeIn(ctx, storing, keys) }},
+		{nameLeastStore, nameBareSet, func() loader { return least }},
+		{nameStoreRedis, nameBareSet, func() loader { return storeIn(ctx, alone, keys) }},
+		{nameStore, nameBareSet, func() loader { return storeIn(ctx, heard, keys) }},
+		{nameStoreAgain, nameBareSet, storeAgainIn(ctx, again, keys)},
 	}
+	rows, err := measureOperations(ctx, c, keys, operations)
+	if hits := missing.Stats().Hits; err == nil && hits > 0 {
+		err = fmt.Errorf("%d loads that should have missed were hits", hits)
+	}
+	return rows, err
+}
+
+func measureOperations(ctx context.Context, c config, keys *fixture, operations []operation) ([]remoteRow, error) {
 	// Each goroutine has its own half of the sessions: none finds what the other has just loaded.
 	all := order(len(keys.ids), 0)
 	orders := [][]int{all[:len(all)/2], all[len(all)/2:]}
-	rows := make([]remoteRow, len(operations))
-	for range c.rounds {
-		for i, o := range operations {
-			ns, allocs, err := slot(ctx, []loader{o.loader(), o.loader()}, orders, c.slot)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", o.name, err)
-			}
-			rows[i].Name = o.name
-			rows[i].NS, rows[i].Allocs = append(rows[i].NS, ns), append(rows[i].Allocs, allocs)
+	ns, allocs, err := c.inTurns(len(operations), func(i int) (ns, allocs float64, err error) {
+		o := operations[i]
+		ns, allocs, err = slot(ctx, []loader{o.loader(), o.loader()}, orders, c.slot)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", o.name, err)
 		}
+		return ns, allocs, err
+	})
+	if err != nil {
+		return nil, err
 	}
-	if hits := missing.Stats().Hits; hits > 0 {
-		return nil, fmt.Errorf("%d loads that should have missed were hits", hits)
+	times := make(map[string]series, len(operations))
+	rows := make([]remoteRow, len(operations))
+	for i, o := range operations {
+		times[o.name] = ns[i]
+		rows[i] = remoteRow{Name: o.name, NS: ns[i], Over: ns[i].over(times[o.over]), Allocs: allocs[i]}
 	}
 	return rows, nil
 }
@@ -95,7 +128,53 @@ func loadFrom(ctx context.Context, storage session.Storage, keys *fixture) loade
 	}
 }
 
-// storeIn overwrites: sessions with a revision would conflict with those of the other storage that is measured.
+// storeIn creates or overwrites.
 func storeIn(ctx context.Context, storage session.Storage, keys *fixture) loader {
 	return func(i int) error { return storage.Store(ctx, keys.sessions[i].Detached()) }
+}
+
+// storeAgainIn compares and sets, after the first time.
+func storeAgainIn(ctx context.Context, storage session.Storage, keys *fixture) func() loader {
+	own := make([]*session.Session, len(keys.sessions))
+	for i, s := range keys.sessions {
+		own[i] = s.Detached()
+	}
+	return func() loader {
+		return func(i int) error { return storage.Store(ctx, own[i]) }
+	}
+}
+
+// leastStore executes what a store has to (look at the revision, ask for the time, publish, write) and leaves out all
+// that makes it one: it compares and computes nothing, and its subscriber does nothing with what it hears.
+func leastStore(ctx context.Context, client *redis.Client, keys *fixture) (loader, func(), error) {
+	const channel = "least:!events"
+	script := redis.NewScript(`
+		redis.call('GETRANGE', KEYS[1], 0, 16)
+		redis.call('TIME')
+		redis.call('PUBLISH', ARGV[3], ARGV[4])
+		return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])`)
+	if err := script.Load(ctx, client).Err(); err != nil {
+		return nil, nil, err
+	}
+	subscription := client.Subscribe(ctx, channel)
+	if _, err := subscription.Receive(ctx); err != nil {
+		return nil, nil, err
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			if _, err := subscription.Receive(ctx); err != nil {
+				return
+			}
+		}
+	}()
+	store := func(i int) error {
+		arguments := []any{keys.json[i], ttl.Milliseconds(), channel, keys.ids[i]}
+		return script.EvalSha(ctx, client, []string{keys.keys[i]}, arguments...).Err()
+	}
+	return store, func() {
+		_ = subscription.Close()
+		<-done
+	}, nil
 }

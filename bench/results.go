@@ -71,8 +71,24 @@ func (r *results) Quick() bool { return r.quick }
 // Rounds is how often each design was measured.
 func (r *results) Rounds() int { return r.rounds }
 
-// Slot is how long a design was measured at a time.
+// Turns is how often each design has its turn in a round.
+func (r *results) Turns() int { return r.turns }
+
+// Slot is how long a turn is.
 func (r *results) Slot() string { return r.slot.String() }
+
+// LeastHit is what the clock and the fastest lookup take, one after the other.
+func (r *results) LeastHit() string {
+	clock, lookup, loop := r.hit(nameClock).Parallel, r.hit(nameOtter).Parallel, r.hit(nameNothing).Parallel
+	sum := make(series, len(clock))
+	for i := range sum {
+		sum[i] = clock[i] + lookup[i] - loop[i]
+	}
+	return sum.Time()
+}
+
+// LeastStore is how many times as long as a bare SET any store takes.
+func (r *results) LeastStore() string { return r.remote(nameLeastStore).Over.Times() }
 
 // Cases are those of docs/scaling.md.
 func (r *results) Cases() []caseRow {

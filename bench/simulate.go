@@ -171,16 +171,18 @@ func (r reading) since(earlier reading) cost {
 	hits, misses := float64(r.hits-earlier.hits), float64(r.misses-earlier.misses)
 	delivered := float64(r.delivered-earlier.delivered) / seconds
 	published := delivered / float64(r.replicas)
-	heartbeats := rate(calls["publish"]) - published // every script publishes once
+	// Every script publishes once, but for those that renew sessions: these prolong each.
 	return cost{
-		Loads:      rate(calls["getex"]),
-		Scripts:    rate(calls["evalsha"]) - heartbeats,
-		Heartbeats: heartbeats,
-		Published:  published,
-		Delivered:  delivered,
-		Out:        (r.out - earlier.out) / seconds,
-		In:         (r.in - earlier.in) / seconds,
-		Free:       1 - rate(calls["getex"])*seconds/(hits+misses),
-		AtOnce:     hits / (hits + misses),
+		Loads:       rate(calls["getex"]),
+		Batches:     rate(calls["evalsha"] - calls["publish"]),
+		Revalidated: rate(calls["pexpire"]),
+		Scripts:     published,
+		Heartbeats:  rate(calls["publish"]) - published,
+		Published:   published,
+		Delivered:   delivered,
+		Out:         (r.out - earlier.out) / seconds,
+		In:          (r.in - earlier.in) / seconds,
+		Free:        1 - float64(calls["getex"]+calls["pexpire"])/(hits+misses),
+		AtOnce:      hits / (hits + misses),
 	}
 }

@@ -87,15 +87,13 @@ func (c steadyCase) measure(ctx context.Context, e env) (steadyRow, error) {
 		return steadyRow{}, err
 	}
 	defer o.close()
-	load, err := o.warm(e.keys)
-	if err != nil {
-		return steadyRow{}, err
-	}
+	load := o.loader()
 	if c.expire {
 		load = c.keepAlive(ctx, e, load)
 	}
-	// Loading begins half a cycle early, so that what happens once in a cycle falls into the middle of what is counted.
-	if _, err := c.traffic(ctx, e, load, c.cycle/2); err != nil {
+	// The sessions begin one after the other over a cycle, as users come: what happens to each once in a cycle must not
+	// happen to all at the same time.
+	if _, err := c.traffic(ctx, e, load, c.cycle, true); err != nil {
 		return steadyRow{}, err
 	}
 	before, err := e.server.calls(ctx)
@@ -103,7 +101,7 @@ func (c steadyCase) measure(ctx context.Context, e env) (steadyRow, error) {
 		return steadyRow{}, err
 	}
 	start := time.Now()
-	loads, err := c.traffic(ctx, e, load, c.cycle)
+	loads, err := c.traffic(ctx, e, load, c.cycle, false)
 	planned := time.Since(start).Seconds() * float64(e.speed*loadsPerSecond*len(e.keys.ids))
 	if err != nil {
 		return steadyRow{}, err
@@ -112,12 +110,12 @@ func (c steadyCase) measure(ctx context.Context, e env) (steadyRow, error) {
 	if err != nil {
 		return steadyRow{}, err
 	}
-	// Nobody but the scripts deletes or publishes here.
+	// Nobody but the scripts uses these here.
 	commands := after.since(before)
 	perThousand := 1000 / float64(loads)
 	row := steadyRow{
 		Name: c.name, Alive: c.alive, Speed: e.speed,
-		Sent:     float64(commands.sent("del", "publish")) * perThousand,
+		Sent:     float64(commands.sent("del", "publish", "time", "getrange", "pexpire")) * perThousand,
 		Executed: float64(commands.sent()) * perThousand,
 	}
 	if c.cycle > 0 {
@@ -126,18 +124,24 @@ func (c steadyCase) measure(ctx context.Context, e env) (steadyRow, error) {
 	return row, nil
 }
 
-// traffic loads all sessions, once in each tick, for a period of scaled time.
-func (c steadyCase) traffic(ctx context.Context, e env, load loader, period time.Duration) (loads int, err error) {
+// traffic loads all sessions, once in each tick, for a period of scaled time; or more and more of them up to all.
+func (c steadyCase) traffic(
+	ctx context.Context, e env, load loader, period time.Duration, growing bool,
+) (loads int, err error) {
 	tick := e.scaled(time.Second / loadsPerSecond)
 	start := time.Now()
 	for n := 0; ; n++ {
-		for i := range e.keys.ids {
+		present, passed := len(e.keys.ids), time.Since(start)
+		if growing && passed < e.scaled(period) {
+			present = int(float64(present) * float64(passed) / float64(e.scaled(period)))
+		}
+		for i := range present {
 			if err := load(i); err != nil {
 				return 0, err
 			}
 		}
-		loads += len(e.keys.ids)
-		if time.Since(start) >= e.scaled(period) {
+		loads += present
+		if passed >= e.scaled(period) {
 			return loads, ctx.Err()
 		}
 		time.Sleep(time.Until(start.Add(time.Duration(n+1) * tick)))
