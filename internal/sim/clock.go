@@ -20,7 +20,7 @@ const (
 	contextLane  lane = 32   // the end of a client's patience; likewise
 	watchLane    lane = 64   // and following, by replica
 	deliveryLane lane = 96   // likewise
-	callLane     lane = 128  // and following, by call, used anew after callLanes calls
+	callLane     lane = 128  // and following, by call; each lot has some of these callLanes
 	patienceLane lane = 1100 // likewise
 	callLanes         = 900
 
@@ -61,8 +61,7 @@ const (
 	configStream = 0
 	faultStream  = 1
 	clientStream = 1 << 8  // and following, by client
-	linkStream   = 1 << 16 // and following, by replica
-	watchStream  = 1 << 24 // likewise
+	linkStream   = 1 << 16 // and following, by lot
 )
 
 // upTo returns a random duration between 1 ns and d.

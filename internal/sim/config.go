@@ -28,6 +28,11 @@ type Config struct {
 	CallFaults float64       // the share of calls that fail by themselves
 }
 
+const (
+	maxReplicas = 4
+	maxIDs      = 16
+)
+
 // gatherShare is the part of RefreshAfter for which the library lets entries wait for others that are due.
 const gatherShare = 64
 
@@ -39,7 +44,7 @@ func NewConfig(seed uint64) Config {
 		Seed:     seed,
 		Duration: 24 * s,
 
-		Replicas:   2 + rng.IntN(3),
+		Replicas:   2 + rng.IntN(maxReplicas-1),
 		Clients:    3 + rng.IntN(6),
 		IDs:        1 + rng.IntN(5),
 		Think:      s / pick[time.Duration](rng, 2, 10, 20, 50),
@@ -70,7 +75,7 @@ func NewConfig(seed uint64) Config {
 		gather := min(c.RefreshAfter, 15*s) / gatherShare // so short that no other limit applies to it
 		c.RefreshAfter = ((gather-lanes)&^(lanes-1) + gatherAside) * gatherShare
 		if chance(rng, 0.3) {
-			c.IDs, c.MaxEntries, c.Think = 16, 16, s/100 // so that several are due together
+			c.IDs, c.MaxEntries, c.Think = maxIDs, maxIDs, s/100 // so that several are due together
 		}
 	}
 	return c

@@ -14,8 +14,8 @@ import (
 type link struct {
 	world   *world
 	replica int
-	rng     *rand.Rand // of its calls
-	beats   *rand.Rand // of its watching
+	lots    map[string]*lot // of its calls, by session; "" for those that are for several
+	beats   *lot            // of its watching
 
 	refusesUntil     time.Duration // calls fail at once
 	losesRequests    time.Duration // until then; nobody is told
@@ -47,13 +47,40 @@ type fate struct {
 	wakeUp         time.Duration // after a pause, until this is its turn
 }
 
+// lot is the chance of some calls, and their lanes. A replica may begin calls for several sessions at the same instant:
+// had these a lot in common, the order in which they draw would matter.
+type lot struct {
+	rng   *rand.Rand
+	first int64 // lane
+	drawn int64
+}
+
+const lotLanes = callLanes / (maxReplicas * (maxIDs + 2))
+
+// newLots returns a replica's lots, and that of its heartbeats.
+func newLots(c *Config, replica int) (lots map[string]*lot, beats *lot) {
+	number := replica * (maxIDs + 2)
+	next := func() *lot {
+		number++
+		return &lot{rng: stream(c.Seed, linkStream+uint64(number)), first: int64(number-1) * lotLanes}
+	}
+	lots = map[string]*lot{"": next()}
+	beats = next()
+	for i := range c.IDs {
+		lots[nameOf(i)] = next()
+	}
+	return lots, beats
+}
+
 // draw decides a call's fate. Only what other calls do not know is decided here: links, the server and the replica may
 // still change while it is under way.
-func (l *link) draw(rng *rand.Rand) fate {
+func (l *link) draw(from *lot) fate {
 	w := l.world
 	w.calls++
+	from.drawn++
+	rng := from.rng
 	f := fate{
-		lane:    w.calls % callLanes,
+		lane:    from.first + from.drawn%lotLanes,
 		request: skewed(rng, w.Delay), reply: skewed(rng, w.Delay),
 		patience: w.LoadTimeout + upTo(rng, w.Staleness),
 		wakeUp:   upTo(rng, w.Delay),
@@ -81,7 +108,7 @@ func (l *link) draw(rng *rand.Rand) fate {
 func (l *link) call(ctx context.Context, id string, do func()) (err error) {
 	w := l.world
 	w.mu.Lock()
-	f := l.draw(l.rng)
+	f := l.draw(l.lots[id])
 	sent := w.now()
 	refused := sent < l.refusesUntil
 	w.mu.Unlock()

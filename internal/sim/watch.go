@@ -34,7 +34,7 @@ func (s *subscription) transmit(e session.Event) {
 		return
 	}
 	w := s.link.world
-	s.queue = append(s.queue, message{e, w.now() + skewed(s.link.beats, w.Delay)})
+	s.queue = append(s.queue, message{e, w.now() + skewed(s.link.beats.rng, w.Delay)})
 	if len(s.queue) == 1 {
 		s.arm(s.queue[0].due)
 	}
@@ -54,7 +54,7 @@ func (s *subscription) deliver() {
 		return
 	}
 	if held := max(s.link.eventsStallUntil, s.link.pausedUntil); w.now() < held {
-		s.arm(held + skewed(s.link.beats, w.Delay))
+		s.arm(held + skewed(s.link.beats.rng, w.Delay))
 		w.mu.Unlock()
 		return
 	}
@@ -70,7 +70,7 @@ func (s *subscription) deliver() {
 	}
 	next := s.queue[0].due
 	if w.now() < s.link.eventsSlowUntil {
-		next = max(next, w.now()+upTo(s.link.beats, w.Staleness))
+		next = max(next, w.now()+upTo(s.link.beats.rng, w.Staleness))
 	}
 	s.arm(next)
 }
@@ -97,7 +97,7 @@ func (l *link) Watch(ctx context.Context, heartbeat time.Duration, fn func(sessi
 			return ctx.Err()
 		}
 		l.world.mu.Lock()
-		fails := chance(l.beats, 0.3)
+		fails := chance(l.beats.rng, 0.3)
 		l.world.mu.Unlock()
 		if fails {
 			return err
@@ -109,7 +109,7 @@ func (l *link) watchOnce(ctx context.Context, heartbeat time.Duration, fn func(s
 	w := l.world
 	turn := watchLane + lane(l.replica)
 	w.mu.Lock()
-	connected := max(w.now(), l.pausedUntil) + upTo(l.beats, w.Delay)
+	connected := max(w.now(), l.pausedUntil) + upTo(l.beats.rng, w.Delay)
 	w.mu.Unlock()
 	if !w.sleep(ctx, turn.from(connected)) {
 		return ctx.Err()

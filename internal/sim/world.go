@@ -44,11 +44,8 @@ func Run(c Config) *History {
 	}
 	w.server = newServer(w)
 	for i := range c.Replicas {
-		l := &link{
-			world: w, replica: i,
-			rng:   stream(c.Seed, linkStream+uint64(i)),
-			beats: stream(c.Seed, watchStream+uint64(i)),
-		}
+		l := &link{world: w, replica: i}
+		l.lots, l.beats = newLots(&c, i)
 		r := &replica{world: w, link: l}
 		r.storage = r.newStorage()
 		w.replicas = append(w.replicas, r)
