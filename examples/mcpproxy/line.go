@@ -91,6 +91,8 @@ func (c *conn) silent() bool {
 type commandCounter struct {
 	heartbeats atomic.Uint64
 	firstUses  atomic.Uint64 // of scripts: the server asked for the source, which was then sent with the command
+	renewals   atomic.Uint64 // of several sessions at once
+	renewed    atomic.Uint64 // sessions in these
 	others     atomic.Uint64
 }
 
@@ -129,9 +131,22 @@ func (c *commandCounter) count(cmd redis.Cmder, err error) {
 		c.firstUses.Add(1)
 	case isHeartbeat(cmd):
 		c.heartbeats.Add(1)
+	case sessionsIn(cmd) > 1:
+		c.renewals.Add(1)
+		c.renewed.Add(sessionsIn(cmd))
 	default:
 		c.others.Add(1)
 	}
+}
+
+// sessionsIn returns how many keys a script is given; no other command is a script's.
+func sessionsIn(cmd redis.Cmder) uint64 {
+	args := cmd.Args()
+	if !strings.HasPrefix(cmd.Name(), "eval") || len(args) < 3 {
+		return 0
+	}
+	keys, _ := args[2].(int)
+	return uint64(max(0, keys))
 }
 
 // isHeartbeat recognizes the script's key: it is that of no session.

@@ -10,6 +10,7 @@ type load struct {
 	hits, misses, refused, remoteLoads, background uint64 // as the storage says
 	writes                                         uint64 // as the proxy says
 	heartbeats, firstUses, loadsAndWrites          uint64 // as the Redis client says
+	renewals, renewed                              uint64 // likewise: of several sessions at once, and how many these were
 }
 
 // load of a replica that is at work may count a remote load whose command is not counted yet.
@@ -28,6 +29,8 @@ func (r *replica) load() load {
 		heartbeats:     r.line.heartbeats.Load(),
 		firstUses:      r.line.firstUses.Load(),
 		loadsAndWrites: r.line.others.Load(),
+		renewals:       r.line.renewals.Load(),
+		renewed:        r.line.renewed.Load(),
 	}
 	if r.stopped {
 		l.name += ", stopped"
@@ -35,18 +38,19 @@ func (r *replica) load() load {
 	return l
 }
 
-func (l load) commands() uint64 { return l.loadsAndWrites + l.heartbeats + l.firstUses }
+func (l load) commands() uint64 { return l.loadsAndWrites + l.renewals + l.heartbeats + l.firstUses }
 
 // explained reports whether all commands are accounted for: none is left over for local hits.
 func (l load) explained() bool {
-	return l.commands() == l.remoteLoads+l.writes+l.heartbeats+l.firstUses
+	return l.commands() == l.remoteLoads+l.renewals+l.writes+l.heartbeats+l.firstUses
 }
 
 // overdone reports whether there was more in the background than one heartbeat and one refresh per session on time. A
-// session that was fetched while there was no lease, because the machine was too slow for it, is refreshed early.
+// session that was fetched while there was no lease, because the machine was too slow for it, is refreshed early; and
+// any by up to a 64th, to be refreshed together with others.
 func (l load) overdone() bool {
 	return float64(l.heartbeats) > 1+l.up.Seconds()/heartbeat.Seconds() ||
-		float64(l.background) > clients*l.up.Seconds()/refreshAfter.Seconds()+float64(l.refused)
+		float64(l.background) > clients*l.up.Seconds()/(refreshAfter-refreshAfter/64).Seconds()+float64(l.refused)
 }
 
 func loads(replicas []*replica) []load {
@@ -70,6 +74,8 @@ func (l load) since(earlier load) load {
 	l.heartbeats -= earlier.heartbeats
 	l.firstUses -= earlier.firstUses
 	l.loadsAndWrites -= earlier.loadsAndWrites
+	l.renewals -= earlier.renewals
+	l.renewed -= earlier.renewed
 	return l
 }
 
@@ -86,6 +92,8 @@ func total(loads []load) load {
 		sum.heartbeats += l.heartbeats
 		sum.firstUses += l.firstUses
 		sum.loadsAndWrites += l.loadsAndWrites
+		sum.renewals += l.renewals
+		sum.renewed += l.renewed
 	}
 	return sum
 }
