@@ -53,22 +53,27 @@ func stopProcess(r *faultRun) {
 	<-woken
 }
 
-// evict has Redis run out of memory while others write. All keys look equally old to it, as its clock for that ticks
-// once a second. It may have so much more than it uses that the buffers of its clients do not matter: if those alone
-// were too much, there would be nothing left to evict, and writes would fail.
+// evict has Redis run out of memory while others write. What it writes is so large that there is room for fewer of its
+// keys than there are sessions: Redis has to evict sessions too, as its clock for how old keys are ticks once a second.
+// The room is so large that the buffers of clients do not matter: if those alone filled it, there would be nothing left
+// to evict, and writes would fail.
 func evict(r *faultRun) {
 	r.tr.evicting.Store(true)
 	admin := r.server.Client(r.t)
 	used, err := strconv.Atoi(info(r.t, admin, "memory", "used_memory"))
 	require.NoError(r.t, err)
-	r.do("CONFIG", "SET", "maxmemory-policy", "allkeys-lru", "maxmemory", used+8<<20)
-	filler := strings.Repeat("x", 100_000)
+	r.do("CONFIG", "SET", "maxmemory-policy", "allkeys-lru", "maxmemory", used+16<<20)
+	filler := strings.Repeat("x", 1<<20)
 	n := 0
-	r.repeat(5*time.Millisecond, func() {
+	fill := func() {
 		require.NoError(r.t, admin.Set(r.t.Context(), fmt.Sprint("filler", n), filler, 0).Err())
 		n++
+	}
+	r.repeat(5*time.Millisecond, fill)
+	await(r.t, "a session to be evicted", func() bool {
+		fill()
+		return r.tr.evicted.Load() > 0
 	})
-	require.Positive(r.t, r.tr.evicted.Load(), "nothing was evicted")
 	r.do("CONFIG", "SET", "maxmemory", "0")
 }
 
