@@ -12,7 +12,7 @@ func (r *RoutingStorage) putLocked(c *call, s *Session, revision uint64) {
 		if old.fetchedAt > c.startedAt && old.revision >= revision {
 			return
 		}
-		usedAt = instant(old.usedAt.Load()) // to renew it is not to use it
+		usedAt = r.local.usedAt(old) // to renew it is not to use it
 	}
 	e := &entry{
 		id: c.id, session: s, revision: revision, fetchedAt: c.startedAt, expiresAt: never, epoch: c.epoch,

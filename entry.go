@@ -18,11 +18,12 @@ type entry struct {
 	refreshAt atomic.Int64 // an instant; never while a refresh is under way
 
 	// The second one is what hits write to, and the rest.
-	usedAt   atomic.Int64 // an instant
-	epoch    uint64       // read before the remote was called
-	rank     int          // in the order; guarded by RoutingStorage.mu
-	failedAt instant      // when the remote could not be asked for it last, or 0; guarded by RoutingStorage.mu
-	_        [32]byte     // so that entries begin at a cache line
+	usedAt   atomic.Int64 // an instant; hits note their uses elsewhere if the tier is small, at slot
+	slot     int
+	epoch    uint64   // read before the remote was called
+	rank     int      // in the order; guarded by RoutingStorage.mu
+	failedAt instant  // when the remote could not be asked for it last, or 0; guarded by RoutingStorage.mu
+	_        [24]byte // so that entries begin at a cache line
 }
 
 // servable is the serving rule: an entry is served while it is alive, and either young enough or covered by the lease.

@@ -23,6 +23,6 @@ func (r *RoutingStorage) Age(d time.Duration) {
 			fetchedAt: e.fetchedAt - instant(d), expiresAt: e.expiresAt - instant(d),
 		}
 		aged.refreshAt.Store(e.refreshAt.Load() - int64(d))
-		r.local.putLocked(aged, instant(e.usedAt.Load()))
+		r.local.putLocked(aged, r.local.usedAt(e))
 	}
 }

@@ -20,6 +20,7 @@ type localTier struct {
 	order order // guarded by RoutingStorage.mu
 	max   int
 	grain instant // uses closer together than this are noted as one
+	uses  *uses   // of a small tier; a large one has them in the entries
 }
 
 // Up to exactEntries the least recently used entry makes room, exactly. Beyond that, uses are noted by the hundredth of
@@ -41,6 +42,8 @@ func newLocalTier(maxEntries int) *localTier {
 	}
 	if maxEntries > exactEntries {
 		t.grain = coarseGrain
+	} else {
+		t.uses = newUses(maxEntries)
 	}
 	return t
 }
@@ -61,9 +64,22 @@ func (t *localTier) get(id string) *entry {
 
 // touch notes a use.
 func (t *localTier) touch(e *entry, now instant) {
-	if instant(e.usedAt.Load())+t.grain <= now {
-		e.usedAt.Store(int64(now))
+	noted := &e.usedAt
+	if t.uses != nil {
+		noted = t.uses.here(e.slot)
 	}
+	if instant(noted.Load())+t.grain <= now {
+		noted.Store(int64(now))
+	}
+}
+
+// usedAt is when an entry was used last.
+func (t *localTier) usedAt(e *entry) instant {
+	usedAt := instant(e.usedAt.Load())
+	if t.uses != nil {
+		usedAt = max(usedAt, t.uses.latest(e.slot))
+	}
+	return usedAt
 }
 
 func (t *localTier) lenLocked() int { return len(t.order) }
@@ -75,6 +91,9 @@ func (t *localTier) putLocked(e *entry, usedAt instant) (evicted bool) {
 		evicted = true
 	}
 	e.usedAt.Store(int64(usedAt))
+	if t.uses != nil {
+		e.slot = t.uses.takeLocked()
+	}
 	heap.Push(&t.order, e)
 	head := t.chain(e.id)
 	e.next.Store(head.Load())
@@ -89,6 +108,9 @@ func (t *localTier) removeLocked(id string) bool {
 		if e.id == id {
 			link.Store(e.next.Load())
 			heap.Remove(&t.order, e.rank)
+			if t.uses != nil {
+				t.uses.giveBackLocked(e.slot)
+			}
 			return true
 		}
 		link = &e.next
@@ -96,6 +118,7 @@ func (t *localTier) removeLocked(id string) bool {
 	return false
 }
 
+// purgeLocked is for the end: nothing is put after it.
 func (t *localTier) purgeLocked() {
 	t.order = nil
 	for i := range t.index {
@@ -111,7 +134,7 @@ func (t *localTier) leastUsedLocked() *entry {
 	}
 	for range reconsidered {
 		first := &t.order[0]
-		usedAt := instant(first.entry.usedAt.Load())
+		usedAt := t.usedAt(first.entry)
 		if usedAt == first.usedAt {
 			break
 		}

@@ -117,6 +117,61 @@ func TestIndexAgreesWithTheOrder(t *testing.T) {
 	require.Nil(t, tier.get("id-0"))
 }
 
+// TestUsesOnAllProcessors has hits in goroutines all over the place. Wherever each notes a use, the order knows of it.
+func TestUsesOnAllProcessors(t *testing.T) {
+	t.Parallel()
+	const size, rounds = 20, 200
+	tier := newLocalTier(size)
+	for i := range size {
+		tier.putLocked(testEntry(fmt.Sprint("id-", i)), 0)
+	}
+	random := rand.New(rand.NewPCG(5, 6)) // the same sequence every time
+	used := make(map[uint]int)            // lanes
+	for now := instant(1); now < rounds; now++ {
+		order := random.Perm(size)
+		for i, which := range order {
+			e := tier.get(fmt.Sprint("id-", which))
+			at := now*size + instant(i)
+			used[<-elsewhere(random.IntN(64), func() { tier.touch(e, at) })]++
+			require.Equal(t, at, tier.usedAt(e))
+		}
+		least := tier.leastUsedLocked()
+		require.Equal(t, fmt.Sprint("id-", order[0]), least.id)
+	}
+	require.Len(t, used, useLanes)
+}
+
+// elsewhere calls f on a stack of its own, below depth calls of itself, and returns the lane that it took.
+func elsewhere(depth int, f func()) <-chan uint {
+	done := make(chan uint, 1)
+	go func() { done <- below(depth, f) }()
+	return done
+}
+
+func below(depth int, f func()) uint {
+	if depth == 0 {
+		f()
+		return lane() % useLanes
+	}
+	var frame [256]byte // not to be on the same part of the stack
+	frame[depth] = byte(depth)
+	return below(depth-1, f) + uint(frame[0])
+}
+
+func TestNeighborsHaveLanesOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	for _, base := range []uintptr{0, 0xc000_0000_0000 + 0x38_7000, 0x1234_5678_0000} {
+		for size := uintptr(2 << 10); size <= 64<<10; size *= 2 {
+			lanes := make(map[uint]bool)
+			group := base / (useLanes * size) * (useLanes * size)
+			for i := range uintptr(useLanes) {
+				lanes[laneAt(group+(i+1)*size-100)%useLanes] = true
+			}
+			require.Len(t, lanes, useLanes, "stacks of %d bytes from %x", size, base)
+		}
+	}
+}
+
 func TestRenewingIsNotUsing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -3,7 +3,6 @@ package session
 import (
 	"sync/atomic"
 	"time"
-	"unsafe"
 )
 
 // Mode is why a [RoutingStorage] may serve local sessions at present.
@@ -54,18 +53,9 @@ type hitCounter struct {
 	n atomic.Uint64
 }
 
-const (
-	hitCounters = 64
-	cacheLine   = 128 // processors fetch lines in pairs
-)
+const hitCounters = 64
 
-// hit counts on a counter that is chosen by where the caller's stack is, which has 2 KiB or more: a goroutine stays
-// with its own, mostly.
-func (c *counters) hit() {
-	var here byte
-	stack := uintptr(unsafe.Pointer(&here)) >> 11 //nolint:gosec // only a number, never a pointer again
-	c.hits[(stack^stack>>6)%hitCounters].n.Add(1)
-}
+func (c *counters) hit() { c.hits[lane()%hitCounters].n.Add(1) }
 
 func (c *counters) countHits() (sum uint64) {
 	for i := range c.hits {
