@@ -28,7 +28,7 @@ var (
 func (r *results) charts() error {
 	latency, commands := make([]bar, 0, len(r.Hits)), make([]bar, 0, len(r.Steady))
 	for _, h := range r.Hits {
-		if h.Name != nameNothing {
+		if h.Name != nameNothing && h.Name != nameOursSmall {
 			ns := h.Parallel.Median()
 			latency = append(latency, bar{h.Name, ns, nanoseconds(ns), h.Name == nameOurs})
 		}

@@ -38,6 +38,7 @@ type opened struct {
 // Names of the designs that others are compared with.
 const (
 	nameOurs         = "this library, RoutingStorage hit"
+	nameOursSmall    = "this library, at most 1,024 entries"
 	nameGetex        = "GETEX + JSON decode per request"
 	nameExpire       = "LRU + EXPIRE per hit"
 	nameGoRedis      = "go-redis client-side cache + JSON decode"
@@ -62,6 +63,7 @@ func designs() []design {
 		{nameOtter, "`MaximumSize: 10_000`, no expiry", openOtter},
 		{nameClock, "`time.Since`, which every hit of ours needs once", openClock},
 		{nameOurs, "defaults, on a RedisStorage with its defaults; leased", openOurs},
+		{nameOursSmall, "the same, but so small that its eviction order is exact", openOursSmall},
 		{nameNothing, "contained in each of the above", openNothing},
 	}
 }
@@ -106,11 +108,15 @@ func (e env) routingOn(
 }
 
 func openOurs(ctx context.Context, e env) (*opened, error) {
-	return openRouting(ctx, e, time.Minute)
+	return openRouting(ctx, e, localEntries, time.Minute)
 }
 
-func openRouting(ctx context.Context, e env, refreshAfter time.Duration) (*opened, error) {
-	r, closeBoth, err := e.routing(localEntries, session.WithRefreshAfter(e.scaled(refreshAfter)))
+func openOursSmall(ctx context.Context, e env) (*opened, error) {
+	return openRouting(ctx, e, 1024, time.Minute)
+}
+
+func openRouting(ctx context.Context, e env, entries int, refreshAfter time.Duration) (*opened, error) {
+	r, closeBoth, err := e.routing(entries, session.WithRefreshAfter(e.scaled(refreshAfter)))
 	if err != nil {
 		return nil, fmt.Errorf("routing storage: %w", err)
 	}

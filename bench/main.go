@@ -52,7 +52,7 @@ func main() {
 
 func (c *config) fill() {
 	c.turns, c.slot, c.requests, c.simulate = 10, 30*time.Millisecond, time.Second, 15*time.Second
-	c.entries, c.speed, c.events = []int{10_000, 1_000_000}, 15, 200_000
+	c.entries, c.speed, c.events = []int{1024, 10_000, 1_000_000}, 15, 200_000
 	if c.quick {
 		c.rounds = min(c.rounds, 2)
 		c.turns, c.slot, c.requests, c.simulate = 1, 5*time.Millisecond, 50*time.Millisecond, 500*time.Millisecond

@@ -54,13 +54,17 @@ func slot(ctx context.Context, loaders []loader, orders [][]int, d time.Duration
 	)
 	for g, load := range loaders {
 		wg.Go(func() {
-			start := time.Now()
-			n := 0
-			for time.Since(start) < d && errs[g] == nil && ctx.Err() == nil {
-				errs[g] = runBurst(load, orders[g], n)
+			// Nothing that goroutines share is written to meanwhile: it would cost the fast ones a good part of their time.
+			var (
+				start = time.Now()
+				n     int
+				err   error
+			)
+			for time.Since(start) < d && err == nil && ctx.Err() == nil {
+				err = runBurst(load, orders[g], n)
 				n += burst
 			}
-			loads[g] = n
+			errs[g], loads[g] = err, n
 			rates[g] = float64(n) / float64(time.Since(start))
 		})
 	}

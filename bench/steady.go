@@ -40,7 +40,9 @@ const (
 	yes, no, byTheProgram = "yes", "no", "the program sees to it"
 )
 
-func openSlow(ctx context.Context, e env) (*opened, error) { return openRouting(ctx, e, maxRefresh) }
+func openSlow(ctx context.Context, e env) (*opened, error) {
+	return openRouting(ctx, e, localEntries, maxRefresh)
+}
 
 func steadyCases() []steadyCase {
 	return []steadyCase{

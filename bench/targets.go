@@ -31,12 +31,14 @@ func (t Target) Goal() string {
 
 // Targets compares with what was aimed at.
 func (r *results) Targets() []Target {
-	ours, local := r.hit(nameOurs), r.hit(nameLRU)
+	ours, small, local := r.hit(nameOurs), r.hit(nameOursSmall), r.hit(nameLRU)
 	worth := func(name string) series { return r.hit(name).Parallel.over(ours.Parallel) }
 	const most, least = false, true
 	speed := []Target{
 		{"hit, two cores: time over golang-lru's `Get`", ours.Parallel.over(local.Parallel), 0.75, most},
 		{"hit, one core: time over golang-lru's `Get`", ours.Single.over(local.Single), 1.6, most},
+		{"... on a tier of 1,024, two cores", small.Parallel.over(local.Parallel), 0.75, most},
+		{"... on a tier of 1,024, one core", small.Single.over(local.Single), 1.6, most},
 		{"hit: allocations", wholes(ours.Allocs), 0, most},
 		{"hit: throughput on two cores over one", ours.Scaling(), 1.9, least},
 		{"times faster than " + nameGetex, worth(nameGetex), 1000, least},
