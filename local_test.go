@@ -126,7 +126,7 @@ func TestUsesOnAllProcessors(t *testing.T) {
 		tier.putLocked(testEntry(fmt.Sprint("id-", i)), 0)
 	}
 	random := rand.New(rand.NewPCG(5, 6)) // the same sequence every time
-	used := make(map[uint]int)            // lanes
+	used := make(map[uint]int)            // stripes
 	for now := instant(1); now < rounds; now++ {
 		order := random.Perm(size)
 		for i, which := range order {
@@ -138,10 +138,10 @@ func TestUsesOnAllProcessors(t *testing.T) {
 		least := tier.leastUsedLocked()
 		require.Equal(t, fmt.Sprint("id-", order[0]), least.id)
 	}
-	require.Len(t, used, useLanes)
+	require.Len(t, used, useStripes)
 }
 
-// elsewhere calls f on a stack of its own, below depth calls of itself, and returns the lane that it took.
+// elsewhere calls f on a stack of its own, below depth calls of itself, and returns the stripe that it took.
 func elsewhere(depth int, f func()) <-chan uint {
 	done := make(chan uint, 1)
 	go func() { done <- below(depth, f) }()
@@ -151,23 +151,23 @@ func elsewhere(depth int, f func()) <-chan uint {
 func below(depth int, f func()) uint {
 	if depth == 0 {
 		f()
-		return lane() % useLanes
+		return stripe() % useStripes
 	}
 	var frame [256]byte // not to be on the same part of the stack
 	frame[depth] = byte(depth)
 	return below(depth-1, f) + uint(frame[0])
 }
 
-func TestNeighborsHaveLanesOfTheirOwn(t *testing.T) {
+func TestNeighborsHaveStripesOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	for _, base := range []uintptr{0, 0xc000_0000_0000 + 0x38_7000, 0x1234_5678_0000} {
 		for size := uintptr(2 << 10); size <= 64<<10; size *= 2 {
-			lanes := make(map[uint]bool)
-			group := base / (useLanes * size) * (useLanes * size)
-			for i := range uintptr(useLanes) {
-				lanes[laneAt(group+(i+1)*size-100)%useLanes] = true
+			stripes := make(map[uint]bool)
+			group := base / (useStripes * size) * (useStripes * size)
+			for i := range uintptr(useStripes) {
+				stripes[stripeAt(group+(i+1)*size-100)%useStripes] = true
 			}
-			require.Len(t, lanes, useLanes, "stacks of %d bytes from %x", size, base)
+			require.Len(t, stripes, useStripes, "stacks of %d bytes from %x", size, base)
 		}
 	}
 }

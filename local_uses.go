@@ -7,19 +7,19 @@ import (
 
 // uses is when each entry of a small tier was used last. Every hit notes that there, however short ago the last one
 // was. If it did so in the entry, processors would take its cache line from each other all the time, and wait for it.
-// Here each has a lane of its own, mostly, and the latest use is that of all lanes.
+// Here each has a stripe of its own, mostly, and the latest use is that of all stripes.
 type uses struct {
-	at     []atomic.Int64 // instants, by lane and slot
-	stride int            // from a lane to the next: whole cache lines
+	at     []atomic.Int64 // instants, by stripe and slot
+	stride int            // from a stripe to the next: whole cache lines
 	free   []int          // the slots that no entry has; guarded by RoutingStorage.mu
 }
 
-const useLanes = 8 // few, as they take memory, and whoever makes room looks at all of them
+const useStripes = 8 // few, as they take memory, and whoever makes room looks at all of them
 
 func newUses(maxEntries int) *uses {
 	const perLine = cacheLine / int(unsafe.Sizeof(atomic.Int64{}))
 	u := &uses{stride: (maxEntries + perLine - 1) / perLine * perLine}
-	u.at = make([]atomic.Int64, useLanes*u.stride)
+	u.at = make([]atomic.Int64, useStripes*u.stride)
 	for slot := range maxEntries {
 		u.free = append(u.free, slot)
 	}
@@ -27,7 +27,9 @@ func newUses(maxEntries int) *uses {
 }
 
 // here is where a hit notes the use of an entry.
-func (u *uses) here(slot int) *atomic.Int64 { return &u.at[lane()%useLanes*uint(u.stride)+uint(slot)] }
+func (u *uses) here(slot int) *atomic.Int64 {
+	return &u.at[stripe()%useStripes*uint(u.stride)+uint(slot)]
+}
 
 func (u *uses) latest(slot int) instant {
 	var latest int64
@@ -49,15 +51,15 @@ func (u *uses) takeLocked() int {
 
 func (u *uses) giveBackLocked(slot int) { u.free = append(u.free, slot) }
 
-// lane chooses among what several processors would write to, so that they hardly ever write to the same: by where the
+// stripe chooses among what several processors would write to, so that they hardly ever write to the same: by where the
 // caller's stack is. A goroutine stays with its own, mostly.
-func lane() uint {
+func stripe() uint {
 	var here byte
-	return laneAt(uintptr(unsafe.Pointer(&here))) //nolint:gosec // only a number, never a pointer again
+	return stripeAt(uintptr(unsafe.Pointer(&here))) //nolint:gosec // only a number, never a pointer again
 }
 
-// laneAt gives neighbors, in groups of eight, lanes of their own even modulo 8, whether their stacks have 2 KiB, which
-// is the least, or up to 64.
-func laneAt(stack uintptr) uint { return uint(stack>>11 ^ stack>>14 ^ stack>>17) }
+// stripeAt gives neighbors, in groups of eight, stripes of their own even modulo 8, whether their stacks have 2 KiB,
+// which is the least, or up to 64.
+func stripeAt(stack uintptr) uint { return uint(stack>>11 ^ stack>>14 ^ stack>>17) }
 
 const cacheLine = 128 // processors fetch lines in pairs

@@ -55,7 +55,7 @@ type hitCounter struct {
 
 const hitCounters = 64
 
-func (c *counters) hit() { c.hits[lane()%hitCounters].n.Add(1) }
+func (c *counters) hit() { c.hits[stripe()%hitCounters].n.Add(1) }
 
 func (c *counters) countHits() (sum uint64) {
 	for i := range c.hits {
