@@ -56,7 +56,7 @@ func each(b *testing.B, parallel bool, ids []string, f func(id string) bool) {
 	for g := range goroutines {
 		running.Go(func() {
 			from := (g + 1) * len(ids) / 7
-			for i := range b.N / goroutines {
+			for i := range (b.N + goroutines - 1) / goroutines {
 				if !f(ids[(from+i)%len(ids)]) {
 					b.Error("not found")
 					return

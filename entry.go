@@ -17,7 +17,7 @@ type entry struct {
 	expiresAt instant      // when the remote forgets the session, at the earliest, unless it is loaded again
 	refreshAt atomic.Int64 // an instant; never while a refresh is under way
 
-	// The second one is what hits write to, and the rest.
+	// The second one is what hits write to, unless the tier is small, and the rest.
 	usedAt   atomic.Int64 // an instant; hits note their uses elsewhere if the tier is small, at slot
 	slot     int
 	epoch    uint64   // read before the remote was called

@@ -62,14 +62,22 @@ func (t *localTier) get(id string) *entry {
 	return nil
 }
 
-// touch notes a use.
+// touch notes a use. It is small, so that the compiler can inline it.
 func (t *localTier) touch(e *entry, now instant) {
+	if instant(e.usedAt.Load())+t.grain <= now {
+		t.note(e, now)
+	}
+}
+
+func (t *localTier) note(e *entry, now instant) {
 	noted := &e.usedAt
 	if t.uses != nil {
 		noted = t.uses.here(e.slot)
 	}
-	if instant(noted.Load())+t.grain <= now {
-		noted.Store(int64(now))
+	for last := noted.Load(); instant(last) < now; last = noted.Load() {
+		if noted.CompareAndSwap(last, int64(now)) { // it fails if another use was noted meanwhile, maybe a later one
+			return
+		}
 	}
 }
 

@@ -63,6 +63,9 @@ func TestEvictionAboveTheExactSize(t *testing.T) {
 		require.True(t, tier.putLocked(testEntry(fmt.Sprint("new-", i)), next()))
 		require.Equal(t, size, tier.lenLocked())
 	}
+	noted := tier.usedAt(busy)
+	tier.touch(busy, noted+coarseGrain-1)
+	require.Equal(t, noted, tier.usedAt(busy), "processors can share what is read, not what is written")
 	require.Same(t, busy, tier.get("id-0"), "what is in use stays")
 	require.Nil(t, tier.get("id-1"))
 
@@ -105,11 +108,15 @@ func TestIndexAgreesWithTheOrder(t *testing.T) {
 			}
 		}
 		require.Equal(t, tier.lenLocked(), indexed)
+		slots := slices.Clone(tier.uses.free)
 		for i, p := range tier.order {
+			slots = append(slots, p.entry.slot)
 			require.Same(t, p.entry, tier.get(p.entry.id))
 			require.Equal(t, i, p.entry.rank)
 			require.LessOrEqual(t, tier.order[max(0, i-1)/2].usedAt, p.usedAt)
 		}
+		slices.Sort(slots)
+		require.Equal(t, []int{0, 1, 2, 3, 4, 5, 6, 7}, slots)
 	}
 	require.Nil(t, tier.order[:cap(tier.order)][tier.lenLocked()].entry, "what is out can be collected")
 	tier.purgeLocked()
@@ -117,8 +124,8 @@ func TestIndexAgreesWithTheOrder(t *testing.T) {
 	require.Nil(t, tier.get("id-0"))
 }
 
-// TestUsesOnAllProcessors has hits in goroutines all over the place. Wherever each notes a use, the order knows of it.
-func TestUsesOnAllProcessors(t *testing.T) {
+// TestUsesInAllStripes has hits in goroutines all over the place. Wherever each notes a use, the order knows of it.
+func TestUsesInAllStripes(t *testing.T) {
 	t.Parallel()
 	const size, rounds = 20, 200
 	tier := newLocalTier(size)
@@ -126,50 +133,83 @@ func TestUsesOnAllProcessors(t *testing.T) {
 		tier.putLocked(testEntry(fmt.Sprint("id-", i)), 0)
 	}
 	random := rand.New(rand.NewPCG(5, 6)) // the same sequence every time
-	used := make(map[uint]int)            // stripes
-	for now := instant(1); now < rounds; now++ {
+	stripes := make(map[int]bool)
+	for round := instant(1); round < rounds; round++ {
 		order := random.Perm(size)
 		for i, which := range order {
 			e := tier.get(fmt.Sprint("id-", which))
-			at := now*size + instant(i)
-			used[<-elsewhere(random.IntN(64), func() { tier.touch(e, at) })]++
-			require.Equal(t, at, tier.usedAt(e))
+			now := round*size + instant(i)
+			<-elsewhere(random.IntN(64), func() { tier.touch(e, now) })
+			require.Equal(t, now, tier.usedAt(e))
+			for stripe := range useStripes {
+				if instant(tier.uses.at[stripe*tier.uses.stride+e.slot].Load()) == now {
+					stripes[stripe] = true
+				}
+			}
 		}
-		least := tier.leastUsedLocked()
-		require.Equal(t, fmt.Sprint("id-", order[0]), least.id)
+		require.Equal(t, fmt.Sprint("id-", order[0]), tier.leastUsedLocked().id)
 	}
-	require.Len(t, used, useStripes)
+	require.Len(t, stripes, useStripes)
 }
 
-// elsewhere calls f on a stack of its own, below depth calls of itself, and returns the stripe that it took.
-func elsewhere(depth int, f func()) <-chan uint {
-	done := make(chan uint, 1)
+// elsewhere calls f on a stack of its own, below depth calls.
+func elsewhere(depth int, f func()) <-chan byte {
+	done := make(chan byte, 1)
 	go func() { done <- below(depth, f) }()
 	return done
 }
 
-func below(depth int, f func()) uint {
+func below(depth int, f func()) byte {
 	if depth == 0 {
 		f()
-		return stripe() % useStripes
+		return 0
 	}
 	var frame [256]byte // not to be on the same part of the stack
 	frame[depth] = byte(depth)
-	return below(depth-1, f) + uint(frame[0])
+	return below(depth-1, f) + frame[0]
 }
 
 func TestNeighborsHaveStripesOfTheirOwn(t *testing.T) {
 	t.Parallel()
-	for _, base := range []uintptr{0, 0xc000_0000_0000 + 0x38_7000, 0x1234_5678_0000} {
-		for size := uintptr(2 << 10); size <= 64<<10; size *= 2 {
-			stripes := make(map[uint]bool)
-			group := base / (useStripes * size) * (useStripes * size)
-			for i := range uintptr(useStripes) {
-				stripes[stripeAt(group+(i+1)*size-100)%useStripes] = true
+	for size := uintptr(2 << 10); size <= 64<<10; size *= 2 {
+		counters, uses := make(map[uint]bool), make(map[uint]bool)
+		for i := range uintptr(hitCounters) {
+			counters[stripeAt((i+1)*size-100)%hitCounters] = true
+			uses[useStripe(stripeAt((i+1)*size-100))] = true
+			if i%useStripes == useStripes-1 {
+				require.Len(t, uses, useStripes, "stacks of %d bytes", size)
+				clear(uses)
 			}
-			require.Len(t, stripes, useStripes, "stacks of %d bytes from %x", size, base)
 		}
+		require.Len(t, counters, hitCounters, "stacks of %d bytes", size)
 	}
+	for size := 1; size <= exactEntries; size++ {
+		u := newUses(size)
+		require.Zero(t, u.stride*8%cacheLine, "stripes share no line")
+		require.GreaterOrEqual(t, u.stride, size)
+	}
+}
+
+func TestUsesStayWithTheSession(t *testing.T) {
+	t.Parallel()
+	tier := newLocalTier(3)
+	renewed, deleted := testEntry("renewed"), testEntry("deleted")
+	tier.putLocked(renewed, 1)
+	tier.putLocked(deleted, 2)
+	tier.touch(renewed, 3)
+	tier.touch(deleted, 4)
+	tier.removeLocked("deleted")
+	for range 3 { // its slot is free, and not taken by one that has less to do with it
+		e := testEntry("renewed")
+		tier.putLocked(e, tier.usedAt(tier.get("renewed")))
+		require.EqualValues(t, 3, tier.usedAt(e))
+	}
+	tier.putLocked(testEntry("new"), 5)
+	tier.touch(deleted, 4) // by a hit that has found it before it was deleted
+	require.EqualValues(t, 5, tier.usedAt(tier.get("new")))
+	tier.touch(tier.get("new"), 6)
+	tier.touch(tier.get("new"), 5) // by a hit that comes late
+	require.EqualValues(t, 6, tier.usedAt(tier.get("new")))
 }
 
 func TestRenewingIsNotUsing(t *testing.T) {

@@ -5,9 +5,9 @@ import (
 	"unsafe"
 )
 
-// uses is when each entry of a small tier was used last. Every hit notes that there, however short ago the last one
-// was. If it did so in the entry, processors would take its cache line from each other all the time, and wait for it.
-// Here each has a stripe of its own, mostly, and the latest use is that of all stripes.
+// uses is when hits used each entry of a small tier last. Every hit notes that, however short ago the last one was. If
+// it did so in the entry, processors would take its cache line from each other all the time, and wait for it. Here each
+// has a stripe of its own, mostly, and the latest use is that of all stripes.
 type uses struct {
 	at     []atomic.Int64 // instants, by stripe and slot
 	stride int            // from a stripe to the next: whole cache lines
@@ -28,8 +28,10 @@ func newUses(maxEntries int) *uses {
 
 // here is where a hit notes the use of an entry.
 func (u *uses) here(slot int) *atomic.Int64 {
-	return &u.at[stripe()%useStripes*uint(u.stride)+uint(slot)]
+	return &u.at[useStripe(stripe())*uint(u.stride)+uint(slot)]
 }
+
+func useStripe(stripe uint) uint { return (stripe ^ stripe>>3) % useStripes }
 
 func (u *uses) latest(slot int) instant {
 	var latest int64
@@ -39,9 +41,9 @@ func (u *uses) latest(slot int) instant {
 	return instant(latest)
 }
 
-// takeLocked returns a slot for an entry that is put now. Uses that are noted there already do not matter: they were
-// earlier, or are the entry's own if it replaces another. Only a hit that has found the previous one at this very time
-// may yet note a use there.
+// takeLocked returns a slot for an entry that is put now: the one that was given back last, so that an entry keeps the
+// slot of the one that it replaces, and its uses. For any other entry it does not matter what is noted there already,
+// and what hits on the previous one have yet to note: all that was before this entry was put.
 func (u *uses) takeLocked() int {
 	last := len(u.free) - 1
 	slot := u.free[last]
@@ -58,8 +60,8 @@ func stripe() uint {
 	return stripeAt(uintptr(unsafe.Pointer(&here))) //nolint:gosec // only a number, never a pointer again
 }
 
-// stripeAt gives neighbors, in groups of eight, stripes of their own even modulo 8, whether their stacks have 2 KiB,
-// which is the least, or up to 64.
-func stripeAt(stack uintptr) uint { return uint(stack>>11 ^ stack>>14 ^ stack>>17) }
+// stripeAt is for stacks of 2 KiB, which is the least, and more: 64 neighbors have 64 stripes, and eight of them eight
+// stripes of uses.
+func stripeAt(stack uintptr) uint { return uint(stack>>11 ^ stack>>17) }
 
 const cacheLine = 128 // processors fetch lines in pairs

@@ -99,19 +99,17 @@ func (r *RoutingStorage) Load(ctx context.Context, id string) (*Session, error) 
 	return e.session, nil
 }
 
-// hit finds an entry that may be served, and reads the clock. It takes a lease that was read before, because one that
-// is read after the entry was found may owe its extension to an event that has removed the entry meanwhile:
+// hit reads the clock, and finds an entry that may be served then. In this order, because the other way round the use
+// of an entry could be later than its removal. It takes a lease that was read before, because one that is read after
+// the entry was found may owe its extension to an event that has removed the entry meanwhile:
 //  1. The link for events stalls. A session is changed elsewhere, and MaxStaleness passes.
 //  2. A load begins here, and finds the old entry.
 //  3. The link recovers. The event removes the entry, and a proof extends the lease.
 //  4. The load reads the lease: it covers what it has found.
 func (r *RoutingStorage) hit(l *lease, id string) (*entry, instant) {
-	e := r.local.get(id)
-	if e == nil {
-		return nil, 0
-	}
 	now := r.clock.now()
-	if !r.servable(e, l, now) {
+	e := r.local.get(id)
+	if e == nil || !r.servable(e, l, now) {
 		return nil, 0
 	}
 	return e, now
