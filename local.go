@@ -137,7 +137,7 @@ func (t *localTier) purgeLocked() {
 // leastUsedLocked chooses the entry that makes room.
 func (t *localTier) leastUsedLocked() *entry {
 	reconsidered := maxReconsidered
-	if t.max <= exactEntries {
+	if t.uses != nil {
 		reconsidered = len(t.order)
 	}
 	for range reconsidered {

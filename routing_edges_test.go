@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -138,7 +139,7 @@ func TestDeleteExpiredReachesLocalCopies(t *testing.T) {
 
 func TestLimitThatIsMeantAsNone(t *testing.T) {
 	t.Parallel()
-	st := NewRoutingStorage(fourMethods{NewMemoryStorage(time.Hour)}, 1<<62)
+	st := NewRoutingStorage(fourMethods{NewMemoryStorage(time.Hour)}, math.MaxInt)
 	require.NoError(t, st.Store(t.Context(), New(testID)))
 	require.NoError(t, loadNow(t.Context(), st).err)
 	require.NoError(t, st.Close())

@@ -95,7 +95,7 @@ func (c steadyCase) measure(ctx context.Context, e env) (steadyRow, error) {
 	}
 	// The sessions begin one after the other over a cycle, as users come: what happens to each once in a cycle must not
 	// happen to all at the same time.
-	if _, err := c.traffic(ctx, e, load, c.cycle, true); err != nil {
+	if _, err := c.traffic(ctx, e, load, c.cycle, c.cycle); err != nil {
 		return steadyRow{}, err
 	}
 	before, err := e.server.calls(ctx)
@@ -103,7 +103,7 @@ func (c steadyCase) measure(ctx context.Context, e env) (steadyRow, error) {
 		return steadyRow{}, err
 	}
 	start := time.Now()
-	loads, err := c.traffic(ctx, e, load, c.cycle, false)
+	loads, err := c.traffic(ctx, e, load, c.cycle, 0)
 	planned := time.Since(start).Seconds() * float64(e.speed*loadsPerSecond*len(e.keys.ids))
 	if err != nil {
 		return steadyRow{}, err
@@ -126,16 +126,17 @@ func (c steadyCase) measure(ctx context.Context, e env) (steadyRow, error) {
 	return row, nil
 }
 
-// traffic loads all sessions, once in each tick, for a period of scaled time; or more and more of them up to all.
+// traffic loads all sessions, once in each tick, for a period of scaled time. They begin one after the other within the
+// time that it is given for that, which is scaled too.
 func (c steadyCase) traffic(
-	ctx context.Context, e env, load loader, period time.Duration, growing bool,
+	ctx context.Context, e env, load loader, period, beginning time.Duration,
 ) (loads int, err error) {
 	tick := e.scaled(time.Second / loadsPerSecond)
 	start := time.Now()
 	for n := 0; ; n++ {
 		present, passed := len(e.keys.ids), time.Since(start)
-		if growing && passed < e.scaled(period) {
-			present = int(float64(present) * float64(passed) / float64(e.scaled(period)))
+		if begun := e.scaled(beginning); passed < begun {
+			present = int(float64(present) * float64(passed) / float64(begun))
 		}
 		for i := range present {
 			if err := load(i); err != nil {
