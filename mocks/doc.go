@@ -3,7 +3,7 @@
 //	storage := mocks.NewStorage(t)
 //	storage.EXPECT().Load(mock.Anything, "some-id").Return(nil, session.ErrNotFound)
 //
-// It is generated. Where a working storage would do, session.NewMemoryStorage is the simpler double.
+// The mock is generated. If a test only needs a storage that works, session.NewMemoryStorage is simpler.
 package mocks
 
 //go:generate go tool -modfile=../tools/go.mod mockery --config ../.mockery.yml

@@ -15,7 +15,7 @@ var basicCases = []testCase{
 	{"Delete", deleteOne},
 }
 
-// roundTrip: what was stored is loaded, in every field.
+// roundTrip: Load returns every field as it was stored.
 func roundTrip(e *env) {
 	allBytes := make([]byte, 256)
 	for i := range allBytes {
@@ -61,14 +61,14 @@ func roundTrip(e *env) {
 			continue
 		}
 		e.same(c.name+": loaded session", e.load(s.ID()), s)
-		// A caching storage may have answered from memory. Reading by way of the other instance does not.
+		// A caching storage may have answered from memory. A read through the other instance cannot.
 		if e.Peer != nil {
 			e.same(c.name+": session loaded through the peer", e.loadFrom(e.Peer, s.ID()), s)
 		}
 	}
 }
 
-// overwrite: of two states, the later one is loaded, and nothing of the earlier one is left in it.
+// overwrite: Load returns the later of two states, with nothing of the earlier one left in it.
 func overwrite(e *env) {
 	s := e.stored()
 	bare := session.New(s.ID())
@@ -79,16 +79,16 @@ func overwrite(e *env) {
 	e.store(full)
 	less := full.Without("a").WithData(nil)
 	e.store(less)
-	e.same("session with things removed", e.load(s.ID()), less)
+	e.same("session with a value and its data removed", e.load(s.ID()), less)
 }
 
-// absent: there is nothing where nothing was stored.
+// absent: an id that was never stored is not found.
 func absent(e *env) {
 	e.stored()
 	e.gone(e.secret(session.NewID()), "of an id that was never stored")
 }
 
-// deleteOne: Delete removes the one session, and may be repeated.
+// deleteOne: Delete removes that one session, and may be repeated.
 func deleteOne(e *env) {
 	s, other := e.stored(), e.stored()
 	e.delete(s.ID())
@@ -99,7 +99,7 @@ func deleteOne(e *env) {
 		e.Errorf("Delete of a deleted session: %v", err)
 	}
 	if err := e.Storage.Delete(e.ctx, e.secret(session.NewID())); err != nil {
-		e.Errorf("Delete of a session that never was: %v", err)
+		e.Errorf("Delete of a session that was never stored: %v", err)
 	}
 	again := session.New(s.ID())
 	e.store(again)

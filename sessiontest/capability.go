@@ -24,8 +24,8 @@ var closerCases = []testCase{
 	{"Close", closeStorage},
 }
 
-// creator returns the storage as a Creator, if it really is one: a storage that wraps another may have the method only
-// to find that the other has not.
+// creator returns the storage as a Creator if it really is one: a wrapper has the method even when the storage that it
+// wraps does not support it.
 func (e *env) creator() (session.Creator, bool) {
 	c, ok := e.Storage.(session.Creator)
 	if !ok {
@@ -48,7 +48,7 @@ func (e *env) needCreator() session.Creator {
 	return c
 }
 
-// taker is creator for a Taker.
+// taker is the same as creator, for a Taker.
 func (e *env) taker() (session.Taker, bool) {
 	t, ok := e.Storage.(session.Taker)
 	if !ok {
@@ -67,14 +67,14 @@ func (e *env) needTaker() session.Taker {
 	return t
 }
 
-// operation is one of the storage's methods, as something to do with one session.
+// operation is one method of the storage, called for one session.
 type operation struct {
 	name string
 	call func(ctx context.Context, s *session.Session) error
 }
 
-// writes are the operations that are given a session, reads those that are given an id. Both include the optional ones
-// that the storage has.
+// writes are the operations that are given a session, reads those that are given an id. Both include the optional
+// operations that the storage supports.
 func (e *env) writes() []operation {
 	ops := []operation{{"Store", e.Storage.Store}}
 	if c, ok := e.creator(); ok {
@@ -106,7 +106,7 @@ func (e *env) reads() []operation {
 	return ops
 }
 
-// create: Create stores a session that is new, and only that, whatever its revision.
+// create: Create stores a session only if its id is new, whatever revision the session carries.
 func create(e *env) {
 	c := e.needCreator()
 	s := e.fresh()
@@ -142,7 +142,7 @@ func create(e *env) {
 	e.fails("Store of a copy from before Delete and Create", e.Storage.Store(e.ctx, next), session.ErrConflict)
 }
 
-// createAfterExpiry: an expired session does not exist.
+// createAfterExpiry: Create may reuse the id of an expired session.
 func createAfterExpiry(e *env) {
 	c := e.needCreator()
 	idle, ending := e.stored(), e.ending()
@@ -170,7 +170,7 @@ func createPastExpiresAt(e *env) {
 	e.gone(over.ID(), "after a refused Create")
 }
 
-// take: Take loads and deletes.
+// take: Take loads and deletes in one step.
 func take(e *env) {
 	t := e.needTaker()
 	s, other := e.stored(), e.stored()
@@ -188,7 +188,7 @@ func take(e *env) {
 	e.notTaken(t, other.ID(), "of a deleted session")
 }
 
-// takeExpired: there is nothing to take of an expired session.
+// takeExpired: Take does not find an expired session.
 func takeExpired(e *env) {
 	t := e.needTaker()
 	idle, ending := e.stored(), e.ending()
@@ -208,7 +208,7 @@ func (e *env) notTaken(t session.Taker, id, why string) {
 	}
 }
 
-// closeStorage: Close may be repeated, and ends everything.
+// closeStorage: after Close every operation fails with ErrClosed. Close may be repeated.
 func closeStorage(e *env) {
 	c, ok := e.Storage.(io.Closer)
 	if !ok {
@@ -216,7 +216,7 @@ func closeStorage(e *env) {
 	}
 	s := e.stored()
 	e.load(s.ID())
-	reads, writes := e.reads(), e.writes() // before: they ask the storage what it can do
+	reads, writes := e.reads(), e.writes() // before Close: both probe what the storage supports
 	for range 2 {
 		if err := c.Close(); err != nil {
 			e.Errorf("Close: %v", err)

@@ -24,8 +24,8 @@ const (
 	rounds  = 20
 )
 
-// oneOf runs an operation in all writers at once, and checks that it succeeds for exactly one of them and fails with
-// the wanted error for the others. It returns who won.
+// oneOf runs an operation in all writers at once. It checks that exactly one succeeds and that the others fail with the
+// wanted error. It returns the index of the winner.
 func (e *env) oneOf(what string, others error, call func(i int) error) int {
 	e.Helper()
 	var errs [writers]error
@@ -45,7 +45,7 @@ func (e *env) oneOf(what string, others error, call func(i int) error) int {
 	return winner
 }
 
-// concurrentStore: of many that store a change to the same revision exactly one succeeds.
+// concurrentStore: when many store a change to the same revision, exactly one succeeds.
 func concurrentStore(e *env) {
 	s := e.stored()
 	for range rounds {
@@ -60,13 +60,13 @@ func concurrentStore(e *env) {
 	}
 }
 
-// concurrentUpdate: no update is lost among writers who load, change, store, and start again on a conflict.
+// concurrentUpdate: no update is lost when every writer loads, changes, stores, and retries on a conflict.
 func concurrentUpdate(e *env) {
 	s := e.stored()
 	e.count(s.ID(), e.Storage)
 }
 
-// count increments a counter in a session from many goroutines, which use the given storages in turn.
+// count increments a counter in a session from many goroutines, which share out the given storages between them.
 func (e *env) count(id string, storages ...session.Storage) {
 	e.Helper()
 	together(writers, func(i int) {
@@ -86,8 +86,8 @@ func (e *env) count(id string, storages ...session.Storage) {
 	}
 }
 
-// increment is a compare-and-set loop. It gives up at some point, far beyond the number of writes that there are to
-// conflict with: a broken storage may report conflicts for ever.
+// increment is a compare-and-set loop. It gives up after far more attempts than there are writes to conflict with: a
+// broken storage may report conflicts for ever.
 func (e *env) increment(st session.Storage, id string) error {
 	var err error
 	for range 4 * writers * rounds {
@@ -105,7 +105,7 @@ func (e *env) increment(st session.Storage, id string) error {
 	return err
 }
 
-// concurrentCreate: of many that create the same session exactly one succeeds.
+// concurrentCreate: when many create the same session, exactly one succeeds.
 func concurrentCreate(e *env) {
 	c := e.needCreator()
 	for range rounds {
@@ -121,7 +121,7 @@ func concurrentCreate(e *env) {
 	}
 }
 
-// concurrentTake: of many that take the same session exactly one gets it.
+// concurrentTake: when many take the same session, exactly one gets it.
 func concurrentTake(e *env) {
 	t := e.needTaker()
 	for range rounds {
@@ -138,8 +138,8 @@ func concurrentTake(e *env) {
 	}
 }
 
-// concurrentMix: whatever goes on at the same time, a session is whole, and the one that was asked for. The race
-// detector is the other half of this case.
+// concurrentMix: under any mix of concurrent calls, Load returns a whole session, and the one that was asked for. The
+// race detector is the other half of this case.
 func concurrentMix(e *env) {
 	const (
 		sessions = 16
@@ -162,7 +162,7 @@ func concurrentMix(e *env) {
 			}
 		}
 		if err != nil && failed.CompareAndSwap(false, true) {
-			e.Errorf("%s among other calls: %v", what, err)
+			e.Errorf("%s in a mix of concurrent calls: %v", what, err)
 		}
 	}
 	step := func(ctx context.Context, rng *rand.Rand) {
@@ -183,7 +183,7 @@ func concurrentMix(e *env) {
 			value, _ := s.Get("n")
 			if s.ID() != id || s.Principal() != id || string(s.Data()) != id+value {
 				if failed.CompareAndSwap(false, true) {
-					e.Errorf("Load returned a session that was not stored like that: ID %q, Principal %q, n %q, Data %q; asked for %q",
+					e.Errorf("Load returned a session that was never stored: ID %q, Principal %q, n %q, Data %q; asked for %q",
 						s.ID(), s.Principal(), value, s.Data(), id)
 				}
 				return

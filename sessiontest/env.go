@@ -12,8 +12,7 @@ import (
 	"github.com/seed34611480/session"
 )
 
-// tb is what the cases need of a [testing.T]. The tests of this package put something else in its place, to see cases
-// fail.
+// tb is the part of [testing.T] that the cases use. This package's own tests replace it, to see cases fail.
 type tb interface {
 	Helper()
 	Context() context.Context
@@ -29,10 +28,10 @@ type env struct {
 	ctx context.Context
 
 	wallClock bool // idle sessions expire by time.Now
-	longRun   int  // for how many TTLs a session is kept alive to show that it can be
+	longRun   int  // number of TTLs that a session in use is kept alive for
 
 	mu  sync.Mutex
-	ids []string // guarded by mu: must not appear in any error
+	ids []string // guarded by mu: ids that no error may contain
 }
 
 const defaultMaxSize = 1 << 20
@@ -55,10 +54,10 @@ func newEnv(t tb, s Subject, virtual bool) *env {
 	return e
 }
 
-// settle waits until nothing that happened may still be unknown to a caching storage.
+// settle waits until a caching storage must know of everything that has happened.
 func (e *env) settle() { time.Sleep(e.Staleness) }
 
-// fresh returns a new session with some content, that is not stored yet.
+// fresh returns a new session with some content that is not stored yet.
 func (e *env) fresh() *session.Session {
 	return session.New(e.secret(session.NewID())).
 		WithType(session.TypeStreamable).
@@ -75,7 +74,7 @@ func (e *env) stored() *session.Session {
 	return s
 }
 
-// secret notes an id that no error may mention.
+// secret registers an id that no error may contain.
 func (e *env) secret(id string) string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -129,13 +128,13 @@ func (e *env) goneFrom(st session.Storage, id, why string) {
 	}
 }
 
-// sentinels exclude each other: an error that matches two would send its reader down the wrong path.
+// sentinels exclude each other: an error that matches two of them would send its reader down the wrong path.
 var sentinels = []error{
 	session.ErrNotFound, session.ErrExists, session.ErrConflict, session.ErrInvalidID, session.ErrTooLarge,
 	session.ErrCorrupt, session.ErrClosed,
 }
 
-// fails checks that an operation failed with the wanted error, with no other, and without naming an id.
+// fails checks that an operation failed with the wanted error, with no other sentinel, and without naming an id.
 func (e *env) fails(what string, err, want error) {
 	e.Helper()
 	if !errors.Is(err, want) {
@@ -150,7 +149,7 @@ func (e *env) fails(what string, err, want error) {
 	e.discreet(what, err)
 }
 
-// discreet checks that an error names no id.
+// discreet checks that an error contains no id.
 func (e *env) discreet(what string, err error) {
 	e.Helper()
 	e.mu.Lock()
@@ -169,7 +168,7 @@ func text(err error) string {
 	return err.Error()
 }
 
-// same checks that two sessions are equal in everything, the revision included.
+// same checks that two sessions are equal in every field, including the revision.
 func (e *env) same(what string, got, want *session.Session) {
 	e.Helper()
 	e.sameContent(what, got, want)
@@ -178,7 +177,7 @@ func (e *env) same(what string, got, want *session.Session) {
 	}
 }
 
-// sameContent checks that two sessions are equal but for the revision.
+// sameContent checks that two sessions are equal in every field except the revision.
 func (e *env) sameContent(what string, got, want *session.Session) {
 	e.Helper()
 	field := func(name string, equal bool, got, want any) {
@@ -200,7 +199,7 @@ func (e *env) sameContent(what string, got, want *session.Session) {
 	}
 }
 
-// untouched checks that what is stored is still exactly this session.
+// untouched checks that the stored session is still exactly this one.
 func (e *env) untouched(what string, want *session.Session) {
 	e.Helper()
 	e.same("stored session after "+what, e.load(want.ID()), want)

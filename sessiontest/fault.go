@@ -15,7 +15,7 @@ var faultCases = []testCase{
 	{"Unavailable", unavailable},
 }
 
-// contextEnded: with a context that has ended an operation fails with the context's error, and does nothing.
+// contextEnded: an operation whose context has ended fails with the context's error, and has no effect.
 func contextEnded(e *env) {
 	canceled, cancel := context.WithCancel(e.ctx)
 	cancel()
@@ -45,8 +45,8 @@ func contextEnded(e *env) {
 	}
 }
 
-// corrupt: what is not a session of the id it is found under is never taken for one, nor for nothing. It stays, for
-// somebody to look at, until it is deleted.
+// corrupt: a value that is not a session of that id is reported as ErrCorrupt, neither served nor called absent. It
+// stays, so that an operator can examine it, until it is deleted.
 func corrupt(e *env) {
 	if e.Raw == nil || e.Plant == nil {
 		e.Skipf("Subject.Raw or Subject.Plant is not set")
@@ -63,7 +63,7 @@ func corrupt(e *env) {
 		"nothing":                 {},
 		"garbage":                 []byte("\x00garbage\xff"),
 	} {
-		s := e.fresh() // the storage has never heard of it, so it cannot answer from memory
+		s := e.fresh() // never loaded, so the storage cannot answer from memory
 		e.Plant(s.ID(), value)
 		for range 2 {
 			got, err := e.Storage.Load(e.ctx, s.ID())
@@ -83,7 +83,7 @@ func corrupt(e *env) {
 			e.fails("Take of "+name, err, session.ErrCorrupt)
 		}
 
-		// An unconditional Store may replace it, or refuse to.
+		// An unconditional Store may replace the value or refuse to.
 		e.Plant(s.ID(), value)
 		again := session.New(s.ID())
 		if err := e.Storage.Store(e.ctx, again); err == nil {
@@ -96,16 +96,16 @@ func corrupt(e *env) {
 		e.delete(s.ID())
 		e.gone(s.ID(), "after Delete of "+name)
 	}
-	e.untouched("its value was copied", victim)
+	e.untouched("other ids got copies of its value", victim)
 }
 
-// unavailable: in an outage the storage says so. In particular it does not say that sessions are gone.
+// unavailable: in an outage the storage answers ErrUnavailable, and never that a session is gone.
 func unavailable(e *env) {
 	if e.Cut == nil {
 		e.Skipf("Subject.Cut is not set")
 	}
 	s, unloaded := e.stored(), e.fresh()
-	reads, writes := e.reads(), e.writes() // before: they ask the storage what it can do
+	reads, writes := e.reads(), e.writes() // before the outage: both probe what the storage supports
 	e.Cut()
 	for _, op := range reads {
 		e.fails(op.name+" in an outage", op.call(e.ctx, unloaded), session.ErrUnavailable)
@@ -118,7 +118,7 @@ func unavailable(e *env) {
 		}
 	}
 	e.fails("Store of a change in an outage", e.Storage.Store(e.ctx, s.With("k", "v")), session.ErrUnavailable)
-	if _, err := e.Storage.Load(e.ctx, s.ID()); err != nil { // a cache may still have it
+	if _, err := e.Storage.Load(e.ctx, s.ID()); err != nil { // a cache may still hold it
 		e.fails("Load of a stored session in an outage", err, session.ErrUnavailable)
 	}
 	if err := e.Storage.DeleteExpired(e.ctx, time.Now()); err != nil && !errors.Is(err, session.ErrUnavailable) {

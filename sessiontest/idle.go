@@ -14,15 +14,15 @@ var idleCases = []testCase{
 	{"DeleteExpired", deleteExpired},
 }
 
-// busyStep is how long a session in use waits for its next load. A cache may pass on the news of a load a quarter of
-// the TTL late.
+// busyStep is the time between two loads of a session in use. It leaves a quarter of the TTL, because a cache may
+// report a load that much later.
 func (e *env) busyStep() time.Duration { return e.TTL * 3 / 4 }
 
-// expire lets so much time pass that a session that nobody used is gone.
+// expire lets enough time pass for unused sessions to expire.
 func (e *env) expire() { e.Advance(e.TTL + e.TTL/8) }
 
-// idleExpires: without loads a session lives for the TTL and no longer, with or without a later absolute end, and
-// whether or not it was removed.
+// idleExpires: a session that is not loaded lives for the TTL and no longer. A later ExpiresAt does not change that,
+// nor does it matter whether the session was removed.
 func idleExpires(e *env) {
 	s := e.stored()
 	limited := e.fresh().WithExpiresAt(time.Now().Add(1000 * e.TTL))
@@ -32,14 +32,14 @@ func idleExpires(e *env) {
 	e.expire()
 	e.gone(s.ID(), "of a session that was idle for longer than the TTL")
 	e.gone(limited.ID(), "of a session that was idle for longer than the TTL, but not past its ExpiresAt")
-	e.gone(loaded.ID(), "of a session that was loaded, but is idle since")
+	e.gone(loaded.ID(), "of a session that was loaded once and then idle for longer than the TTL")
 
 	again := session.New(s.ID())
 	e.store(again)
 	e.untouched("storing under the id of an expired session", again)
 }
 
-// loadKeepsAlive: sessions in use outlive the TTL many times, those that are not do not, and in the end all are gone.
+// loadKeepsAlive: a session in use outlives the TTL many times, an idle one does not, and once idle both are gone.
 func loadKeepsAlive(e *env) {
 	busy, idle := e.stored(), e.stored()
 	for lived := time.Duration(0); lived < time.Duration(e.longRun)*e.TTL; lived += e.busyStep() {
@@ -54,7 +54,7 @@ func loadKeepsAlive(e *env) {
 	e.gone(busy.ID(), "of a session that was in use, but then idle for longer than the TTL")
 }
 
-// storeKeepsAlive: a Store starts the TTL anew, too.
+// storeKeepsAlive: a Store restarts the TTL, too.
 func storeKeepsAlive(e *env) {
 	s := e.stored()
 	for range 3 {
@@ -68,7 +68,7 @@ func storeKeepsAlive(e *env) {
 	e.untouched("storing it every 3/4 TTL", s)
 }
 
-// lateWriterAfterExpiry: whoever still has a copy of an expired session cannot bring it back.
+// lateWriterAfterExpiry: an expired session does not come back when a copy of it is stored.
 func lateWriterAfterExpiry(e *env) {
 	s := e.stored()
 	late := e.load(s.ID()).With("k", "late")
@@ -77,8 +77,8 @@ func lateWriterAfterExpiry(e *env) {
 	e.gone(s.ID(), "after a late Store of an expired session")
 }
 
-// deleteExpired: DeleteExpired spares what was used since the given instant. What was not, it removes, if it removes
-// anything at all.
+// deleteExpired: DeleteExpired spares what was used since the given instant. If the storage sweeps at all, it removes
+// the rest.
 func deleteExpired(e *env) {
 	used, changed, idle := e.stored(), e.stored(), e.stored()
 	e.Advance(e.TTL / 2)
@@ -113,8 +113,8 @@ func (e *env) sweep(before time.Time) {
 	}
 }
 
-// sweeps finds out whether DeleteExpired does something, which it need not. Where time.Now is not the storage's clock,
-// the instants that it compares are not the suite's, so that nothing can be said.
+// sweeps finds out whether DeleteExpired removes anything, which is optional. With a storage whose clock is not
+// time.Now it cannot tell, and returns false: the suite's instants mean nothing to that clock.
 func (e *env) sweeps() bool {
 	e.Helper()
 	if !e.wallClock {

@@ -15,9 +15,9 @@ var inputCases = []testCase{
 	{"Large", large},
 }
 
-// invalidID: what is not an id is refused by every operation, in words that do not repeat it.
+// invalidID: every operation refuses an invalid id, with an error that does not repeat it.
 func invalidID(e *env) {
-	const mark = "id-5c1e7d" // in every one of them, to be recognized in an error
+	const mark = "id-5c1e7d" // part of every id below, so that an error that repeats one can be recognized
 	e.secret(mark)
 	for name, id := range map[string]string{
 		"257 bytes":     mark + strings.Repeat("x", 257-len(mark)),
@@ -44,7 +44,7 @@ func invalidID(e *env) {
 	}
 }
 
-// nastyIDs are all legal, and each means something to some storage, if it is not careful.
+// nastyIDs are all legal, but each means something special to some storage that is not careful.
 var nastyIDs = []string{
 	"*", "?", "[a-z]*", "[^*]", "a*", "{a}{b}", "{}", "a:b:c", "session:x", "a", "A", "a/b", "/", "//", ".", "..",
 	"../../../etc/passwd", "a/../b", `C:\x`, "a%2Fb", "%00", "%s%d%n", "+", "a&b=c", "?x=1#y", "~", "-", "--",
@@ -54,7 +54,7 @@ var nastyIDs = []string{
 	strings.Repeat("../", 85),
 }
 
-// nastyID: every legal id is an id like any other.
+// nastyID: every legal id works like any other.
 func nastyID(e *env) {
 	sessions := map[string]*session.Session{}
 	for i, id := range nastyIDs {
@@ -98,7 +98,7 @@ func noise(n int) []byte {
 	return b
 }
 
-// tooLarge: what is over the limit is refused, and leaves alone what is there.
+// tooLarge: a session over the limit is refused, and the stored one stays as it is.
 func tooLarge(e *env) {
 	if e.MaxSize < 0 {
 		e.Skipf("Subject.MaxSize is negative: the storage has no limit")
@@ -120,7 +120,7 @@ func tooLarge(e *env) {
 	e.untouched("a refused Store", old)
 }
 
-// large: what is well below the limit is stored whole.
+// large: a session well below the limit is stored whole.
 func large(e *env) {
 	size := e.MaxSize / 2
 	if e.MaxSize < 0 {

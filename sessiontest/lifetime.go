@@ -15,10 +15,10 @@ var lifetimeCases = []testCase{
 }
 
 const (
-	// soon is the absolute lifetime of the sessions that a case waits for.
+	// soon is the absolute lifetime of sessions whose end a case waits for.
 	soon = 500 * time.Millisecond
-	// tolerance is by how much storages may be off that go by another clock, or round. It is not for serving a session:
-	// whoever does that can look at its ExpiresAt.
+	// tolerance is how far a storage may be off because it rounds or uses another clock. It does not excuse serving a
+	// session after its ExpiresAt: a storage can compare that before it answers.
 	tolerance = 20 * time.Millisecond
 )
 
@@ -30,7 +30,8 @@ func (e *env) ending() *session.Session {
 	return s
 }
 
-// outlive waits until a session is past its ExpiresAt by any clock. Those that do not follow time.Now are moved along.
+// outlive waits until a session is past its ExpiresAt by every clock. It advances a clock that does not follow
+// time.Now.
 func (e *env) outlive(s *session.Session) {
 	time.Sleep(time.Until(s.ExpiresAt().Add(tolerance)))
 	if !e.wallClock {
@@ -38,8 +39,8 @@ func (e *env) outlive(s *session.Session) {
 	}
 }
 
-// use loads a session again and again until the given instant, and checks each answer against its ExpiresAt. Only what
-// is certain counts: a load that ended before that instant finds it, one that started at or after it does not.
+// use loads a session repeatedly until the given instant, and checks each answer against its ExpiresAt. Only certain
+// cases count: a load that ended before ExpiresAt must find the session, one that started at or after it must not.
 func (e *env) use(s *session.Session, until time.Time) {
 	e.Helper()
 	limit := s.ExpiresAt()
@@ -76,7 +77,7 @@ func expiresAt(e *env) {
 	e.untouched("storing under the id of a session past its ExpiresAt", again)
 }
 
-// expiresAtUnloaded: the same for one that nobody loads before.
+// expiresAtUnloaded: the same for a session that is never loaded before its end.
 func expiresAtUnloaded(e *env) {
 	s := e.ending()
 	time.Sleep(time.Until(s.ExpiresAt()))
@@ -85,10 +86,10 @@ func expiresAtUnloaded(e *env) {
 	e.gone(s.ID(), "after ExpiresAt")
 }
 
-// expiresAtNotExtended: once past its ExpiresAt a session is gone, and cannot be given a later one.
+// expiresAtNotExtended: once past its ExpiresAt, a session is gone and cannot be given a later one.
 func expiresAtNotExtended(e *env) {
 	s := e.ending()
-	loaded := e.load(s.ID()) // a storage that slides by its own clock now holds it for a whole TTL
+	loaded := e.load(s.ID()) // if the storage slides by its own clock, this load keeps it for another TTL
 	e.outlive(s)
 	for _, late := range []*session.Session{
 		loaded,
@@ -96,11 +97,11 @@ func expiresAtNotExtended(e *env) {
 		loaded.WithExpiresAt(time.Time{}),
 	} {
 		e.fails("Store of a copy of a session past its ExpiresAt", e.Storage.Store(e.ctx, late), session.ErrNotFound)
-		e.gone(s.ID(), "after such a Store")
+		e.gone(s.ID(), "after a Store past ExpiresAt")
 	}
 }
 
-// expiresAtMoved: while it lasts, a session's end may be removed, set and moved.
+// expiresAtMoved: before it is reached, ExpiresAt may be removed, set and moved.
 func expiresAtMoved(e *env) {
 	s := e.ending()
 	end := s.ExpiresAt()
@@ -115,7 +116,7 @@ func expiresAtMoved(e *env) {
 	e.use(s, s.ExpiresAt().Add(tolerance))
 }
 
-// storePastExpiresAt: a session that is over is not stored, and leaves alone what is there.
+// storePastExpiresAt: a session past its ExpiresAt is not stored, and the stored one stays as it is.
 func storePastExpiresAt(e *env) {
 	past := time.Now().Add(-time.Second)
 	over := e.fresh().WithExpiresAt(past)
@@ -123,7 +124,7 @@ func storePastExpiresAt(e *env) {
 	if over.Revision() != 0 {
 		e.Errorf("a failed Store set the revision to %d", over.Revision())
 	}
-	e.gone(over.ID(), "of a session that was past its ExpiresAt when it was to be stored")
+	e.gone(over.ID(), "of a session that was past its ExpiresAt when Store was called")
 
 	s := e.stored()
 	for _, over := range []*session.Session{

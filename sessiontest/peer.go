@@ -17,7 +17,7 @@ func (e *env) needPeer() {
 	}
 }
 
-// peerSees: what changes through one instance is seen through the other, within the staleness that was declared.
+// peerSees: a change through one instance is seen through the other within Staleness.
 func peerSees(e *env) {
 	e.needPeer()
 	for _, d := range []struct {
@@ -50,8 +50,8 @@ func peerSees(e *env) {
 	}
 }
 
-// peerConflict: a write never goes by what only this instance remembers, and after a conflict what it says is current,
-// so that the next attempt can succeed.
+// peerConflict: a write is never decided by what this instance remembers. After a conflict, Load returns the present
+// state, so that the next attempt can succeed.
 func peerConflict(e *env) {
 	e.needPeer()
 	s := e.stored()
@@ -66,7 +66,7 @@ func peerConflict(e *env) {
 	e.store(e.load(s.ID()).With("k", "mine"))
 }
 
-// peerLateWriter: a session that was deleted through the peer does not come back, whatever this instance remembers.
+// peerLateWriter: a session that was deleted through the peer does not come back, even if this instance remembers it.
 func peerLateWriter(e *env) {
 	e.needPeer()
 	s := e.stored()
@@ -88,7 +88,7 @@ func peerLateWriter(e *env) {
 	e.same("session seen through the peer", e.loadFrom(e.Peer, s.ID()), successor)
 }
 
-// peerKeepsAlive: a session in use through one instance only stays alive for the other.
+// peerKeepsAlive: a session that is in use through one instance stays alive for the other.
 func peerKeepsAlive(e *env) {
 	e.needPeer()
 	s := e.stored()

@@ -16,14 +16,14 @@ const (
 	refMaxSize = 4 << 10
 )
 
-// reference is the plainest storage that keeps the contract: encoded values in a map, under one lock. With a bug set it
-// breaks the contract in the one way that the bug names.
+// reference is the simplest storage that keeps the contract: encoded values in a map, under one lock. With a bug set,
+// it breaks the contract in the one way that the bug names.
 type reference struct {
 	*table
 	bug bug
 }
 
-// table is the data, which two references may share.
+// table is the data. Two references may share one.
 type table struct {
 	mu       sync.Mutex
 	rows     map[string]row
@@ -43,7 +43,7 @@ type row struct {
 
 func newReference(b bug) *reference { return &reference{&table{rows: map[string]row{}}, b} }
 
-// subject puts the reference at the suite's disposal.
+// subject makes a Subject of the reference, with every optional field set.
 func (r *reference) subject() Subject {
 	return Subject{
 		Storage: r,
@@ -81,7 +81,7 @@ func (r *reference) advance(d time.Duration) {
 
 func (r *reference) now() time.Time { return time.Now().Add(r.shift) }
 
-// begin is what every operation starts with.
+// begin does what every operation starts with.
 func (r *reference) begin(ctx context.Context, op, id string) error {
 	if err := session.ValidateID(id); err != nil && r.bug != anyID {
 		return r.wrap(op, id, err)
@@ -162,7 +162,7 @@ func (r *reference) Create(ctx context.Context, s *session.Session) error {
 	})
 }
 
-// write stores a session if allowed says that it may take the place of what is there.
+// write stores a session if allowed permits it to replace what is stored.
 func (r *reference) write(
 	ctx context.Context, op string, s *session.Session, allowed func(w row, exists bool) error,
 ) error {
@@ -380,7 +380,7 @@ func sameButRevision(value []byte, s *session.Session) bool {
 	return err == nil && fmt.Sprint(old.Record().Metadata) == fmt.Sprint(s.Record().Metadata)
 }
 
-// view is an instance that goes on serving what it has once seen.
+// view is an instance that keeps serving what it has seen once.
 type view struct {
 	*reference
 	seen map[string]*session.Session
@@ -402,7 +402,7 @@ func (v *view) Load(ctx context.Context, id string) (*session.Session, error) {
 	return s, err
 }
 
-// wrapper has the optional methods, but nothing behind them.
+// wrapper has the optional methods, but nothing that supports them.
 type wrapper struct{ session.Storage }
 
 func (wrapper) Create(context.Context, *session.Session) error { return errors.ErrUnsupported }

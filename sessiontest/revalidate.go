@@ -15,7 +15,7 @@ var revalidatorCases = []testCase{
 	{"RevalidateExpired", revalidateExpired},
 }
 
-// revalidator is creator for a Revalidator.
+// revalidator is the same as creator, for a Revalidator.
 func (e *env) revalidator() (session.Revalidator, bool) {
 	r, ok := e.Storage.(session.Revalidator)
 	if !ok {
@@ -34,7 +34,7 @@ func (e *env) needRevalidator() session.Revalidator {
 	return r
 }
 
-// revalidates checks what Revalidate says of some sessions.
+// revalidates checks the answers of Revalidate for some sessions.
 func (e *env) revalidates(why string, r session.Revalidator, want []bool, sessions ...*session.Session) {
 	e.Helper()
 	got, err := r.Revalidate(e.ctx, sessions)
@@ -46,7 +46,7 @@ func (e *env) revalidates(why string, r session.Revalidator, want []bool, sessio
 	}
 }
 
-// revalidate: Revalidate tells what is stored as it was loaded from what is not, and changes nothing.
+// revalidate: Revalidate is true for exactly the sessions that are stored as they were loaded. It changes nothing.
 func revalidate(e *env) {
 	r := e.needRevalidator()
 	same, changed, deleted, other := e.stored(), e.stored(), e.stored(), e.stored()
@@ -80,7 +80,7 @@ func revalidate(e *env) {
 	e.fails("Revalidate with an ended context", err, context.Canceled)
 }
 
-// revalidateKeepsAlive: Revalidate starts the TTL anew, as Load does.
+// revalidateKeepsAlive: Revalidate restarts the TTL, as Load does.
 func revalidateKeepsAlive(e *env) {
 	r := e.needRevalidator()
 	busy, also, idle := e.stored(), e.fresh().WithExpiresAt(time.Now().Add(1000*e.TTL)), e.stored()

@@ -11,8 +11,8 @@ var revisionCases = []testCase{
 	{"LateWriterAfterRecreate", lateWriterAfterRecreate},
 }
 
-// revisionSet: a successful Store sets the caller's revision, which is what Load returns, and with which the caller may
-// go on.
+// revisionSet: a successful Store sets the revision of the caller's session to the one that Load returns, so that the
+// caller can store it again.
 func revisionSet(e *env) {
 	s := e.stored()
 	if s.Revision() == 0 {
@@ -28,8 +28,8 @@ func revisionSet(e *env) {
 	e.untouched("a chain of stores without a load", last)
 }
 
-// revisionGrows: a revision is never used twice for an id, not even for sessions that have nothing else in common. A
-// cache in front of the storage relies on it to tell older from newer.
+// revisionGrows: a revision is never used twice for an id, not even after Delete. A cache relies on that to tell older
+// from newer.
 func revisionGrows(e *env) {
 	s := e.stored()
 	last := s.Revision()
@@ -56,7 +56,7 @@ func revisionGrows(e *env) {
 	}
 }
 
-// unconditional: a session of revision 0 takes the place of whatever there is.
+// unconditional: a session with revision 0 replaces whatever is stored.
 func unconditional(e *env) {
 	old := e.stored()
 	loaded := e.load(old.ID())
@@ -71,7 +71,7 @@ func unconditional(e *env) {
 	e.untouched("Store of a detached copy", detached)
 }
 
-// conflict: of two changes to the same state only the first is stored, even when both say the same.
+// conflict: of two changes to the same state only the first is stored, even if both have the same content.
 func conflict(e *env) {
 	s := e.stored()
 	a, b := e.load(s.ID()).With("k", "v"), e.load(s.ID()).With("k", "v")
@@ -84,13 +84,13 @@ func conflict(e *env) {
 	e.fails("the same Store once more", e.Storage.Store(e.ctx, b), session.ErrConflict)
 	e.untouched("a conflict", a)
 
-	// What a compare-and-set loop does next.
+	// The next step of a compare-and-set loop.
 	again := e.load(s.ID()).With("k", "again")
 	e.store(again)
 	e.untouched("storing again after a conflict", again)
 }
 
-// lateWriterAfterDelete: whoever still has a copy of a deleted session cannot bring it back.
+// lateWriterAfterDelete: a deleted session does not come back when a copy of it is stored.
 func lateWriterAfterDelete(e *env) {
 	s := e.stored()
 	loaded := e.load(s.ID())

@@ -1,7 +1,7 @@
 // Package sessiontest checks that an implementation of [session.Storage] keeps the interface's contract. It is for
 // authors of storages: a storage that passes can be used directly, behind a cache, or as a part of another storage.
 //
-// This is all that a storage on a database of its own needs:
+// This is all that a storage on its own database needs:
 //
 //	func TestStorage(t *testing.T) {
 //		sessiontest.Run(t, func(t *testing.T) sessiontest.Subject {
@@ -11,13 +11,13 @@
 //		})
 //	}
 //
-// Each case is a subtest with a Subject of its own. Time passes for real there, so the TTL should be short, but not so
-// short that a busy machine lets a session expire: a second is a good start. A storage that lives in the process alone
-// is tested faster, and with time that is exact, by [RunInBubble].
+// Each case is a subtest with its own Subject. [Run] sleeps in real time, so the TTL should be short, but not so short
+// that sessions expire early on a busy machine: a second is a good start. For a storage that lives in one process,
+// [RunInBubble] is faster, and its time is exact.
 //
-// The fields of [Subject] beyond Storage and TTL let the suite check more: expiry without waiting, two instances over
-// the same data, corrupt values, an outage. The optional capabilities [session.Creator], [session.Taker] and
-// [io.Closer] are checked when the storage has them. What cannot be checked is skipped, with the reason.
+// The optional fields of [Subject] let the suite check more: expiry without waiting, two instances over the same data,
+// corrupt values, an outage. The optional capabilities [session.Creator], [session.Taker], [session.Revalidator] and
+// [io.Closer] are checked if the storage has them. A case that cannot be checked is skipped, and says why.
 //
 // Run the tests with the race detector as well: some of the cases are there for it.
 package sessiontest
@@ -31,8 +31,7 @@ import (
 	"github.com/seed34611480/session"
 )
 
-// Subject is a storage under test, and what the suite may do to it and to its surroundings. Storage and TTL are
-// required.
+// Subject is a storage under test, with the means to control and inspect it. Storage and TTL are required.
 type Subject struct {
 	// Storage is the storage under test. It is empty, and no other case uses its data.
 	Storage session.Storage
@@ -40,36 +39,36 @@ type Subject struct {
 	// TTL is the idle lifetime of the sessions in Storage.
 	TTL time.Duration
 
-	// Advance lets d pass on every clock by which Storage expires idle sessions or holds cached ones. For a Redis
-	// emulator with a clock of its own, for example, it moves that clock. Nil: the suite sleeps, which takes no time in
-	// [RunInBubble]. For [session.Session.ExpiresAt], which is an instant of [time.Now], the suite sleeps in any case,
-	// and then calls Advance as well.
+	// Advance moves every clock by which Storage expires idle sessions or cached copies forward by d: the own clock of a
+	// Redis emulator, for example. Nil: the suite sleeps instead, which takes no time in [RunInBubble].
+	// [session.Session.ExpiresAt] is an instant of [time.Now], so for that the suite sleeps in any case, and then also
+	// calls Advance.
 	Advance func(d time.Duration)
 
-	// MaxSize is the size in bytes from which on Storage answers ErrTooLarge. 0: the package's default, 1 MiB. At least 4
-	// KiB; negative: there is no limit. The suite goes up to a half of it with sessions that must be accepted, because a
-	// storage may count encoded bytes.
+	// MaxSize is the size in bytes above which Storage answers ErrTooLarge. 0: the package's default, 1 MiB. Otherwise at
+	// least 4 KiB; negative: there is no limit. Sessions of up to half that size must be accepted; the suite goes no
+	// further, because a storage may count encoded bytes.
 	MaxSize int
 
-	// Peer is a second instance over the same data, as another process would have it. Nil: those cases are skipped.
+	// Peer is a second instance over the same data, like one in another process. Nil: the cases that need it are skipped.
 	Peer session.Storage
 
-	// Staleness bounds how long Storage, or Peer, may answer from what it remembers after the data was changed through
-	// the other one, and how late it may let the data know that a session was loaded. 0: it does neither.
+	// Staleness is the longest time for which Storage or Peer may answer from memory after a change through the other, and
+	// the longest delay before it tells the data that a session was loaded. 0: it does neither.
 	Staleness time.Duration
 
-	// Raw returns the bytes that are stored for a session, nil if there are none, and Plant puts any bytes in their
-	// place. Either nil: how Storage treats corrupt values is not checked. Values in a format that has no bytes of its
-	// own, the columns of a table for example, need no such check.
+	// Raw returns the bytes that are stored for a session, nil if there are none. Plant replaces them with any bytes. If
+	// either is nil, corrupt values are not checked. A storage whose format has no bytes of its own, such as the columns
+	// of a table, needs no such check.
 	Raw   func(id string) []byte
 	Plant func(id string, value []byte)
 
-	// Cut makes the data unreachable for the rest of the case. Nil: how Storage reports an outage is not checked.
+	// Cut makes the data unreachable for the rest of the case. Nil: the case for an outage is skipped.
 	Cut func()
 }
 
-// Run checks the storages that factory makes, one for each case. The factory registers with t.Cleanup what is to be
-// closed.
+// Run calls factory for each case, and checks the storage that it returns. The factory closes what it opens with
+// t.Cleanup.
 func Run(t *testing.T, factory func(t *testing.T) Subject) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -78,9 +77,9 @@ func Run(t *testing.T, factory func(t *testing.T) Subject) {
 	}
 }
 
-// RunInBubble is [Run] with each case, its call of factory included, in a bubble of [testing/synctest]: time is
-// virtual, exact, and passes at once. It is for storages that wait for nothing outside the process. Goroutines that a
-// storage started must have ended after the functions registered with t.Cleanup.
+// RunInBubble is [Run] with each case, including its call of factory, in a bubble of [testing/synctest]: time is
+// virtual, exact, and passes at once. It is for storages that wait for nothing outside the process. Every goroutine
+// that a storage starts must have ended after the functions registered with t.Cleanup.
 func RunInBubble(t *testing.T, factory func(t *testing.T) Subject) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -89,7 +88,7 @@ func RunInBubble(t *testing.T, factory func(t *testing.T) Subject) {
 				defer func() { skipped = t.Skipped() }()
 				c.check(newEnv(t, factory(t), true))
 			})
-			if skipped { // a bubble keeps that to itself
+			if skipped { // the bubble does not pass a skip on to its parent
 				t.SkipNow()
 			}
 		})

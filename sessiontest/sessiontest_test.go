@@ -34,13 +34,13 @@ const (
 	none bug = ""
 
 	keepsDeleted        bug = "Delete deletes nothing"
-	deletesByPattern    bug = "Delete takes the id for a pattern"
+	deletesByPattern    bug = "Delete uses the id as a pattern"
 	deleteAbsentFails   bug = "Delete of an absent session is an error"
 	losesBinary         bug = "data is stored as text"
 	losesPrecision      bug = "times are stored in seconds"
 	sharesPointers      bug = "Store keeps the caller's pointer"
 	handsOutItsOwn      bug = "Load hands out the storage's own pointer"
-	restampsLoaded      bug = "Store stamps what others have loaded"
+	restampsLoaded      bug = "Store changes the revision of loaded sessions"
 	noStamp             bug = "Store sets no revision"
 	stampsFailures      bug = "a failed Store sets the revision"
 	noCAS               bug = "Store never compares"
@@ -53,21 +53,21 @@ const (
 	noSlide             bug = "Load does not slide"
 	slidesForever       bug = "Load slides for ever"
 	storeDoesNotSlide   bug = "Store does not slide"
-	servesExpired       bug = "what has expired is served until it is swept"
+	servesExpired       bug = "expired sessions are served until they are swept"
 	ignoresExpiresAt    bug = "ExpiresAt is ignored when loading"
 	storesExpired       bug = "a session past its ExpiresAt is stored"
 	keepsOldEnd         bug = "the first ExpiresAt stays"
 	sweepsTooMuch       bug = "DeleteExpired removes what is in use"
-	sweepsOnlyFuture    bug = "DeleteExpired does not go by idle time"
+	sweepsOnlyFuture    bug = "DeleteExpired ignores idle time"
 	anyID               bug = "ids are not validated"
 	idInError           bug = "errors contain the id"
 	opaqueErrors        bug = "errors do not match the sentinels"
-	acceptsOversize     bug = "there is no limit of size"
-	refusalDeletes      bug = "a session that is too large takes the old one with it"
+	acceptsOversize     bug = "there is no size limit"
+	refusalDeletes      bug = "refusing a session that is too large deletes the old one"
 	ignoresContext      bug = "an ended context is ignored"
 	canceledIsNotFound  bug = "an ended context is ErrNotFound"
 	outageIsNotFound    bug = "an outage is ErrNotFound"
-	servesAnyValue      bug = "a value is not bound to its id"
+	servesAnyValue      bug = "a value is served under any id"
 	corruptIsNotFound   bug = "a corrupt value is ErrNotFound"
 	createOverwrites    bug = "Create overwrites"
 	createMindsRevision bug = "Create compares revisions"
@@ -76,12 +76,12 @@ const (
 	revalidatesAny      bug = "Revalidate asks only whether the session exists"
 	revalidationIsNoUse bug = "Revalidate does not slide"
 	closesOnce          bug = "Close fails the second time"
-	worksClosed         bug = "a closed storage goes on"
+	worksClosed         bug = "a closed storage keeps working"
 	staleView           bug = "a second instance never notices changes"
 )
 
 // TestSuiteCatches runs the whole suite over a storage with one bug at a time. The named case must fail; others may.
-// Between them, the bugs make every case fail.
+// Each case must fail for at least one bug.
 func TestSuiteCatches(t *testing.T) {
 	useful := map[string]bool{}
 	for _, v := range []struct {
@@ -159,7 +159,7 @@ func TestSuiteCatches(t *testing.T) {
 	}
 }
 
-// TestSkips: what a storage does not have is skipped, not failed, and so is what the subject gives no access to.
+// TestSkips: cases that the storage or the subject does not support are skipped, and do not fail.
 func TestSkips(t *testing.T) {
 	four := func() session.Storage { return struct{ session.Storage }{newReference(acceptsOversize)} }
 	unsupported := func() session.Storage { return wrapper{four()} }
@@ -189,7 +189,7 @@ func TestSkips(t *testing.T) {
 	}
 }
 
-// TestSubjectIncomplete: a factory that forgot something is told so.
+// TestSubjectIncomplete: a Subject without a required field is reported.
 func TestSubjectIncomplete(t *testing.T) {
 	for _, s := range []Subject{{}, {TTL: refTTL}, {Storage: newReference(none)}} {
 		if r := record(t, cases[0], s); len(r.failures) != 1 {
@@ -198,7 +198,7 @@ func TestSubjectIncomplete(t *testing.T) {
 	}
 }
 
-// recorder is a tb that takes note of failures.
+// recorder is a tb that records failures.
 type recorder struct {
 	ctx     context.Context
 	skipped string
@@ -207,11 +207,11 @@ type recorder struct {
 	failures []string // guarded by mu
 }
 
-// record runs a case to its end, however that comes.
+// record runs a case to its end, also when that comes by Fatalf or Skipf.
 func record(t *testing.T, c testCase, s Subject) *recorder {
 	r := &recorder{ctx: t.Context()}
 	done := make(chan struct{})
-	go func() { // of its own, because Fatalf and Skipf end it
+	go func() { // its own goroutine, because Fatalf and Skipf end it
 		defer close(done)
 		c.check(newEnv(r, s, true))
 	}()

@@ -8,8 +8,8 @@ var snapshotCases = []testCase{
 	{"Immutable", immutable},
 }
 
-// snapshotOfStored: the storage keeps its own snapshot, not the caller's session. That one is stamped again when the
-// caller stores it in another storage.
+// snapshotOfStored: the storage keeps its own snapshot, not the caller's pointer. Storing the same session in another
+// storage changes the revision of the caller's session, and must not change the stored one.
 func snapshotOfStored(e *env) {
 	s := e.stored()
 	revision := s.Revision()
@@ -21,8 +21,7 @@ func snapshotOfStored(e *env) {
 	e.store(got.With("k", "v"))
 }
 
-// snapshotOfLoaded: what was loaded does not lead back into the storage either. To create it in another storage stamps
-// it with that one's revision.
+// snapshotOfLoaded: the same for a loaded session: creating it in another storage must not change the stored revision.
 func snapshotOfLoaded(e *env) {
 	s := e.stored()
 	loaded := e.load(s.ID())
@@ -35,7 +34,7 @@ func snapshotOfLoaded(e *env) {
 	e.store(got.With("k", "v"))
 }
 
-// scribbler is a value that ruins the bytes that it is decoded from.
+// scribbler overwrites the bytes that it is decoded from.
 type scribbler struct{}
 
 func (scribbler) UnmarshalJSON(data []byte) error {
@@ -49,8 +48,8 @@ func scribble(data []byte) {
 	}
 }
 
-// immutable: nothing that a caller does to what the accessors hand out changes what is stored, and nothing that is
-// stored later changes a session that somebody has.
+// immutable: writing to what the accessors return changes nothing that is stored, and a later Store changes no session
+// that was loaded before.
 func immutable(e *env) {
 	data := []byte(`{"calls":1}`)
 	s := e.fresh().WithData(data)
@@ -68,8 +67,8 @@ func immutable(e *env) {
 	clear(record.Metadata)
 	loaded.With("backend_url", "http://elsewhere.example").Without("backend_url").WithData(nil).WithPrincipal("mallory")
 
-	e.sameContent("loaded session after writing to what it handed out", loaded, session.FromRecord(want))
-	e.sameContent("stored session after writing to what a loaded one handed out", e.load(s.ID()), session.FromRecord(want))
+	e.sameContent("loaded session after writing to what its accessors returned", loaded, session.FromRecord(want))
+	e.sameContent("stored session after writing to a loaded one's data", e.load(s.ID()), session.FromRecord(want))
 
 	revision := loaded.Revision()
 	e.store(e.load(s.ID()).With("k", "v"))

@@ -1,9 +1,9 @@
 // Package lincheck checks that each storage by itself is linearizable: however many callers use a session at once, each
-// of their calls takes effect at one instant between its beginning and its end. Without that, compare-and-set, Create
-// and Take would be worth nothing, and the promises of RoutingStorage are built on it.
+// call takes effect at one instant between its beginning and its end. Compare-and-set, Create, Take and the promises of
+// RoutingStorage all depend on that.
 //
-// The search for such instants is porcupine's. It has a module of its own, so that nobody gets porcupine with the
-// library.
+// The search for such instants is porcupine's. This is a module of its own, so that users of the library do not depend
+// on porcupine.
 package lincheck
 
 import (
@@ -20,22 +20,22 @@ type input struct {
 	value string
 }
 
-// output is what a call has returned.
+// output is the result of a call.
 type output struct {
 	err      string // "", "not found", "exists" or "conflict"
 	revision uint64 // of the session that was loaded, taken or written
 	value    string
 }
 
-// state is one session.
+// state is the state of one session.
 type state struct {
 	revision uint64 // 0: there is none
 	value    string
-	last     uint64 // the greatest revision that there was: none is used again
+	last     uint64 // the greatest revision so far: none is used again
 }
 
-// model is the contract of session.Storage, session.Creator and session.Taker as a sequential program. Sessions do not
-// depend on each other, so each is checked by itself.
+// model is the contract of session.Storage, session.Creator and session.Taker as a sequential program. Sessions are
+// independent, so each is checked on its own.
 var model = porcupine.Model{
 	Partition: byID,
 	Init:      func() any { return state{} },
@@ -47,7 +47,7 @@ var model = porcupine.Model{
 	DescribeState:     func(s any) string { return fmt.Sprintf("%+v", s) },
 }
 
-// step reports whether a call may return this in a state, and the state after it.
+// step reports whether a call may have this result in a state, and returns the state after it.
 func (s state) step(in input, out output) (state, bool) {
 	switch in.kind {
 	case "load":
@@ -81,7 +81,7 @@ func (s state) read() output {
 	return output{revision: s.revision, value: s.value}
 }
 
-// write accepts any revision that is greater than all before.
+// write accepts any revision that is greater than all earlier ones.
 func (s state) write(in input, out output) (state, bool) {
 	next := state{revision: out.revision, value: in.value, last: out.revision}
 	return next, out.err == "" && out.value == in.value && out.revision > s.last

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestModel shows that the model tells right from wrong. In each history every call has ended before the next begins,
-// unless it says otherwise.
+// TestModel shows that the model accepts correct histories and rejects wrong ones. In each history every call ends
+// before the next begins, unless it says otherwise.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	const id = "1"
@@ -25,10 +25,10 @@ func TestModel(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		calls []call
-		at    bool // all at the same time
+		at    bool // all calls overlap
 		want  bool
 	}{
-		"one life": {calls: []call{
+		"one lifetime": {calls: []call{
 			{load, failed("not found")},
 			{create("a"), got(1, "a")},
 			{create("b"), failed("exists")},
@@ -41,7 +41,7 @@ func TestModel(t *testing.T) {
 			{remove, output{}},
 			{store(0, "f"), got(6, "f")},
 		}, want: true},
-		"at the same time either order will do": {calls: []call{
+		"overlapping calls may take effect in any order": {calls: []call{
 			{load, got(1, "a")}, {store(0, "a"), got(1, "a")}, {load, failed("not found")},
 		}, at: true, want: true},
 		"outdated load": {calls: []call{
@@ -64,12 +64,12 @@ func TestModel(t *testing.T) {
 		"two takes at the same time": {calls: []call{
 			{store(0, "a"), got(1, "a")}, {take, got(1, "a")}, {take, got(1, "a")},
 		}, at: true},
-		"conflict with nobody": {calls: []call{{store(0, "a"), got(1, "a")}, {store(1, "b"), failed("conflict")}}},
-		"another's value":      {calls: []call{{store(0, "a"), got(1, "a")}, {load, got(1, "b")}}},
+		"conflict without another writer": {calls: []call{{store(0, "a"), got(1, "a")}, {store(1, "b"), failed("conflict")}}},
+		"value of another revision":       {calls: []call{{store(0, "a"), got(1, "a")}, {load, got(1, "b")}}},
 		"a revision used again": {calls: []call{
 			{create("a"), got(1, "a")}, {remove, output{}}, {create("b"), got(1, "b")},
 		}},
-		"an error that nobody claims": {calls: []call{{load, failed("storage unavailable")}}},
+		"an error that the model does not know": {calls: []call{{load, failed("storage unavailable")}}},
 	} {
 		var history []porcupine.Operation
 		for i, c := range test.calls {
@@ -83,7 +83,7 @@ func TestModel(t *testing.T) {
 	}
 }
 
-func TestSessionsAreCheckedByThemselves(t *testing.T) {
+func TestSessionsAreCheckedOneByOne(t *testing.T) {
 	t.Parallel()
 	history := []porcupine.Operation{
 		{Input: input{kind: "store", id: "1", value: "a"}, Output: output{revision: 1, value: "a"}, Return: 1},

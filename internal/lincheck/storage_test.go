@@ -22,12 +22,12 @@ import (
 
 const (
 	callers  = 8
-	calls    = 1000 // of each caller
+	calls    = 1000 // by each caller
 	sessions = 4
 	patience = time.Minute
 )
 
-// backend is what the contract is checked of.
+// backend is a storage with the capabilities that the model covers.
 type backend interface {
 	session.Storage
 	session.Creator
@@ -38,7 +38,7 @@ func TestMemoryStorageIsLinearizable(t *testing.T) {
 	check(t, session.NewMemoryStorage(time.Hour))
 }
 
-// TestRedisStorageIsLinearizable has several storages on one server, as there are replicas in production.
+// TestRedisStorageIsLinearizable runs several storages on one server, like replicas in production.
 func TestRedisStorageIsLinearizable(t *testing.T) {
 	server := redistest.Start(t)
 	for _, protocol := range []int{2, 3} {
@@ -54,7 +54,7 @@ func TestRedisStorageIsLinearizable(t *testing.T) {
 	}
 }
 
-// check has callers do what they like with a few sessions, and looks for an order in which it could have taken place.
+// check runs random calls on a few sessions, and looks for an order in which they could have taken effect.
 func check(t *testing.T, replicas ...backend) {
 	start := time.Now()
 	histories := make([][]porcupine.Operation, callers)
@@ -68,7 +68,7 @@ func check(t *testing.T, replicas ...backend) {
 			for n := range calls {
 				in := c.next(n)
 				op := porcupine.Operation{ClientId: i, Input: in, Call: time.Since(start).Nanoseconds()}
-				runtime.Gosched() // others get in between, also where a call is shorter than a turn of the scheduler
+				runtime.Gosched() // others get in between, even when a call is shorter than a turn of the scheduler
 				op.Output = c.call(t.Context(), in)
 				op.Return = time.Since(start).Nanoseconds()
 				histories[i] = append(histories[i], op)
@@ -88,13 +88,13 @@ func check(t *testing.T, replicas ...backend) {
 	for _, op := range history {
 		outcomes[op.Input.(input).kind+" "+op.Output.(output).err]++
 	}
-	t.Logf("%d calls, an order was found in %v: %v", len(history), time.Since(start).Round(time.Millisecond), outcomes)
+	t.Logf("%d calls; found an order in %v: %v", len(history), time.Since(start).Round(time.Millisecond), outcomes)
 	for _, outcome := range []string{"store ", "store conflict", "store not found", "create exists", "take not found"} {
-		require.NotZero(t, outcomes[outcome], "%q must have occurred, or little was checked", outcome)
+		require.NotZero(t, outcomes[outcome], "%q must occur, or the check proves little", outcome)
 	}
 }
 
-// caller does one call after the other. It stores changes of what it has seen last, which may be outdated.
+// caller does one call after the other. It stores changes of the state that it saw last, which may be outdated.
 type caller struct {
 	index   int
 	rng     *rand.Rand
@@ -149,5 +149,5 @@ func nameOf(err error) string {
 			return name
 		}
 	}
-	return err.Error() // which the model does not know
+	return err.Error() // the model does not know it, and so rejects it
 }

@@ -12,18 +12,18 @@ import (
 const (
 	dialTimeout = 5 * time.Second
 	readSize    = 32 << 10
-	inFlight    = 1024                  // reads that may wait for their latency to pass
-	bytePause   = 50 * time.Microsecond // gives a reader the time to see a byte alone
+	inFlight    = 1024                  // number of reads that may wait for their latency to pass
+	bytePause   = 50 * time.Microsecond // gives the reader time to see each byte alone
 )
 
 // conn is a client's connection and the one that it is forwarded to.
 type conn struct {
 	client, server *net.TCPConn
 	once           sync.Once
-	done           chan struct{} // closed with the connections
+	done           chan struct{} // closed together with the connections
 }
 
-// serve forwards what a listener accepts, until it is closed.
+// serve forwards the connections that a listener accepts, until it is closed.
 func (p *Proxy) serve(listener *net.TCPListener) {
 	for {
 		client, err := listener.AcceptTCP()
@@ -57,7 +57,7 @@ func (p *Proxy) forward(client *net.TCPConn) {
 	c.close()
 }
 
-// add reports false when the proxy was closed in the meantime.
+// add reports false if the proxy was closed meanwhile.
 func (p *Proxy) add(c *conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -79,11 +79,11 @@ type chunk struct {
 	arrived time.Time
 }
 
-// pump moves one direction's bytes, and then the end of its stream. It reads on while bytes wait for their latency to
-// pass.
+// pump moves the bytes of one direction, and then the end of the stream. It keeps reading while bytes wait for their
+// latency to pass.
 func (c *conn) pump(dst, src *net.TCPConn, v *valve) {
 	queue := make(chan chunk, inFlight)
-	var end error // why the reading ended, written before queue is closed
+	var end error // why reading ended; written before queue is closed
 	go func() {
 		defer close(queue)
 		end = c.read(src, queue)
@@ -109,7 +109,7 @@ func (c *conn) read(src *net.TCPConn, queue chan<- chunk) error {
 	buf := make([]byte, readSize)
 	for {
 		n, err := src.Read(buf)
-		if err != nil { // a TCP connection has no bytes to go with it
+		if err != nil { // the end of the stream has no bytes
 			return err
 		}
 		select {
@@ -120,7 +120,7 @@ func (c *conn) read(src *net.TCPConn, queue chan<- chunk) error {
 	}
 }
 
-// deliver reports false when the bytes were lost, and with them the rest of the stream.
+// deliver reports false if the bytes were lost, and with them the rest of the stream.
 func (c *conn) deliver(dst *net.TCPConn, part chunk, v *valve) bool {
 	for data := part.data; len(data) > 0; {
 		fault, ok := v.wait(c.done, part.arrived)

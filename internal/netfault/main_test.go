@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// echo runs a server that says what it hears, and returns its address.
+// echo runs a server that sends back what it receives, and returns its address.
 func echo(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -51,7 +51,7 @@ func echo(t *testing.T) string {
 	})
 	t.Cleanup(func() {
 		_ = listener.Close()
-		wg.Wait() // the proxy, started later, is closed already, and has ended all connections
+		wg.Wait() // the proxy was started later, so it is already closed and has ended all connections
 	})
 	return listener.Addr().String()
 }
@@ -79,7 +79,7 @@ func hear(t *testing.T, conn net.Conn, text string) {
 	assert.Equal(t, text, string(got))
 }
 
-// hearNothing gives whatever should not arrive a moment to do so.
+// hearNothing waits a moment for bytes that should not arrive.
 func hearNothing(t *testing.T, conn net.Conn) {
 	t.Helper()
 	require.NoError(t, conn.SetReadDeadline(time.Now().Add(50*time.Millisecond)))

@@ -1,5 +1,5 @@
-// Package netfault puts a TCP proxy between a client and a server whose faults are switched while connections are open:
-// a black hole in one direction or both, latency, bytes one at a time, connections that are reset, or refused.
+// Package netfault puts a TCP proxy between a client and a server. Its faults can be switched while connections are
+// open: a black hole in one or both directions, latency, bytes one at a time, connections that are reset or refused.
 package netfault
 
 import (
@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// Direction is one of the two in which bytes travel.
+// Direction is one of the two directions in which bytes travel.
 type Direction int
 
-// The directions. Each has faults of its own.
+// The directions. Each has its own faults.
 const (
 	ToServer Direction = iota
 	ToClient
@@ -21,12 +21,12 @@ const (
 
 // Fault is what happens to the bytes of a direction. The zero value lets them pass.
 type Fault struct {
-	// Hold keeps bytes, and the end of a stream, until it is switched off: a link that is down for a while, behind
-	// which TCP transmits again. Connections stay open.
+	// Hold keeps bytes, and the end of a stream, until it is switched off. It is like a link that is down for a while,
+	// after which TCP retransmits. Connections stay open.
 	Hold bool
-	// Drop swallows bytes, and the end of a stream. A connection that has lost bytes never passes any again in that
-	// direction, because its stream would make no sense; connections made later do. It is a half-open connection, whose
-	// other end is gone without a word.
+	// Drop discards bytes, and the end of a stream. A connection that has lost bytes never passes any again in that
+	// direction, because its stream would make no sense. New connections do. It is like a half-open connection, whose
+	// other end is gone without a notice.
 	Drop bool
 	// Latency delays each byte by that much, without limiting how many are on their way.
 	Latency time.Duration
@@ -59,8 +59,7 @@ func Start(t testing.TB, target string) *Proxy {
 	return p
 }
 
-// New starts a proxy for a server's address. The server need not be there yet: a connection that cannot be forwarded is
-// reset.
+// New starts a proxy for a server's address. The server may start later: until then, connections are reset.
 func New(target string) (*Proxy, error) {
 	p := &Proxy{
 		target: target,
@@ -75,10 +74,10 @@ func New(target string) (*Proxy, error) {
 	return p, nil
 }
 
-// Addr is where clients connect to.
+// Addr is the address for clients to connect to.
 func (p *Proxy) Addr() string { return p.addr }
 
-// Set switches the faults of a direction, for open connections and new ones. Set(d, Fault{}) heals it.
+// Set switches the faults of a direction, for open and new connections. Set(d, Fault{}) heals it.
 func (p *Proxy) Set(d Direction, f Fault) { p.valves[d].set(f) }
 
 // SetBoth is Set for both directions.
@@ -87,7 +86,7 @@ func (p *Proxy) SetBoth(f Fault) {
 	p.Set(ToClient, f)
 }
 
-// Refuse makes the kernel refuse new connections, until Accept. Open ones are not touched.
+// Refuse makes the kernel refuse new connections, until Accept. Open ones are not affected.
 func (p *Proxy) Refuse() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,24 +113,24 @@ func (p *Proxy) Accept() error {
 	return nil
 }
 
-// Reset ends all open connections with a TCP reset, on both sides.
+// Reset ends all open connections with a TCP reset on both sides.
 func (p *Proxy) Reset() {
 	for _, c := range p.open() {
 		c.reset()
 	}
 }
 
-// Accepted returns how many connections there have been.
+// Accepted returns the number of connections so far.
 func (p *Proxy) Accepted() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.accepted
 }
 
-// Open returns how many connections there are.
+// Open returns the number of open connections.
 func (p *Proxy) Open() int { return len(p.open()) }
 
-// Close resets all connections, ends the proxy and waits for it.
+// Close resets all connections, stops the proxy and waits for it.
 func (p *Proxy) Close() {
 	p.mu.Lock()
 	p.closed = true

@@ -20,7 +20,7 @@ func TestBytesAndEndsPass(t *testing.T) {
 
 	require.NoError(t, c.CloseWrite())
 	rest, err := io.ReadAll(c)
-	require.NoError(t, err, "an orderly end comes back as an orderly end")
+	require.NoError(t, err, "an orderly end must come back as an orderly end")
 	assert.Empty(t, rest)
 	assert.Eventually(t, func() bool { return p.Open() == 0 }, patience, time.Millisecond)
 	assert.Equal(t, 1, p.Accepted())
@@ -40,7 +40,7 @@ func TestHeldBytesArriveLater(t *testing.T) {
 	}
 }
 
-func TestDroppedBytesEndTheirStreamButNoOther(t *testing.T) {
+func TestDroppedBytesEndTheirStreamOnly(t *testing.T) {
 	for _, d := range []Direction{ToServer, ToClient} {
 		p := Start(t, echo(t))
 		c := dial(t, p)
@@ -54,7 +54,7 @@ func TestDroppedBytesEndTheirStreamButNoOther(t *testing.T) {
 		other := dial(t, p)
 		say(t, other, "passes")
 		hear(t, other, "passes")
-		assert.Equal(t, 2, p.Open(), "the half-open connection is still there")
+		assert.Equal(t, 2, p.Open(), "the half-open connection must stay open")
 	}
 }
 
@@ -109,7 +109,7 @@ func TestReset(t *testing.T) {
 	c := dial(t, p)
 	say(t, c, "hello")
 	hear(t, c, "hello")
-	p.SetBoth(Fault{Hold: true}) // a reset gets through whatever else is wrong
+	p.SetBoth(Fault{Hold: true}) // a reset gets through every other fault
 
 	p.Reset()
 	_, err := c.Read(make([]byte, 1))
@@ -135,20 +135,20 @@ func TestRefuse(t *testing.T) {
 	hear(t, other, "hello again")
 }
 
-func TestServerThatIsNotThere(t *testing.T) {
+func TestServerThatDoesNotListen(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, listener.Close())
 
 	c, err := net.Dial("tcp", Start(t, listener.Addr().String()).Addr())
-	if err == nil { // else the reset was faster than the return from Dial
+	if err == nil { // otherwise the reset came before Dial returned
 		defer c.Close()
 		_, err = c.Read(make([]byte, 1))
 	}
 	assert.ErrorIs(t, err, syscall.ECONNRESET)
 }
 
-func TestCloseEndsWhatIsHeld(t *testing.T) {
+func TestCloseEndsHeldStreams(t *testing.T) {
 	p := Start(t, echo(t))
 	c := dial(t, p)
 	p.SetBoth(Fault{Hold: true})

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// valve is what all connections pass through in one direction.
+// valve is the point that all bytes of one direction pass.
 type valve struct {
 	mu      sync.Mutex // protects following fields
 	fault   Fault
@@ -28,8 +28,8 @@ func (v *valve) get() (Fault, <-chan struct{}) {
 	return v.fault, v.changed
 }
 
-// wait returns the fault that bytes are to meet, once they are no longer held and are old enough. It reports false when
-// done is closed first.
+// wait returns the fault for bytes that arrived at an instant, once they are no longer held and their latency has
+// passed. It reports false if done is closed first.
 func (v *valve) wait(done <-chan struct{}, arrived time.Time) (Fault, bool) {
 	for {
 		fault, changed := v.get()

@@ -20,8 +20,8 @@ const (
 	keyFile         = "tls.key"
 )
 
-// writeCertificate makes a certificate for the loopback address that is its own authority, and returns a client's
-// configuration that trusts it and nothing else.
+// writeCertificate makes a self-signed certificate for the loopback address, and returns a client configuration that
+// trusts only it.
 func writeCertificate(t testing.TB, dir string) *tls.Config {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

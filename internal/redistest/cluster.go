@@ -20,15 +20,15 @@ type Cluster struct {
 	masters, replicas int // replicas of each master
 }
 
-// StartCluster runs a Cluster and returns once every node knows it to be complete, with the replicas in sync. A master
-// that is gone is replaced within about two seconds.
+// StartCluster runs a Cluster and returns once every node sees it as complete, with the replicas in sync. If a master
+// dies, its replica takes over within about two seconds.
 func StartCluster(t testing.TB, masters, replicasPerMaster int, opts ...Option) *Cluster {
 	t.Helper()
 	opts = append([]Option{WithConfig(
 		"cluster-enabled yes",
 		"cluster-node-timeout 1000",
 		"cluster-announce-ip "+host,
-		"cluster-replica-validity-factor 0", // a replica may stand for election whatever the age of its data
+		"cluster-replica-validity-factor 0", // a replica may stand for election however old its data is
 	)}, opts...)
 
 	c := &Cluster{masters: masters, replicas: replicasPerMaster}
@@ -48,13 +48,13 @@ func StartCluster(t testing.TB, masters, replicasPerMaster int, opts ...Option) 
 	return c
 }
 
-// meet makes all nodes known to all, and returns their ids.
+// meet introduces all nodes to each other, and returns their ids.
 func (c *Cluster) meet(t testing.TB) []string {
 	t.Helper()
 	ids := make([]string, len(c.Nodes))
 	for i, node := range c.Nodes {
 		node.do(t, func(ctx context.Context, client *redis.Client) error {
-			// Distinct epochs from the start spare the nodes a conflict, and its resolution, for each two of them.
+			// Distinct epochs from the start spare each pair of nodes a conflict and its resolution.
 			if err := client.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err(); err != nil {
 				return err
 			}
@@ -68,7 +68,7 @@ func (c *Cluster) meet(t testing.TB) []string {
 			return err
 		})
 	}
-	await(t, "nodes meet", func() error {
+	await(t, "waiting for the nodes to meet", func() error {
 		return each(c.Nodes, func(ctx context.Context, node *redis.Client) error {
 			return expect(node.ClusterInfo(ctx), "cluster_known_nodes:"+strconv.Itoa(len(c.Nodes)))
 		})
@@ -76,7 +76,7 @@ func (c *Cluster) meet(t testing.TB) []string {
 	return ids
 }
 
-// Await waits until every running node knows the Cluster to be complete: all slots served, all replicas in sync.
+// Await waits until every running node sees the Cluster as complete: all slots served, all replicas in sync.
 func (c *Cluster) Await(t testing.TB) {
 	t.Helper()
 	await(t, "cluster", func() error { return each(c.Nodes, c.complete) })
@@ -101,8 +101,8 @@ func (c *Cluster) complete(ctx context.Context, node *redis.Client) error {
 	return expect(node.Info(ctx, "replication"), "master_link_status:up")
 }
 
-// Client returns a client, changed by the given functions, that is closed with the test. It often asks who serves what:
-// by itself a client does so once a minute, and goes on talking to a dead master for as long.
+// Client returns a client that is closed with the test; the functions change its options. It often refreshes its map of
+// the Cluster. By default a client does so once a minute, and keeps talking to a dead master that long.
 func (c *Cluster) Client(t testing.TB, change ...func(*redis.ClusterOptions)) *redis.ClusterClient {
 	t.Helper()
 	opts := &redis.ClusterOptions{ClusterStateReloadInterval: 100 * time.Millisecond}
@@ -117,7 +117,7 @@ func (c *Cluster) Client(t testing.TB, change ...func(*redis.ClusterOptions)) *r
 	return client
 }
 
-// Master returns the server that serves a key, as far as the first node that runs knows.
+// Master returns the server that serves a key, according to the first node that runs.
 func (c *Cluster) Master(t testing.TB, key string) *Server {
 	t.Helper()
 	var master *Server
@@ -147,15 +147,15 @@ func (c *Cluster) owner(ctx context.Context, client *redis.Client, key string) (
 			return find(c.Nodes, r.Nodes[0].Addr)
 		}
 	}
-	return nil, fmt.Errorf("nobody serves slot %d", slot)
+	return nil, fmt.Errorf("no node serves slot %d", slot)
 }
 
 func slotRanges(ctx context.Context, client *redis.Client) ([]redis.ClusterSlot, error) {
 	return client.ClusterSlots(ctx).Result() //nolint:staticcheck // its successor is not in Redis 6.2
 }
 
-// FailOver kills the master of a key, waits until every other node knows its replica in its place, and returns the
-// killed one: after its Restart it is a replica.
+// FailOver kills the master of a key, and waits until every other node sees the replica as the new master. It returns
+// the killed server, which is a replica after its Restart.
 func (c *Cluster) FailOver(t testing.TB, key string) *Server {
 	t.Helper()
 	old := c.Master(t, key)
@@ -175,7 +175,7 @@ func (c *Cluster) FailOver(t testing.TB, key string) *Server {
 	return old
 }
 
-// Shift is [Server.Shift] for all masters, which pass it on to their replicas.
+// Shift is [Server.Shift] on all masters, which pass it on to their replicas.
 func (c *Cluster) Shift(t testing.TB, d time.Duration) {
 	t.Helper()
 	err := each(c.Nodes, func(ctx context.Context, node *redis.Client) error {

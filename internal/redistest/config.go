@@ -12,7 +12,7 @@ const (
 	host       = "127.0.0.1"
 	configFile = "redis.conf"
 	logFile    = "log"
-	adminName  = "redistest" // the user that this package itself connects as, and its password
+	adminName  = "redistest" // user and password for this package's own connections
 )
 
 // Option changes how a server is started.
@@ -24,20 +24,20 @@ type config struct {
 	tls   bool
 }
 
-// WithConfig adds lines of redis.conf: "appendonly yes", or "user app on >secret ~session:* +get", for example.
+// WithConfig adds lines to redis.conf: "appendonly yes", or "user app on >secret ~session:* +get", for example.
 func WithConfig(lines ...string) Option {
 	return func(c *config) { c.lines = append(c.lines, lines...) }
 }
 
-// WithTLS makes the server speak TLS only, with a certificate of its own authority: see [Server.TLS].
+// WithTLS makes the server accept TLS only, with a self-signed certificate: see [Server.TLS].
 func WithTLS() Option {
 	return func(c *config) { c.tls = true }
 }
 
-// TLS returns what a client needs to trust the server, nil without [WithTLS].
+// TLS returns the configuration with which a client trusts the server, nil without [WithTLS].
 func (s *Server) TLS() *tls.Config { return s.tls.Clone() }
 
-// configure writes the file that the server is started with, now and at each Restart.
+// configure writes the configuration file, for now and for each Restart.
 func (s *Server) configure(c *config) {
 	s.t.Helper()
 	port := strconv.Itoa(s.port)
@@ -46,9 +46,9 @@ func (s *Server) configure(c *config) {
 		`save ""`,
 		"appendonly no",
 		"user " + adminName + " on >" + adminName + " ~* &* +@all",
-		// A replica is served at once, and not after other replicas had five seconds to come along.
+		// Serve a replica at once: by default the master waits five seconds for other replicas.
 		"repl-diskless-sync-delay 0",
-		// Nor does a Cluster name a replica to anybody before a first ping from its master.
+		// In a Cluster, a replica is not announced before the first ping from its master.
 		"repl-ping-replica-period 1",
 	}
 	if c.tls {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestMain checks that every process was waited for and every client closed.
+// TestMain checks that every process was waited for and every client was closed.
 func TestMain(m *testing.M) {
 	before := runtime.NumGoroutine()
 	code := m.Run()

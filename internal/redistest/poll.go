@@ -8,7 +8,7 @@ import (
 
 var errExited = errors.New("the process has ended")
 
-// poll calls f until it succeeds, the process has ended, or patience is over. It returns f's last error.
+// poll calls f until it succeeds, f returns errExited, or patience is over. It returns f's last error.
 func poll(f func() error) error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		err := f()

@@ -10,8 +10,8 @@ import (
 // busOffset is the distance of a Cluster node's second port from its first.
 const busOffset = 10_000
 
-// freePort finds a port that is free together with its bus port. Both are below the range from which kernels take the
-// ports of outgoing connections, so that they stay free while a server is down.
+// freePort finds a port that is free together with its bus port. Both are below the range of ports that kernels use for
+// outgoing connections, so they stay free while a server is down.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 1000 {

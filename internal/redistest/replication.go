@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// each calls f for every server that runs, up to the first error.
+// each calls f for every running server, up to the first error.
 func each(servers []*Server, f func(context.Context, *redis.Client) error) error {
 	for _, s := range servers {
 		if !s.running() {
@@ -22,7 +22,7 @@ func each(servers []*Server, f func(context.Context, *redis.Client) error) error
 	return nil
 }
 
-// expect returns an error unless the answer contains the lines.
+// expect returns an error unless the answer contains all the lines.
 func expect(answer *redis.StringCmd, lines ...string) error {
 	text, err := answer.Result()
 	if err != nil {
@@ -30,7 +30,7 @@ func expect(answer *redis.StringCmd, lines ...string) error {
 	}
 	for _, line := range lines {
 		if !slices.Contains(strings.Split(text, "\r\n"), line) {
-			return fmt.Errorf("no %s in:\n%s", line, text)
+			return fmt.Errorf("missing %s in:\n%s", line, text)
 		}
 	}
 	return nil

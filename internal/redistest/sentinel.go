@@ -11,17 +11,17 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// MasterName is what the sentinels call the master.
+// MasterName is the master's name in Sentinel.
 const MasterName = "main"
 
-// Sentinel is a master and a replica, and three sentinels that watch them.
+// Sentinel is a master and its replica, watched by three sentinels.
 type Sentinel struct {
 	Data      []*Server // the first starts as the master
 	Sentinels []*Server
 }
 
-// StartSentinel runs them and returns once they all know each other and the replica is in sync. The options are for the
-// master and the replica. A master that is gone is replaced within about two seconds.
+// StartSentinel runs them and returns once all know each other and the replica is in sync. The options are for the
+// master and the replica. If the master dies, the replica takes over within about two seconds.
 func StartSentinel(t testing.TB, opts ...Option) *Sentinel {
 	t.Helper()
 	master := Start(t, opts...)
@@ -53,8 +53,8 @@ func asSentinel(master *Server) Option {
 	}
 }
 
-// Await waits until the sentinels know each other, agree on a master, and the other server is its replica, in sync. It
-// takes sentinels up to 20 seconds to make a replica of a former master that was restarted.
+// Await waits until the sentinels know each other and agree on a master, and the other server is its replica, in sync.
+// After the restart of a former master, sentinels take up to 20 seconds to make it a replica.
 func (s *Sentinel) Await(t testing.TB) {
 	t.Helper()
 	await(t, "sentinels", func() error {
@@ -103,7 +103,7 @@ func (s *Sentinel) Master(t testing.TB) (master *Server) {
 	return master
 }
 
-// FailOver kills the master, waits until the sentinels have put the replica in its place, and returns the killed one.
+// FailOver kills the master, waits until the sentinels have promoted the replica, and returns the killed server.
 func (s *Sentinel) FailOver(t testing.TB) *Server {
 	t.Helper()
 	old := s.Master(t)
@@ -118,7 +118,7 @@ func (s *Sentinel) FailOver(t testing.TB) *Server {
 	return old
 }
 
-// Client returns a client, changed by the given functions, that is closed with the test.
+// Client returns a client that is closed with the test; the functions change its options.
 func (s *Sentinel) Client(t testing.TB, change ...func(*redis.FailoverOptions)) *redis.Client {
 	t.Helper()
 	opts := &redis.FailoverOptions{MasterName: MasterName}
@@ -133,7 +133,7 @@ func (s *Sentinel) Client(t testing.TB, change ...func(*redis.FailoverOptions)) 
 	return client
 }
 
-// Shift is [Server.Shift] for the master, which passes it on to the replica.
+// Shift is [Server.Shift] on the master, which passes it on to the replica.
 func (s *Sentinel) Shift(t testing.TB, d time.Duration) {
 	t.Helper()
 	s.Master(t).Shift(t, d)

@@ -1,6 +1,6 @@
 // Package redistest runs real redis-server processes for tests, on free ports of the loopback interface: one server, a
-// Cluster, or a master and a replica behind Sentinel. It needs redis-server in PATH; a test that asks for a server
-// without it is skipped, or fails where the environment variable CI says that nothing may be left out.
+// Cluster, or a master and a replica behind Sentinel. It needs redis-server in PATH. Without it, tests that start a
+// server are skipped; if the environment variable CI is set, they fail.
 package redistest
 
 import (
@@ -21,11 +21,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// patience is how long a process may take for anything. It is for a machine under load; usually it is milliseconds.
+// patience is the longest time that a process may take for anything. It allows for a loaded machine; usually it takes
+// milliseconds.
 const patience = 30 * time.Second
 
-// Server is one redis-server process. It ends with its test. Methods fail the test when they do not succeed, so they
-// belong on the test's own goroutine.
+// Server is one redis-server process. It ends with its test. Its methods fail the test on an error, so they must be
+// called on the test's own goroutine.
 type Server struct {
 	t       testing.TB
 	program string
@@ -38,7 +39,7 @@ type Server struct {
 	exited  chan struct{} // closed when process has ended and was waited for
 }
 
-// Start runs a server that keeps nothing on disk, and returns once it answers.
+// Start runs a server without persistence, and returns once it answers.
 func Start(t testing.TB, opts ...Option) *Server {
 	t.Helper()
 	program := lookUp(t)
@@ -55,7 +56,7 @@ func Start(t testing.TB, opts ...Option) *Server {
 		if err == nil {
 			return s
 		}
-		// Between the choice of a free port and its use another process may have taken it.
+		// Another process may have taken the port after freePort found it.
 		if !errors.Is(err, errPortTaken) {
 			t.Fatalf("redistest: %v", err)
 		}
@@ -77,7 +78,7 @@ func lookUp(t testing.TB) string {
 // Addr returns host and port.
 func (s *Server) Addr() string { return net.JoinHostPort(host, strconv.Itoa(s.port)) }
 
-// Client returns a client, changed by the given functions, that is closed with the test.
+// Client returns a client that is closed with the test; the functions change its options.
 func (s *Server) Client(t testing.TB, change ...func(*redis.Options)) *redis.Client {
 	t.Helper()
 	opts := &redis.Options{Addr: s.Addr(), TLSConfig: s.TLS()}
@@ -89,7 +90,7 @@ func (s *Server) Client(t testing.TB, change ...func(*redis.Options)) *redis.Cli
 	return client
 }
 
-// Stop ends the server in good order; it saves what it was told to save.
+// Stop shuts the server down in an orderly way, with the saving that it is configured for.
 func (s *Server) Stop() {
 	s.t.Helper()
 	_ = s.process.Signal(syscall.SIGTERM)
@@ -100,16 +101,16 @@ func (s *Server) Stop() {
 	}
 }
 
-// Kill ends the server at once, without a chance to save anything. It may have ended already.
+// Kill ends the server at once: it saves nothing. It may have ended already.
 func (s *Server) Kill() {
-	if s.process == nil { // it could not be started
+	if s.process == nil { // it failed to start
 		return
 	}
 	_ = s.process.Kill()
 	<-s.exited
 }
 
-// Restart stops the server if it runs, and starts it again on the same port with the same folder.
+// Restart stops the server if it runs, and starts it again with the same port and folder.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Stop()
@@ -118,13 +119,13 @@ func (s *Server) Restart() {
 	}
 }
 
-// Pause freezes the process: it keeps its connections, and the kernel goes on accepting new ones, but nothing answers.
+// Pause freezes the process: it keeps its connections, and the kernel accepts new ones, but nothing answers.
 func (s *Server) Pause() { s.signal("STOP") }
 
 // Continue ends a [Server.Pause].
 func (s *Server) Continue() { s.signal("CONT") }
 
-// signal goes through the shell, because not every system that this package compiles on has a name for these signals.
+// signal uses the shell, because not every system that this package compiles on defines these signals.
 func (s *Server) signal(name string) {
 	s.t.Helper()
 	command := exec.Command("sh", "-c", fmt.Sprintf("kill -%s %d", name, s.process.Pid))
@@ -173,9 +174,9 @@ func (s *Server) launch() error {
 	return fmt.Errorf("redis-server did not start: %w\n%s", err, text)
 }
 
-// answers asks for the process id, not for a PONG: another server may have been faster to take the port.
+// answers compares process ids instead of sending a PING: another server may have taken the port first.
 func (s *Server) answers() error {
-	// A client would log each attempt that is refused.
+	// A client would log each refused attempt.
 	conn, err := net.Dial("tcp", s.Addr())
 	if err != nil {
 		return err
@@ -190,7 +191,8 @@ func (s *Server) answers() error {
 	})
 }
 
-// admin calls f with a client that may do everything, on a connection that is gone afterwards: tests count connections.
+// admin calls f with a client that has all permissions, on a connection that is closed afterwards: tests count
+// connections.
 func (s *Server) admin(f func(context.Context, *redis.Client) error) error {
 	client := redis.NewClient(&redis.Options{
 		Addr: s.Addr(), TLSConfig: s.TLS(), Username: adminName, Password: adminName,
@@ -202,7 +204,7 @@ func (s *Server) admin(f func(context.Context, *redis.Client) error) error {
 	return f(ctx, client)
 }
 
-// do is admin for what has to succeed.
+// do is admin, but fails the test on an error.
 func (s *Server) do(t testing.TB, f func(context.Context, *redis.Client) error) {
 	t.Helper()
 	if err := s.admin(f); err != nil {

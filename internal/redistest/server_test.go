@@ -22,7 +22,7 @@ func TestServerAnswersAndEnds(t *testing.T) {
 	assert.Error(t, s.answers(), "the server outlived its test")
 }
 
-func TestRestartKeepsThePortAndLosesTheData(t *testing.T) {
+func TestRestartKeepsPortAndLosesData(t *testing.T) {
 	s := Start(t)
 	client := s.Client(t)
 	require.NoError(t, client.Set(t.Context(), "key", "value", 0).Err())
@@ -31,7 +31,7 @@ func TestRestartKeepsThePortAndLosesTheData(t *testing.T) {
 	assert.ErrorIs(t, client.Get(t.Context(), "key").Err(), redis.Nil)
 }
 
-func TestKillAndRestartWithAppendOnlyFileKeepsTheData(t *testing.T) {
+func TestAppendOnlyFileSurvivesKill(t *testing.T) {
 	s := Start(t, WithConfig("appendonly yes", "appendfsync always"))
 	client := s.Client(t)
 	require.NoError(t, client.Set(t.Context(), "key", "value", 0).Err())
@@ -87,7 +87,7 @@ func TestTLSAndUsers(t *testing.T) {
 	assert.Equal(t, int64(0), app.Exists(t.Context(), "session:key").Val())
 }
 
-func TestTakenPortIsNotMistakenForOurs(t *testing.T) {
+func TestTakenPortIsNoticed(t *testing.T) {
 	first := Start(t)
 	second := &Server{t: t, program: first.program, port: first.port, dir: t.TempDir()}
 	second.configure(&config{})
@@ -113,7 +113,7 @@ func TestMissingProgram(t *testing.T) {
 	assert.True(t, r.failed)
 }
 
-// recorder stands in for the test whose failure is expected.
+// recorder replaces a testing.T whose failure is expected.
 type recorder struct {
 	testing.TB
 	failed, skipped bool

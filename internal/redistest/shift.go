@@ -10,15 +10,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A script, so that nobody sees one key after the shift and another before it.
+// A script, so that no client sees some keys shifted and others not.
 //
 //go:embed shift.lua
 var shiftSource string
 
 var shiftScript = redis.NewScript(shiftSource)
 
-// Shift lets d pass for the server's keys at once: each has that much less left to live, or has expired. The server's
-// clock itself does not change.
+// Shift makes d pass for all keys of the server at once: each expires that much earlier. The server's clock does not
+// change.
 func (s *Server) Shift(t testing.TB, d time.Duration) {
 	t.Helper()
 	s.do(t, func(ctx context.Context, client *redis.Client) error { return shift(ctx, client, d) })

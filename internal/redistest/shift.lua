@@ -1,4 +1,4 @@
--- Shortens what every key of every database has left to live by ARGV[1] milliseconds.
+-- Takes ARGV[1] milliseconds off the TTL of every key in every database.
 for db = 0, 15 do
   if not redis.pcall('SELECT', db).err then -- a Cluster has one database only
     for _, key in ipairs(redis.call('KEYS', '*')) do

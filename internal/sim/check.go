@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Violation is a promise that was broken, by the promises' names in the package documentation of session.
+// Violation is a broken promise, named as in the package documentation of session.
 type Violation struct {
 	Promise string
 	Op      *Op
@@ -18,13 +18,15 @@ func (v Violation) String() string { return v.Promise + ": " + v.Detail + "\n  "
 
 // Check compares a history with the promises.
 //
-// Almost everything follows from one question about each Load: through which time did the remote have what it returned,
-// be it a session or none? That time must not have ended too early (P2, P3, P5, P9), nor begun after the Load returned.
-// How early it may have ended is the checker's knowledge about the replica when the Load began, its horizon:
+// Almost everything follows from one question about each Load: when did the remote have the state (a session or none)
+// that it returned? That time must not have ended too early (P2, P3, P5, P9), and must not have begun after the Load
+// returned. The checker knows, for the replica and the time when the Load began, how early it may have ended. That is
+// the horizon:
 //
-//   - MaxStaleness before the Load (P2). The promise counts from when a write has returned; this counts from when it
-//     took effect in the remote, which is earlier. The protocol provides it, so a slow answer gains no time.
-//   - what the replica's own writes did, if they were acknowledged (P3), and when they failed, if not (P9).
+//   - MaxStaleness before the Load (P2). The promise counts from when a write has returned; the checker counts from
+//     when it took effect in the remote, which is earlier. The protocol achieves that too, so a slow answer gains no
+//     time.
+//   - the effect of the replica's own writes if they were acknowledged (P3), and the time of their failure if not (P9).
 func Check(h *History) []Violation {
 	c := &checker{history: h, horizons: make(map[memory]time.Duration), seen: make(map[memory]sighting)}
 	for _, m := range moments(h.Ops) {
@@ -47,11 +49,11 @@ func Check(h *History) []Violation {
 type checker struct {
 	history    *History
 	violations []Violation
-	horizons   map[memory]time.Duration // by the replica's own writes so far
+	horizons   map[memory]time.Duration // set by the replica's own writes so far
 	seen       map[memory]sighting
 }
 
-// sighting is a Load that returned an evicted session and was late enough to have the remote asked.
+// sighting is a Load that returned an evicted session, late enough to make the replica ask the remote.
 type sighting struct {
 	revision uint64
 	at       time.Duration
@@ -86,11 +88,11 @@ func (c *checker) outcome(op *Op) {
 	case op.AfterClose && op.Outcome != Closed:
 		c.violatedf("P8", op, "the replica was closed")
 	case op.Outcome == Other:
-		c.violatedf("P8", op, "not an error that callers can tell")
+		c.violatedf("P8", op, "not one of the documented errors")
 	case op.Outcome == GivenUp && !op.Impatient:
 		c.violatedf("P8", op, "the caller has not given up")
 	case op.Outcome == Unavailable && !op.Impatient && !within(c.history.troubled[placeOf(op)], op.Invoked, op.Returned):
-		c.violatedf("P8", op, "no call to the remote has failed meanwhile")
+		c.violatedf("P8", op, "no call to the remote failed meanwhile")
 	}
 }
 
@@ -121,7 +123,7 @@ func (c *checker) load(op *Op) {
 	}
 }
 
-// find returns when the remote had what a Load returned.
+// find returns the time during which the remote had what a Load returned.
 func (c *checker) find(op *Op) *span {
 	spans := c.history.truth.spans(op.ID)
 	for i := range spans {
@@ -143,7 +145,7 @@ func (c *checker) present(op *Op, s *span) {
 	case s.from > op.Returned:
 		c.violatedf("P9", op, "the remote had this from %d on", s.from)
 	case s.to <= op.horizon:
-		c.violatedf("P3", op, "outdated since %d, and this replica knew it by %d", s.to, op.horizon)
+		c.violatedf("P3", op, "outdated since %d, and this replica must have known by %d", s.to, op.horizon)
 	case (s.end == idle || s.end == expired) && s.to <= op.Invoked:
 		c.violatedf("P5", op, "gone since %d (%s)", s.to, s.end)
 	case s.end == evicted:
@@ -155,8 +157,8 @@ func (c *checker) present(op *Op, s *span) {
 	}
 }
 
-// used checks that a session which was loaded at some time did live on from then, but for the refresh interval. A load
-// just before the end is no evidence: what it sent to keep the session alive came too late.
+// used checks that a session that was loaded lived on for a TTL, less the refresh interval. A load just before the end
+// proves nothing: its request, which would have kept the session alive, came too late.
 func (c *checker) used(op *Op, s *span) {
 	cfg := &c.history.Config
 	roundTrip := 2 * cfg.Delay
@@ -166,9 +168,9 @@ func (c *checker) used(op *Op, s *span) {
 	}
 }
 
-// evicted checks that a busy session's disappearance without an event is noticed after the refresh interval: the first
-// Load from then on still gets the session, but has the remote asked. If that can revalidate, it is asked after a pause
-// in which others may join, and asked again for those that have changed.
+// evicted checks that a replica notices an eviction, which sends no event, after the refresh interval. The first Load
+// from then on still gets the session, but makes the replica ask the remote. A remote that can revalidate is asked
+// after a pause, so that others can join the call, and is then asked again for sessions that have changed.
 func (c *checker) evicted(op *Op, s *span) {
 	cfg := &c.history.Config
 	roundTrip := 2 * cfg.Delay
@@ -192,20 +194,20 @@ func (c *checker) evicted(op *Op, s *span) {
 	}
 }
 
-// wasTroubled reports whether the remote has failed the replica, for this session, before an operation returned.
+// wasTroubled reports whether a call to the remote failed for this replica and session before the operation returned.
 func (c *checker) wasTroubled(op *Op) bool {
 	return within(c.history.troubled[placeOf(op)], 0, op.Returned)
 }
 
-// notFound checks a Load that says that there is none.
+// notFound checks a Load that returned ErrNotFound.
 func (c *checker) notFound(op *Op) {
 	if c.expiredOnItsWay(op) {
 		return
 	}
 	if !within(c.history.told[placeOf(op)], op.Invoked, op.Returned) {
-		c.violatedf("P8", op, "the remote did not say so")
+		c.violatedf("P8", op, "the remote did not answer that")
 	}
-	var last span // that had no session, before the Load returned
+	var last span // the last span without a session that began before the Load returned
 	for _, s := range c.history.truth.spans(op.ID) {
 		if s.revision == 0 && s.from <= op.Returned {
 			last = s
@@ -214,8 +216,8 @@ func (c *checker) notFound(op *Op) {
 	c.present(op, &last)
 }
 
-// expiredOnItsWay reports whether the remote may have answered with a session that was over when the answer arrived.
-// That is "not found" too, even if somebody else has extended it meanwhile.
+// expiredOnItsWay reports whether the remote may have answered with a session that had expired when the answer arrived.
+// That is "not found" too, even if another client has extended the session meanwhile.
 func (c *checker) expiredOnItsWay(op *Op) bool {
 	for _, s := range c.history.truth.spans(op.ID) {
 		over := s.expiresAt.Sub(c.history.began)
@@ -226,7 +228,7 @@ func (c *checker) expiredOnItsWay(op *Op) bool {
 	return false
 }
 
-// within reports whether one of the instants, which are in order, is from a to b.
+// within reports whether one of the instants, which are sorted, is from a to b.
 func within(instants []time.Duration, a, b time.Duration) bool {
 	i, _ := slices.BinarySearch(instants, a)
 	return i < len(instants) && instants[i] <= b

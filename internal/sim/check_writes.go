@@ -1,6 +1,6 @@
 package sim
 
-// write checks what a write has returned against what it did in the remote, and what the replica knows from now on.
+// write compares what a write returned with what it did in the remote, and notes what the replica knows from now on.
 func (c *checker) write(op *Op) {
 	at := memoryOf(op)
 	switch op.Outcome {
@@ -11,7 +11,7 @@ func (c *checker) write(op *Op) {
 	case Unavailable, GivenUp:
 	default:
 		if op.Answer != op.Outcome {
-			c.violatedf("P8", op, "the remote said: %q", op.Answer)
+			c.violatedf("P8", op, "the remote answered: %q", op.Answer)
 			return
 		}
 	}
@@ -20,11 +20,11 @@ func (c *checker) write(op *Op) {
 		c.horizons[at] = max(c.horizons[at], op.Committed)
 		return
 	}
-	// It is unknown what became of it, or somebody else was faster: nothing from before may be served.
+	// The outcome is unknown, or another writer was faster: nothing older may be served from here on.
 	c.horizons[at] = max(c.horizons[at], op.Returned)
 }
 
-// acknowledged checks a write that has succeeded.
+// acknowledged checks a write that succeeded.
 func (c *checker) acknowledged(op *Op) {
 	switch op.Kind {
 	case Store:

@@ -9,8 +9,8 @@ import (
 	"github.com/seed34611480/session"
 )
 
-// client does one operation after the other, on any replica, as a load balancer has it. What it knows of a session may
-// be outdated by the time that it stores it again: that is how a deleted session could come back.
+// client does one operation after the other, on any replica, like a client behind a load balancer. Its copy of a
+// session may be outdated when it stores it again: that is how a deleted session could come back.
 type client struct {
 	world *world
 	index int
@@ -98,7 +98,8 @@ func (c *client) kind() Kind {
 	}
 }
 
-// patience is the context of an operation: some are given up early, by a deadline or by hand.
+// patience returns the context of an operation. Some operations are given up early, by a deadline or by a call of
+// cancel.
 func (c *client) patience(op *Op) (context.Context, context.CancelFunc) {
 	w := c.world
 	if op.Impatient = chance(c.rng, w.Impatience); !op.Impatient {
@@ -133,7 +134,7 @@ func (c *client) perform(ctx context.Context, st *session.RoutingStorage, op *Op
 	panic(op.Kind)
 }
 
-// draft is the session that is to be stored: a change of what the client knows, or the same again, or something new.
+// draft returns the session to store: a change of the copy that the client has, the same copy again, or a new session.
 func (c *client) draft(op *Op) *session.Session {
 	s := c.known[op.ID]
 	fresh := s == nil || chance(c.rng, 0.3)

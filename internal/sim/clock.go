@@ -8,26 +8,27 @@ import (
 
 // Instants are durations since the simulation began.
 
-// lane is one of the classes of instants modulo lanes nanoseconds. Everybody wakes in a lane of its own, so no two wake
-// at the same instant: the order of goroutines that are runnable at the same time is not determined.
+// lane is one of the classes of instants modulo lanes nanoseconds. Each actor wakes in its own lane, so no two wake at
+// the same instant: the order of goroutines that become runnable at the same instant is random.
 type lane int64
 
 const (
 	lanes = 1 << 12
 
 	faultLane    lane = 0
-	clientLane   lane = 1    // and following, by client
-	contextLane  lane = 32   // the end of a client's patience; likewise
-	watchLane    lane = 64   // and following, by replica
-	deliveryLane lane = 96   // likewise
-	callLane     lane = 128  // and following, by call; each lot has some of these callLanes
-	patienceLane lane = 1100 // likewise
+	clientLane   lane = 1    // one for each client, from here on
+	contextLane  lane = 32   // the end of a client's patience; one for each client
+	watchLane    lane = 64   // one for each replica, from here on
+	deliveryLane lane = 96   // one for each replica
+	callLane     lane = 128  // for calls, from here on; each lot has callLanes of them
+	patienceLane lane = 1100 // likewise, for the end of their patience
 	callLanes         = 900
 
-	// aside is added to the library's own time-outs. They begin in a client's lane, and so end in a lane that is nobody's.
+	// aside is added to the library's own timeouts. They begin in a client's lane, and so end in a lane that no actor
+	// uses.
 	aside = 2048
-	// gatherAside is the same for the pause before a revalidation. Calls may follow it, whose time-outs end in lanes that
-	// are nobody's, too.
+	// gatherAside is the same for the pause before a revalidation. Calls may follow it; their timeouts, too, end in lanes
+	// that no actor uses.
 	gatherAside = 2010
 )
 
@@ -38,7 +39,7 @@ func (l lane) from(t time.Duration) time.Duration {
 
 func (w *world) now() time.Duration { return time.Since(w.start) }
 
-// at calls f at an instant, on a goroutine of its own.
+// at calls f at an instant, on its own goroutine.
 func (w *world) at(t time.Duration, f func()) { time.AfterFunc(t-w.now(), f) }
 
 // sleep waits for an instant, and reports false if the context ends first.
@@ -53,15 +54,15 @@ func (w *world) sleep(ctx context.Context, until time.Duration) bool {
 	}
 }
 
-// stream returns one actor's source of chance. Had they one in common, the order in which they draw at the same instant
-// would matter.
+// stream returns one actor's random numbers. If actors shared a stream, the order in which they draw at the same
+// instant would matter.
 func stream(seed, actor uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, actor)) }
 
 const (
 	configStream = 0
 	faultStream  = 1
-	clientStream = 1 << 8  // and following, by client
-	linkStream   = 1 << 16 // and following, by lot
+	clientStream = 1 << 8  // one for each client, from here on
+	linkStream   = 1 << 16 // one for each lot, from here on
 )
 
 // upTo returns a random duration between 1 ns and d.

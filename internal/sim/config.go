@@ -2,16 +2,16 @@ package sim
 
 import "time"
 
-// Config is what a seed makes of a simulation. The ranges are chosen so that everything that can happen does happen, in
-// some simulation, within a few times the staleness bound.
+// Config is a simulation's configuration, drawn from its seed. The ranges are chosen so that everything that can happen
+// does happen in some simulation, within a few times the staleness bound.
 type Config struct {
 	Seed     uint64
 	Duration time.Duration
 
 	Replicas, Clients, IDs int
-	Think                  time.Duration // between the operations of one client, at most
-	Writes                 float64       // the share of operations that change something
-	Impatience             float64       // the share of operations that are given up early
+	Think                  time.Duration // longest pause between the operations of one client
+	Writes                 float64       // share of operations that change something
+	Impatience             float64       // share of operations that are given up early
 
 	MaxEntries   int
 	Staleness    time.Duration
@@ -22,10 +22,10 @@ type Config struct {
 	Watched      bool // the remote reports changes
 	Revalidates  bool // the remote can revalidate several sessions at once
 
-	Delay      time.Duration // of a message, at most, unless a fault delays it
-	Calm       bool          // no faults but evictions: what must hold in good weather only is checked in these
-	FaultEvery time.Duration // on average
-	CallFaults float64       // the share of calls that fail by themselves
+	Delay      time.Duration // longest time that a message takes, unless a fault delays it
+	Calm       bool          // no faults except evictions; promises that hold only without faults are checked in these
+	FaultEvery time.Duration // average time between faults
+	CallFaults float64       // share of calls that fail on their own
 }
 
 const (
@@ -33,7 +33,7 @@ const (
 	maxIDs      = 16
 )
 
-// gatherShare is the part of RefreshAfter for which the library lets entries wait for others that are due.
+// gatherShare is the part of RefreshAfter for which the library waits for more entries to fall due.
 const gatherShare = 64
 
 // NewConfig draws a configuration.
@@ -75,7 +75,7 @@ func NewConfig(seed uint64) Config {
 		gather := min(c.RefreshAfter, 15*s) / gatherShare // so short that no other limit applies to it
 		c.RefreshAfter = ((gather-lanes)&^(lanes-1) + gatherAside) * gatherShare
 		if chance(rng, 0.3) {
-			c.IDs, c.MaxEntries, c.Think = maxIDs, maxIDs, s/100 // so that several are due together
+			c.IDs, c.MaxEntries, c.Think = maxIDs, maxIDs, s/100 // so that several entries fall due together
 		}
 	}
 	return c

@@ -1,15 +1,15 @@
-// Package sim looks for interleavings that break the library's promises, and finds them again.
+// Package sim searches for interleavings that break the library's promises, and reproduces them.
 //
-// A simulation is several RoutingStorages, the replicas, over one simulated remote, in virtual time. Each replica has a
-// command link and an event link of its own, with delays, losses and stalls; the remote restarts, with its data or
-// without; replicas stop for a while, or begin anew with an empty cache; sessions expire, and are evicted by tiny
-// caches; clients load, store, create, delete and take a few sessions, all at once. Everything that is random follows
-// from one number, the seed: the same seed gives the same history.
+// A simulation runs several RoutingStorages, the replicas, over one simulated remote, in virtual time. Each replica has
+// its own command link and event link, with delays, losses and stalls. The remote restarts, with or without its data.
+// Replicas pause, or restart with an empty cache. Sessions expire, and tiny caches evict them. Clients load, store,
+// create, delete and take a few sessions, all at once. Everything random follows from one number, the seed: the same
+// seed gives the same history.
 //
-// To read it, begin with what is written down (history.go, ledger.go) and what is concluded from it (check.go). Then
-// the simulation: config.go, world.go, clock.go; the remote in server.go, the links to it in link.go and watch.go, what
-// befalls them in faults.go, and who uses it all in client.go.
+// Reading order: begin with what is recorded (history.go, ledger.go) and how it is judged (check.go). Then the
+// simulation: config.go, world.go, clock.go; the remote in server.go; the links to it in link.go and watch.go; the
+// faults in faults.go; the clients in client.go.
 //
-// The remote shares no code with MemoryStorage, so that a mistake there is not made here too. The checker is checked by
-// deliberate mistakes in the library, see mutants_test.go.
+// The remote shares no code with MemoryStorage, so that a bug there is not repeated here. The checker is tested with
+// deliberate bugs in the library, see mutants_test.go.
 package sim

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// fault is something that befalls a replica, its links or the server, for a while. It is called with world.mu held.
+// fault is something that goes wrong with a replica, its links or the server, for a while. It is called with world.mu
+// held.
 type fault struct {
 	name string
 	do   func(w *world, l *link, until time.Duration)
@@ -49,7 +50,7 @@ var faults = []fault{
 	}},
 }
 
-// These two need no while.
+// These two have no duration.
 const (
 	sessionEvicted   = "session evicted"
 	replicaRestarted = "replica restarted"
@@ -79,7 +80,7 @@ func (w *world) restartServer(until time.Duration, empty bool) {
 	})
 }
 
-// evict removes a session without telling anybody, as a server does that runs out of memory.
+// evict removes a session without an event, as a server does that runs out of memory.
 func (w *world) evict(id string) {
 	w.history.Faults[sessionEvicted]++
 	w.mu.Lock()
@@ -89,9 +90,9 @@ func (w *world) evict(id string) {
 	}
 }
 
-// misfortune has faults happen until the context ends. They do not come alone: the worst is what several do together,
-// as when an answer is slow, and the event that would correct it is lost. A simulation has a few kinds of them or all:
-// where there are few, they meet more often.
+// misfortune causes faults until the context ends. Several overlap on purpose: the worst cases are combinations, such
+// as a slow answer and the loss of the event that would correct it. A simulation uses a few kinds of fault or all of
+// them: with few kinds, the same ones meet more often.
 func (w *world) misfortune(ctx context.Context) {
 	rng := stream(w.Seed, faultStream)
 	kinds := rng.Perm(len(faults) + 2)

@@ -12,7 +12,7 @@ import (
 	"github.com/seed34611480/session"
 )
 
-// Kind is what a client asks for.
+// Kind is the operation that a client calls.
 type Kind string
 
 // The operations of [session.Storage], [session.Creator] and [session.Taker].
@@ -28,7 +28,7 @@ const (
 // Outcome is an error as a caller sees it.
 type Outcome string
 
-// One for each error that is told apart.
+// One for each error that callers can tell apart.
 const (
 	OK          Outcome = "ok"
 	NotFound    Outcome = "not found"
@@ -62,31 +62,31 @@ func outcomeOf(err error) Outcome {
 	return Other
 }
 
-// Op is one operation of a client, what it was told, and what took place in the remote.
+// Op is one operation of a client, its result, and its effect in the remote.
 type Op struct {
 	Client, Number int
 	Replica        int
-	Life           int // of the replica: 1 after its first restart
+	Life           int // which life of the replica: 1 after its first restart
 	Kind           Kind
 	ID             string
-	Base           uint64 // the revision of the session that was to be stored
+	Base           uint64 // the revision of the session to store
 	Value          string // its value
-	Impatient      bool   // the caller's context was to end early
+	Impatient      bool   // the caller's context is set to end early
 
 	Invoked, Returned time.Duration
 	Outcome           Outcome
 	Revision          uint64 // of the session that was loaded, taken or stored
 	Got               string // its value
 	ExpiresAt         time.Time
-	Entries           int           // in the replica's local tier afterwards
-	AfterClose        bool          // the replica had been closed before this began
+	Entries           int           // number of entries in the replica's local tier afterwards
+	AfterClose        bool          // the replica was closed before this began
 	horizon           time.Duration // see Check
 
-	// The remote's part in a write, which may be later than the answer.
+	// A write's effect in the remote, which may come later than the answer.
 	Committed time.Duration
-	Answer    Outcome // None: it has not arrived
-	Prior     uint64  // the revision that was there before
-	Assigned  uint64  // the revision that it got
+	Answer    Outcome // None: the request has not arrived
+	Prior     uint64  // the revision before the write
+	Assigned  uint64  // the revision that the write got
 }
 
 func (o *Op) String() string {
@@ -112,23 +112,23 @@ type place struct {
 	id      string
 }
 
-// memory is what one life of a replica may know of a session.
+// memory is one session in one life of a replica.
 type memory struct {
 	place
 	life int
 }
 
-// History is everything that is known of a simulation when it is over.
+// History is everything that was recorded of a simulation.
 type History struct {
 	Config Config
 	Ops    []*Op // in the order in which they began
 	Faults map[string]int
 
-	Revalidated int // sessions that the remote was asked for in batches
+	Revalidated int // number of sessions that the remote was asked about in batches
 
 	began    time.Time
 	truth    ledger
-	told     map[place][]time.Duration // when the remote's answer "not found" arrived
+	told     map[place][]time.Duration // when the answer "not found" of the remote arrived
 	troubled map[place][]time.Duration // when a call failed
 }
 
@@ -152,7 +152,7 @@ func (h *History) String() string {
 	return text.String()
 }
 
-// Around is the part of a history that tells how an operation came to its result.
+// Around returns the part of a history that shows how an operation came to its result.
 func (h *History) Around(op *Op) string {
 	var text strings.Builder
 	earliest := op.Invoked - 2*h.Config.Staleness

@@ -9,22 +9,22 @@ import (
 	"github.com/seed34611480/session"
 )
 
-// link is a replica's way to the remote: its commands, and their answers. It is the session.Storage that the replica is
+// link carries a replica's commands to the remote, and the answers back. It is the session.Storage that the replica is
 // made with. Fields are guarded by world.mu.
 type link struct {
 	world   *world
 	replica int
-	lots    map[string]*lot // of its calls, by session; "" for those that are for several
-	beats   *lot            // of its watching
+	lots    map[string]*lot // for calls, by session; "" is for calls about several sessions
+	beats   *lot            // for heartbeats
 
 	refusesUntil     time.Duration // calls fail at once
-	losesRequests    time.Duration // until then; nobody is told
-	losesReplies     time.Duration // likewise, and the request takes effect
+	losesRequests    time.Duration // requests are lost until then, without an error
+	losesReplies     time.Duration // replies are lost until then, though the request takes effect
 	slowUntil        time.Duration // half of the messages take up to twice the staleness bound
-	noReadsUntil     time.Duration // loads are refused, but writes and heartbeats are not
+	noReadsUntil     time.Duration // loads are refused, writes and heartbeats are not
 	eventsSlowUntil  time.Duration // each event takes up to the staleness bound, one after the other
 	eventsStallUntil time.Duration
-	pausedUntil      time.Duration // the replica is stopped: it neither sends nor hears anything
+	pausedUntil      time.Duration // the replica is stopped: it neither sends nor receives
 	subscription     *subscription // nil while there is none
 }
 
@@ -36,19 +36,19 @@ var (
 	errNoPermission = errors.New("NOPERM this user has no permissions to run the 'getex' command")
 )
 
-// fate is all that is left to chance about a call.
+// fate is every random choice about a call.
 type fate struct {
 	lane           int64
 	request, reply time.Duration // how long they take
 	patience       time.Duration // after which the caller gives up
-	loses          string        // "request" or "reply", or nothing
+	loses          string        // "request", "reply" or "" for neither
 	reset          bool          // a loss is noticed at once
-	deaf           bool          // the end of the caller's context is ignored
-	wakeUp         time.Duration // after a pause, until this is its turn
+	deaf           bool          // the call ignores the end of the caller's context
+	wakeUp         time.Duration // the call's turn to go on after its replica has paused
 }
 
-// lot is the chance of some calls, and their lanes. A replica may begin calls for several sessions at the same instant:
-// had these a lot in common, the order in which they draw would matter.
+// lot is a source of random numbers and lanes for some calls. A replica may begin calls for several sessions at the
+// same instant: if they shared a lot, the order in which they draw would matter.
 type lot struct {
 	rng   *rand.Rand
 	first int64 // lane
@@ -57,7 +57,7 @@ type lot struct {
 
 const lotLanes = callLanes / (maxReplicas * (maxIDs + 2))
 
-// newLots returns a replica's lots, and that of its heartbeats.
+// newLots returns a replica's lots for its calls, and the one for its heartbeats.
 func newLots(c *Config, replica int) (lots map[string]*lot, beats *lot) {
 	number := replica * (maxIDs + 2)
 	next := func() *lot {
@@ -72,8 +72,8 @@ func newLots(c *Config, replica int) (lots map[string]*lot, beats *lot) {
 	return lots, beats
 }
 
-// draw decides a call's fate. Only what other calls do not know is decided here: links, the server and the replica may
-// still change while it is under way.
+// draw decides a call's fate, as far as other calls do not affect it: links, the server and the replica may still
+// change before the call ends.
 func (l *link) draw(from *lot) fate {
 	w := l.world
 	w.calls++
@@ -102,9 +102,9 @@ func (l *link) draw(from *lot) fate {
 	return f
 }
 
-// call has the server do something, and returns when the answer is here. Its error says that there is none; then the
-// request may have taken effect, or may yet. do is called with world.mu held, and what it sets is valid if there is no
-// error.
+// call runs do on the server, and returns when the answer has arrived. An error means that there is no answer: the
+// request may have taken effect, or may still do so. do is called with world.mu held; what it sets is valid only
+// without an error.
 func (l *link) call(ctx context.Context, id string, do func()) (err error) {
 	w := l.world
 	w.mu.Lock()
@@ -143,7 +143,7 @@ func (l *link) call(ctx context.Context, id string, do func()) (err error) {
 	return err
 }
 
-// arrive is the request at the server.
+// arrive handles the request when it reaches the server.
 func (l *link) arrive(f *fate, do func(), answer chan<- error) {
 	w := l.world
 	w.mu.Lock()
@@ -157,7 +157,7 @@ func (l *link) arrive(f *fate, do func(), answer chan<- error) {
 		do()
 		if f.loses == "reply" || now < l.losesReplies {
 			if !f.reset {
-				return // the caller waits in vain
+				return // no answer: the caller waits until it gives up
 			}
 			err = errReset
 		}
@@ -165,7 +165,7 @@ func (l *link) arrive(f *fate, do func(), answer chan<- error) {
 	l.reply(f, now+f.reply, func() { answer <- err })
 }
 
-// reply delivers an answer, not before the replica is able to hear it.
+// reply delivers an answer, but not before the replica can receive it.
 func (l *link) reply(f *fate, at time.Duration, deliver func()) {
 	w := l.world
 	w.at((callLane + lane(f.lane)).from(at), func() {
@@ -179,7 +179,7 @@ func (l *link) reply(f *fate, at time.Duration, deliver func()) {
 	})
 }
 
-// noteTrouble notes that a call has failed, but not by the will of whoever made it.
+// noteTrouble records that a call failed, unless its caller gave it up.
 func (l *link) noteTrouble(id string, err error) {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return
@@ -313,7 +313,7 @@ func (l *link) DeleteExpired(ctx context.Context, before time.Time) error {
 
 type opKey struct{}
 
-// commit notes on the client's operation what it did in the remote.
+// commit records, in the client's operation, what the operation did in the remote.
 func (l *link) commit(ctx context.Context, id string, do func() (uint64, error)) {
 	op := ctx.Value(opKey{}).(*Op)
 	op.Prior = l.world.server.revision(id)

@@ -271,7 +271,7 @@ var mutants = []mutant{
 		1000,
 	},
 	{
-		"stale-if-error when nobody asked for it", "stale_if_error.go",
+		"stale-if-error without WithStaleIfError", "stale_if_error.go",
 		"if r.staleIfError == 0 {\n\t\treturn nil, err",
 		"r.staleIfError = r.maxStaleness\n\tif r.staleIfError == 0 {\n\t\treturn nil, err",
 		1000,

@@ -19,12 +19,12 @@ import (
 )
 
 // mutant is a deliberate mistake in the protocol: one text in one file is replaced by another, in a copy that only the
-// compiler sees. A mistake that no simulation finds would show that the checker is blind there.
+// compiler sees. If no simulation finds a mutant, the checker is blind there.
 type mutant struct {
 	name     string
 	file     string // from the module's root
-	old, new string // old occurs exactly once, so that the table cannot rot
-	within   int    // this many seeds find it
+	old, new string // old occurs exactly once, so that the table cannot go stale
+	within   int    // number of seeds that suffice to find it
 }
 
 var mutantsAsked = os.Getenv("SIM_MUTANTS") != ""
@@ -56,7 +56,7 @@ func TestMutants(t *testing.T) {
 	for _, m := range mutants {
 		fmt.Fprintf(&table, "%-62s %s\n", m.name, found[m.name])
 	}
-	t.Logf("%d mutants, each with the promise that was broken and the first seed that did:\n%s", len(mutants), &table)
+	t.Logf("%d mutants, each with the promise that it breaks and the first seed that shows it:\n%s", len(mutants), &table)
 }
 
 var (
@@ -64,7 +64,7 @@ var (
 	hangText      = regexp.MustCompile(`seed (\d+): (an operation does not end)`)
 )
 
-// simulate returns by which promise, and with which seed, a mutant was found.
+// simulate returns the promise that a mutant breaks, and the seed that shows it.
 func (m *mutant) simulate(t *testing.T, root string) string {
 	args := []string{
 		"test", "-vet=off", "-overlay", m.overlay(t, root), "./internal/sim",
@@ -87,16 +87,16 @@ func (m *mutant) simulate(t *testing.T, root string) string {
 		t.Errorf("%d seeds do not find it", m.within)
 		return "not found"
 	}
-	t.Errorf("it does not run:\n%s", output)
+	t.Errorf("the mutant does not run:\n%s", output)
 	return "does not run"
 }
 
-// overlay writes what `go test -overlay` needs to replace the file, and returns its name.
+// overlay writes the file that `go test -overlay` needs, and returns its name.
 func (m *mutant) overlay(t *testing.T, root string) string {
 	original := filepath.Join(root, m.file)
 	source, err := os.ReadFile(original)
 	require.NoError(t, err)
-	require.Equal(t, 1, bytes.Count(source, []byte(m.old)), "in %s this occurs exactly once: %s", m.file, m.old)
+	require.Equal(t, 1, bytes.Count(source, []byte(m.old)), "this must occur exactly once in %s: %s", m.file, m.old)
 
 	dir := t.TempDir()
 	changed := filepath.Join(dir, filepath.Base(m.file))
@@ -109,7 +109,7 @@ func (m *mutant) overlay(t *testing.T, root string) string {
 	return name
 }
 
-// TestMutantsApply keeps the table true to the code between the runs of TestMutants.
+// TestMutantsApply checks, also when TestMutants is skipped, that the table still fits the code.
 func TestMutantsApply(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	require.NoError(t, err)

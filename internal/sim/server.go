@@ -8,7 +8,7 @@ import (
 	"github.com/seed34611480/session"
 )
 
-// server is the remote: what it has, what it does, and whom it tells. Every method is one atomic step at the present
+// server is the remote: its data, its operations, and its subscribers. Every method is one atomic step at the present
 // instant. Guarded by world.mu.
 type server struct {
 	world         *world
@@ -21,7 +21,7 @@ type server struct {
 type record struct {
 	snapshot *session.Session // with revision 0; the record has its own
 	revision uint64
-	idleAt   time.Duration // when it is gone unless it is used
+	idleAt   time.Duration // when it expires unless it is used
 	usedAt   time.Duration
 }
 
@@ -29,7 +29,8 @@ func newServer(w *world) *server {
 	return &server{world: w, records: make(map[string]*record), subscriptions: make(map[*subscription]struct{})}
 }
 
-// get returns what is there, alive, or nil. What has expired has done so at its own instant, not when that is noticed.
+// get returns the live record of a session, or nil. An expired one counts as gone from its own end, not from when get
+// finds it expired.
 func (s *server) get(id string) *record {
 	r := s.records[id]
 	if r == nil {
@@ -71,7 +72,7 @@ func (r *record) session() *session.Session {
 	return c
 }
 
-// revalidate tells whether there is a session with that revision, and uses it if so.
+// revalidate reports whether the session has that revision, and if so counts as a use of it.
 func (s *server) revalidate(id string, revision uint64) bool {
 	r := s.get(id)
 	if r == nil || r.revision != revision {
@@ -81,7 +82,7 @@ func (s *server) revalidate(id string, revision uint64) bool {
 	return true
 }
 
-// store writes unconditionally if base is 0, else if that is the revision that is there.
+// store writes unconditionally if base is 0, and otherwise only if base is the stored revision.
 func (s *server) store(snapshot *session.Session, base uint64) (revision uint64, err error) {
 	current := s.get(snapshot.ID())
 	switch {
@@ -134,7 +135,8 @@ func (s *server) take(id string) (*session.Session, error) {
 	return r.session(), nil
 }
 
-// removeIdle removes what was last used before an instant. In order: that is when each event is sent.
+// removeIdle removes the sessions that were last used before an instant. It goes in order, because each removal sends
+// an event.
 func (s *server) removeIdle(before time.Duration) {
 	for _, id := range slices.Sorted(maps.Keys(s.records)) {
 		if r := s.get(id); r != nil && r.usedAt < before {
@@ -143,7 +145,7 @@ func (s *server) removeIdle(before time.Duration) {
 	}
 }
 
-// revision is what is there, or 0.
+// revision returns the stored revision, or 0.
 func (s *server) revision(id string) uint64 {
 	if r := s.get(id); r != nil {
 		return r.revision
@@ -165,7 +167,7 @@ func (s *server) publish(e session.Event) {
 	}
 }
 
-// settle notes what has expired and was not looked at since.
+// settle records expiries that no operation has noticed.
 func (s *server) settle() {
 	for id := range s.records {
 		s.get(id)

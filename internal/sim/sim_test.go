@@ -17,7 +17,7 @@ import (
 var (
 	seeds    = flag.Uint64("sim.seeds", 300, "simulate the seeds from 1 to this number")
 	oneSeed  = flag.Uint64("sim.seed", 0, "simulate this seed only, and with -v print its history")
-	duration = flag.Duration("sim.for", 0, "simulate one seed after the other for so long")
+	duration = flag.Duration("sim.for", 0, "simulate one seed after the other for this long")
 )
 
 func TestSimulate(t *testing.T) {
@@ -28,7 +28,7 @@ func TestSimulate(t *testing.T) {
 		return
 	}
 	sum := tally{began: time.Now(), faults: make(map[string]int)}
-	// A bubble is mostly sequential, so there is one for each processor.
+	// A bubble runs almost sequentially, so there is one for each processor.
 	t.Run("seeds", func(t *testing.T) {
 		for i := range runtime.GOMAXPROCS(0) {
 			t.Run(fmt.Sprint("worker ", i), func(t *testing.T) {
@@ -51,7 +51,7 @@ func simulate(t *testing.T, seed uint64) (h *History) {
 	return h
 }
 
-// judge fails the test when a promise was broken, and says how to see it again.
+// judge fails the test if a promise was broken, and says how to reproduce it.
 func judge(t *testing.T, h *History) bool {
 	violations := Check(h)
 	if len(violations) == 0 {
@@ -59,7 +59,7 @@ func judge(t *testing.T, h *History) bool {
 	}
 	first := violations[0]
 	t.Errorf("seed %d: %d violations, the first is of %v\n\nWhat happened to that session on that replica:\n%s\n"+
-		"To see it again: go test ./internal/sim -run TestSimulate -sim.seed=%d -v",
+		"To reproduce it: go test ./internal/sim -run TestSimulate -sim.seed=%d -v",
 		h.Config.Seed, len(violations), first, h.Around(first.Op), h.Config.Seed)
 	return false
 }
@@ -78,7 +78,7 @@ type tally struct {
 	faults      map[string]int
 }
 
-// next returns the next seed, until there were enough or one has failed.
+// next returns the next seed, until enough were simulated or one has failed.
 func (s *tally) next() (seed uint64, ok bool) {
 	seed = s.last.Add(1)
 	if *duration > 0 {

@@ -12,15 +12,15 @@ import (
 type subscription struct {
 	link     *link
 	fn       func(session.Event)
-	open     bool // else nothing arrives any more, and what was under way is lost
-	orphaned bool // connected to a server that was deposed: it answers, but nothing is written there
+	open     bool // false: nothing arrives any more, and what was on its way is lost
+	orphaned bool // connected to a deposed server: it answers, but receives no writes
 	queue    []message
 	broken   chan struct{} // closed when the replica notices that it is not open
 }
 
 type message struct {
 	event session.Event
-	due   time.Duration // not delivered earlier, nor before those that were sent before
+	due   time.Duration // not delivered before this instant, nor before earlier messages
 }
 
 func (s *subscription) send(e session.Event) {
@@ -45,7 +45,7 @@ func (s *subscription) arm(at time.Duration) {
 	w.at((deliveryLane + lane(s.link.replica)).from(max(at, w.now()+1)), s.deliver)
 }
 
-// deliver delivers what was sent first.
+// deliver delivers the oldest message.
 func (s *subscription) deliver() {
 	w := s.link.world
 	w.mu.Lock()
@@ -75,7 +75,7 @@ func (s *subscription) deliver() {
 	s.arm(next)
 }
 
-// cut ends the connection. The replica notices after a while, and until then everything looks as if nothing happened.
+// cut ends the connection. The replica notices after the given time; until then the connection looks idle.
 func (s *subscription) cut(noticed time.Duration) {
 	if !s.open {
 		return
@@ -86,7 +86,7 @@ func (s *subscription) cut(noticed time.Duration) {
 	w.at((watchLane + lane(s.link.replica)).from(w.now()+noticed), func() { close(s.broken) })
 }
 
-// Watch implements [session.Watcher]. It connects anew by itself, or fails, when a connection breaks.
+// Watch implements [session.Watcher]. When a connection breaks, it either reconnects or fails.
 func (l *link) Watch(ctx context.Context, heartbeat time.Duration, fn func(session.Event)) error {
 	if !l.world.Watched {
 		return errors.ErrUnsupported
@@ -156,8 +156,8 @@ func (l *link) unsubscribe(s *subscription) {
 	l.subscription = nil
 }
 
-// beat sends a heartbeat through the command link. The server returns it on the subscription, behind all that it has
-// sent there before.
+// beat sends a heartbeat through the command link. The server returns it on the subscription, behind everything that it
+// has sent there before.
 func (l *link) beat() {
 	w := l.world
 	w.mu.Lock()

@@ -10,8 +10,8 @@ import (
 	"github.com/seed34611480/session"
 )
 
-// world is a simulation under way. There is one lock for all of the simulator's state; the library is never called
-// while holding it.
+// world is a running simulation. One lock guards all of the simulator's state; the library is never called while
+// holding it.
 type world struct {
 	Config
 	start    time.Time
@@ -27,12 +27,12 @@ type world struct {
 type replica struct {
 	world   *world
 	link    *link
-	storage *session.RoutingStorage // guarded by world.mu, likewise the following
+	storage *session.RoutingStorage // guarded by world.mu, like the following fields
 	closed  bool                    // between a restart's Close and the new storage
 	life    int
 }
 
-// Run runs a simulation, inside of a synctest bubble, and returns what happened.
+// Run runs a simulation, inside a synctest bubble, and returns its history.
 func Run(c Config) *History {
 	start := time.Now()
 	w := &world{
@@ -117,14 +117,14 @@ type withoutRevalidator interface {
 	TTL() time.Duration
 }
 
-// restart ends the storage in the middle of whatever is under way, and begins with a new one.
+// restart closes the storage in the middle of its calls, and replaces it with a new one.
 func (r *replica) restart() {
 	w := r.world
 	_ = r.storage.Close()
 	w.mu.Lock()
 	r.closed = true
 	w.mu.Unlock()
-	// Calls of the time in between find the old one closed.
+	// Calls between Close and the new storage find a closed one.
 	w.sleep(context.Background(), faultLane.from(w.now()+w.Delay))
 	storage := r.newStorage()
 	w.mu.Lock()
