@@ -9,8 +9,8 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// backend is an MCP server whose sessions live in its own memory: a request that reaches another backend has lost its
-// session. That is why sessions need routing.
+// backend is an MCP server that keeps its sessions in memory. A request that reaches another backend does not find its
+// session: that is why sessions need routing.
 type backend struct {
 	name   string
 	url    *url.URL
@@ -21,10 +21,10 @@ type backend struct {
 	calls map[*mcp.ServerSession]int
 }
 
-// answer is what the tool says.
+// answer is the tool's result.
 type answer struct {
 	Backend string `json:"backend"`
-	Count   int    `json:"count"   jsonschema:"how often this session has called the tool"`
+	Count   int    `json:"count"   jsonschema:"number of calls that this session has made"`
 }
 
 func startBackend(ctx context.Context, name string) (*backend, error) {
@@ -60,10 +60,10 @@ func (b *backend) forget(s *mcp.ServerSession) {
 	delete(b.calls, s)
 }
 
-// announce sends a message to all sessions, outside of any call: it travels on the event stream of each client.
+// announce sends a message to all sessions, outside any call: it travels on the event stream of each client.
 func (b *backend) announce(ctx context.Context, round int) {
 	for s := range b.mcp.Sessions() {
-		// A client whose stream is broken at the moment misses this one. It has opened a new one before long.
+		// A client whose stream is broken misses this one. It opens a new stream soon.
 		_ = s.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "round", Progress: float64(round)})
 	}
 }

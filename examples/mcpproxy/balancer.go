@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// balancer gives each request to the next replica. It looks at nothing but its list: two requests of one session hardly
-// ever reach the same replica in a row.
+// balancer gives each request to the next replica. It knows nothing of sessions, so two consecutive requests of a
+// session rarely reach the same replica.
 type balancer struct {
 	url    *url.URL
 	server *http.Server
@@ -23,7 +23,7 @@ type balancer struct {
 type target struct {
 	url       *url.URL
 	transport *http.Transport
-	calls     sync.WaitGroup // under way; streams do not count
+	calls     sync.WaitGroup // calls in progress; streams do not count
 }
 
 func startBalancer(ctx context.Context) (*balancer, error) {
@@ -53,7 +53,7 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	reverse.ServeHTTP(w, r)
 }
 
-// pick returns the next replica, with one more call under way.
+// pick returns the next replica, and counts one more call in progress on it.
 func (b *balancer) pick() *target {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -72,8 +72,8 @@ func (b *balancer) add(replica *url.URL) {
 	b.targets = append(b.targets, &target{url: replica, transport: newTransport()})
 }
 
-// remove gives a replica no more requests, waits until the calls that it has are answered, and hangs up: after that it
-// can be stopped without harm to anybody.
+// remove stops sending requests to a replica, waits until its calls are answered, and closes the idle connections.
+// After that the replica can be stopped without harm to any client.
 func (b *balancer) remove(replica *url.URL) {
 	b.mu.Lock()
 	i := slices.IndexFunc(b.targets, func(t *target) bool { return t.url == replica })
@@ -88,7 +88,7 @@ func (b *balancer) remove(replica *url.URL) {
 	t.transport.CloseIdleConnections()
 }
 
-// without does something while a replica is given no requests.
+// without runs do while a replica receives no requests.
 func (b *balancer) without(replica *url.URL, do func()) {
 	b.mu.Lock()
 	all := b.targets

@@ -13,13 +13,13 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// client is a user's MCP client: the real one of the SDK. It knows one address, the balancer's.
+// client is a user's MCP client: the SDK's own. It knows one address, the balancer's.
 type client struct {
-	name      string // the session id is a credential, and is shown nowhere
+	name      string // the session id is a credential, and is never shown
 	session   *mcp.ClientSession
 	transport *http.Transport
-	count     int          // what the tool answered last
-	heard     atomic.Int64 // the latest announcement that came on the event stream
+	count     int          // the tool's latest answer
+	heard     atomic.Int64 // the latest announcement from the event stream
 }
 
 func connect(ctx context.Context, name string, balancer *url.URL) (*client, error) {
@@ -42,8 +42,8 @@ func connect(ctx context.Context, name string, balancer *url.URL) (*client, erro
 	return c, nil
 }
 
-// call uses the tool once, and checks that the answer is one more than the last one. Any other answer would be from a
-// backend that does not know this session, or from a call that was made twice.
+// call uses the tool once, and checks that the answer is one more than the last. Any other answer means that the
+// backend does not know this session, or that a call was made twice.
 func (c *client) call(ctx context.Context) error {
 	result, err := c.session.CallTool(ctx, &mcp.CallToolParams{Name: "count"})
 	if err != nil {
@@ -79,7 +79,7 @@ func (c *client) close() error {
 	return nil
 }
 
-// clientError keeps the session id out of the report: the SDK puts it into some of its errors.
+// clientError keeps the session id out of the report: the SDK puts the id into some of its errors.
 type clientError struct {
 	client *client
 	err    error

@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// quiet is for what servers and proxies would log about the connections that the demo breaks on purpose.
+// quiet discards what servers and proxies would log about the connections that the demo breaks on purpose.
 var quiet = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 
-// demo is all that runs: clients, a balancer, replicas, backends, and a Redis.
+// demo is everything that runs: clients, a balancer, replicas, backends, and a Redis.
 type demo struct {
 	*report
 
 	store    *store
 	backends []*backend
 	balancer *balancer
-	replicas []*replica // also those that were stopped
+	replicas []*replica // including those that were stopped
 	clients  []*client
 	prober   prober
-	round    int // of announcements
+	round    int // number of the latest announcement
 }
 
 func startDemo(ctx context.Context, redisURL string, r *report) (d *demo, err error) {
@@ -64,15 +64,15 @@ func (d *demo) addReplica(ctx context.Context) (*replica, error) {
 		return nil, err
 	}
 	d.replicas = append(d.replicas, r)
-	// It could be given requests at once. This way each of its numbers is known beforehand.
+	// The replica could serve at once. Waiting for the lease makes its numbers predictable.
 	if !eventually(ctx, r.leased) {
-		return nil, fmt.Errorf("%s hears of no changes", r.name)
+		return nil, fmt.Errorf("%s receives no change events", r.name)
 	}
 	d.balancer.add(r.url)
 	return r, nil
 }
 
-// retire takes a replica out of service the way a rolling update does it: out of rotation first, then stopped.
+// retire takes a replica out of service like a rolling update: it leaves the rotation first, and is stopped then.
 func (d *demo) retire(ctx context.Context, r *replica) error {
 	d.balancer.remove(r.url)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
@@ -121,7 +121,7 @@ func serve(ctx context.Context, h http.Handler) (*http.Server, *url.URL, error) 
 	return server, &url.URL{Scheme: "http", Host: l.Addr().String()}, nil
 }
 
-// newTransport keeps enough connections open for all that the clients do at a time.
+// newTransport keeps enough connections open for all clients at once.
 func newTransport() *http.Transport {
 	return &http.Transport{MaxIdleConnsPerHost: 64}
 }

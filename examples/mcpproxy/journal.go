@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// journal is the log of a replica, kept for the report: each entry a line, and one more for the attributes.
+// journal is a replica's log, kept for the report: one line for each entry, and one more for its attributes.
 type journal struct {
 	mu      sync.Mutex // guards entries
 	entries []string

@@ -12,8 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// line is how a replica reaches Redis: a connection pool of its own, with a count of the commands, and a switch that
-// lets its change events get lost.
+// line connects a replica to Redis. It is a connection pool that counts commands and can lose the replica's change
+// events.
 type line struct {
 	commandCounter
 
@@ -31,15 +31,16 @@ func (s *store) line() *line {
 		}
 		return l.wrap(conn), nil
 	}
-	options.ContextTimeoutEnabled = true // so that the deadline of a request bounds its commands too
-	options.DialerRetries = 1            // a client that is told to come back at once is better off than one that waits
+	options.ContextTimeoutEnabled = true // so that the deadline of a request also bounds its commands
+	options.DialerRetries = 1            // fail fast: a quick 503 with Retry-After is better for a client than a long wait
 	options.MaxRetries = 1
 	l.client = redis.NewClient(&options)
 	l.client.AddHook(&l.commandCounter)
 	return l
 }
 
-// wrap keeps the way open by which a pool asks the operating system whether an idle connection is still there.
+// wrap keeps the raw connection accessible, so that the pool can ask the operating system whether an idle connection
+// still works.
 func (l *line) wrap(c net.Conn) net.Conn {
 	wrapped := &conn{Conn: c, line: l}
 	if raw, ok := c.(syscall.Conn); ok {
@@ -51,9 +52,8 @@ func (l *line) wrap(c net.Conn) net.Conn {
 	return wrapped
 }
 
-// conn is a connection that goes silent while events are cut off, if it is the one that they come on: what is sent
-// gets lost in both directions, and nobody is told. Once it has lost something it stays silent, as TCP never leaves
-// anything out.
+// conn is a connection that goes silent while events are cut off, if it is the one that carries them: bytes are lost in
+// both directions, without an error. Once it has lost bytes it stays silent, because TCP never leaves any out.
 type conn struct {
 	net.Conn
 
@@ -87,12 +87,12 @@ func (c *conn) silent() bool {
 	return c.lost.Load()
 }
 
-// commandCounter counts the commands that Redis answered, without those that only set up a connection.
+// commandCounter counts the commands that Redis answered, except those that set up a connection.
 type commandCounter struct {
 	heartbeats atomic.Uint64
-	firstUses  atomic.Uint64 // of scripts: the server asked for the source, which was then sent with the command
-	renewals   atomic.Uint64 // of several sessions at once
-	renewed    atomic.Uint64 // sessions in these
+	firstUses  atomic.Uint64 // of a script: Redis did not know it, so the command was sent again with the source
+	renewals   atomic.Uint64 // commands that renew several sessions at once
+	renewed    atomic.Uint64 // sessions in those commands
 	others     atomic.Uint64
 }
 
@@ -103,7 +103,7 @@ func (c *commandCounter) DialHook(next redis.DialHook) redis.DialHook { return n
 func (c *commandCounter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
-		c.count(cmd, err) // only the caller of this hook gives the error to the command
+		c.count(cmd, err) // the error reaches the command only after this hook has returned
 		return err
 	}
 }
@@ -139,7 +139,7 @@ func (c *commandCounter) count(cmd redis.Cmder, err error) {
 	}
 }
 
-// sessionsIn returns how many keys a script is given; no other command is a script's.
+// sessionsIn returns the number of keys that a script is given; other commands do not run scripts.
 func sessionsIn(cmd redis.Cmder) uint64 {
 	args := cmd.Args()
 	if !strings.HasPrefix(cmd.Name(), "eval") || len(args) < 3 {
@@ -149,7 +149,7 @@ func sessionsIn(cmd redis.Cmder) uint64 {
 	return uint64(max(0, keys))
 }
 
-// isHeartbeat recognizes the script's key: it is that of no session.
+// isHeartbeat recognizes a heartbeat by its key, which is no session's.
 func isHeartbeat(cmd redis.Cmder) bool {
 	args := cmd.Args()
 	if len(args) < 4 {

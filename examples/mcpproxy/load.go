@@ -2,18 +2,18 @@ package main
 
 import "time"
 
-// load is what a replica had to do, and what of that Redis noticed.
+// load is what a replica did, and how much of it reached Redis.
 type load struct {
 	name                                           string
 	up                                             time.Duration
 	requests                                       uint64
-	hits, misses, refused, remoteLoads, background uint64 // as the storage says
-	writes                                         uint64 // as the proxy says
-	heartbeats, firstUses, loadsAndWrites          uint64 // as the Redis client says
-	renewals, renewed                              uint64 // likewise: of several sessions at once, and how many these were
+	hits, misses, refused, remoteLoads, background uint64 // counted by the storage
+	writes                                         uint64 // counted by the proxy
+	heartbeats, firstUses, loadsAndWrites          uint64 // counted by the Redis client
+	renewals, renewed                              uint64 // likewise: for several sessions at once, and sessions in these
 }
 
-// load of a replica that is at work may count a remote load whose command is not counted yet.
+// load may count a remote load whose command is not counted yet, if the replica is at work.
 func (r *replica) load() load {
 	stats := r.sessions.Stats()
 	l := load{
@@ -40,14 +40,14 @@ func (r *replica) load() load {
 
 func (l load) commands() uint64 { return l.loadsAndWrites + l.renewals + l.heartbeats + l.firstUses }
 
-// explained reports whether all commands are accounted for: none is left over for local hits.
+// explained reports whether all commands are accounted for, so that none is left for local hits.
 func (l load) explained() bool {
 	return l.commands() == l.remoteLoads+l.renewals+l.writes+l.heartbeats+l.firstUses
 }
 
-// overdone reports whether there was more in the background than one heartbeat and one refresh per session on time. A
-// session that was fetched while there was no lease, because the machine was too slow for it, is refreshed early; and
-// any by up to a 64th, to be refreshed together with others.
+// overdone reports whether there were more background commands than one heartbeat and one refresh per session when due.
+// Refreshes may come earlier: a session that was fetched without a lease, because the machine was too slow for it, is
+// refreshed early; and any session may be refreshed a 64th of the time early, to share a command with others.
 func (l load) overdone() bool {
 	return float64(l.heartbeats) > 1+l.up.Seconds()/heartbeat.Seconds() ||
 		float64(l.background) > clients*l.up.Seconds()/(refreshAfter-refreshAfter/64).Seconds()+float64(l.refused)
@@ -61,7 +61,7 @@ func loads(replicas []*replica) []load {
 	return all
 }
 
-// since is what came after an earlier load of the same replica.
+// since is what was counted after an earlier load of the same replica.
 func (l load) since(earlier load) load {
 	l.up -= earlier.up
 	l.requests -= earlier.requests

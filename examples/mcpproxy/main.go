@@ -1,6 +1,6 @@
-// Command mcpproxy shows what the session package is for: MCP servers that keep their sessions in memory, three proxy
-// replicas in front of them that share nothing but Redis, a balancer that knows nothing, and clients that notice none
-// of it. It reports what happens, and fails when something did not go as it should.
+// Command mcpproxy shows the purpose of the session package: MCP servers that keep their sessions in memory, three
+// proxy replicas in front of them that share only Redis, a balancer that knows nothing of sessions, and clients that
+// notice none of this. It reports what happens, and fails if an expectation is not met.
 //
 // proxy.go is the part to copy.
 package main
@@ -21,14 +21,14 @@ import (
 
 const (
 	timeLimit = 15 * time.Second
-	patience  = 4 * time.Second // with a single thing that should come about
+	patience  = 4 * time.Second // for a single expectation to come true
 )
 
 func main() { os.Exit(command()) }
 
 func command() int {
 	redisURL := flag.String("redis", "", "use the Redis at this `URL` (redis://host:port/db) instead of an embedded one")
-	keep := flag.Bool("serve", false, "keep running after the report, to be tried with a client of your own")
+	keep := flag.Bool("serve", false, "keep running after the report, so that you can try it with your own client")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -43,9 +43,9 @@ func command() int {
 	return 0
 }
 
-// run plays the demo, and returns the expectations that were not met.
+// run runs the demo, and returns the expectations that were not met.
 func run(ctx context.Context, out io.Writer, redisURL string, keep bool) (failed []string, err error) {
-	redis.SetLogger(&logging.VoidLogger{}) // it would tell of every connection that is broken on purpose
+	redis.SetLogger(&logging.VoidLogger{}) // it would log every connection that is broken on purpose
 	start := time.Now()
 	d, err := startDemo(ctx, redisURL, &report{out: out})
 	if err != nil {
@@ -57,7 +57,7 @@ func run(ctx context.Context, out io.Writer, redisURL string, keep bool) (failed
 	story, cancel := context.WithTimeoutCause(ctx, timeLimit, fmt.Errorf("not done within %s", timeLimit))
 	defer cancel()
 	if err := d.tell(story); err != nil {
-		d.noErrorf(err, "the story goes on")
+		d.noErrorf(err, "the demo runs to its end")
 		keep = false
 	}
 	d.verdict(time.Since(start))
@@ -80,11 +80,11 @@ func (d *demo) introduce() {
 `, clients, len(d.replicas), len(d.backends), d.store.name, brief(heartbeat), brief(maxStaleness))
 }
 
-// keepRunning says how to try it by hand, and at the end shows what that took.
+// keepRunning prints how to try the proxies by hand, and at the end what those requests took.
 func (d *demo) keepRunning(ctx context.Context) {
 	before := loads(d.running())
 	d.printf(`
-It is running. Point an MCP client at  %[1]s  (Streamable HTTP), or paste this:
+The proxies are running. Point an MCP client at  %[1]s  (Streamable HTTP), or paste this:
 
   URL=%[1]s
   mcp() { curl -sS "$URL" -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' "$@"; }
@@ -96,7 +96,7 @@ It is running. Point an MCP client at  %[1]s  (Streamable HTTP), or paste this:
   mcp -H "Mcp-Session-Id: $ID" -X DELETE
   mcp -H "Mcp-Session-Id: $ID" -X DELETE
 
-The count goes on although each call meets another replica. Ctrl-C ends it, and shows what your requests took.
+The count continues although each call reaches another replica. Ctrl-C stops the demo and shows what your requests took.
 `, d.balancer.url.JoinPath("mcp"))
 
 	<-ctx.Done()

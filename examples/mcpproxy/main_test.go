@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// sessionID matches the ids that the SDK's server makes: of crypto/rand.Text.
+// sessionID matches the ids that the SDK's server makes with crypto/rand.Text.
 var sessionID = regexp.MustCompile(`[A-Z2-7]{26}`)
 
 func TestDemo(t *testing.T) {

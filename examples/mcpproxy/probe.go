@@ -12,36 +12,36 @@ import (
 	"time"
 )
 
-// prober asks single replicas, past the balancer, what they say about a session.
+// prober asks single replicas about a session, past the balancer.
 type prober struct {
 	transport *http.Transport
 	sent      atomic.Int64
 }
 
-// verdict is what a replica said.
+// verdict is a replica's answer.
 type verdict struct {
 	status     int
 	text       string
 	retryAfter string
 }
 
-// unavailable reports whether it is the answer that an outage calls for.
+// unavailable reports whether the answer is the one that an outage calls for.
 func (v verdict) unavailable() bool {
 	return v.status == http.StatusServiceUnavailable && v.retryAfter != ""
 }
 
-// finding is a verdict that was waited for.
+// finding is a verdict that await waited for.
 type finding struct {
 	verdict
 
 	err       error
 	replica   *replica
-	after     time.Duration // since the start that was given
-	before    int           // how many other verdicts there were before,
+	after     time.Duration // since the given start
+	before    int           // number of other verdicts before this one,
 	lastOther time.Duration // and when the last of them was asked for
 }
 
-// said is the verdict in short.
+// said is a short form of the verdict.
 func (f finding) said() string {
 	if f.err != nil {
 		return f.err.Error()
@@ -49,8 +49,7 @@ func (f finding) said() string {
 	return strconv.Itoa(f.status)
 }
 
-// await asks all given replicas at once, again and again, until each gives a verdict of the kind that is wanted. Times
-// are measured from the start.
+// await asks all given replicas at once, repeatedly, until each gives a wanted verdict. Times count from start.
 func (p *prober) await(
 	ctx context.Context, replicas []*replica, id string, start time.Time, wanted func(verdict) bool,
 ) []finding {

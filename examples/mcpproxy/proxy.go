@@ -18,18 +18,18 @@ const (
 	backendKey    = "backend_url"
 )
 
-// proxy sends every request of an MCP session to the backend that holds the session. What it knows is in the storage,
-// so any number of replicas can share the work behind a balancer that has never heard of sessions.
+// proxy sends every request of an MCP session to the backend that holds the session. It keeps its knowledge in the
+// storage, so any number of replicas can share the work, behind a balancer that knows nothing of sessions.
 //
-// It does not authenticate anybody. One that does would store the owner too (session.WithPrincipal) and load with
-// session.LoadOwned.
+// It does not authenticate its users. A proxy that does would also store the owner (session.WithPrincipal), and load
+// with session.LoadOwned.
 type proxy struct {
 	sessions  session.Storage
 	backends  []*url.URL
 	transport http.RoundTripper
-	closing   <-chan struct{} // closed when the long-lived streams are to be cut
+	closing   <-chan struct{} // closed when the long-lived streams have to end
 	log       *log.Logger
-	opened    atomic.Uint64 // sessions, which take turns among the backends
+	opened    atomic.Uint64 // number of sessions so far, which are spread over the backends in turn
 }
 
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -59,8 +59,8 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// open forwards a request that belongs to no session yet. If it is answered with a session id, the session is stored
-// before the client learns the id: its next request may go to any replica.
+// open forwards a request that has no session yet. If the answer contains a session id, the session is stored before
+// the client learns the id: the client's next request may reach any replica.
 func (p *proxy) open(w http.ResponseWriter, r *http.Request) {
 	backend := p.backends[p.opened.Load()%uint64(len(p.backends))]
 	// A name may have many addresses, and only the one that was dialled holds the session.
@@ -79,10 +79,10 @@ func (p *proxy) open(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// end forwards a DELETE and forgets the session once its backend has. When the storage cannot be told, the client is
+// end forwards a DELETE, and deletes the session once the backend has. If the storage is unavailable, the client is
 // asked to try again.
 func (p *proxy) end(w http.ResponseWriter, r *http.Request, backend *url.URL, id string) {
-	ctx := context.WithoutCancel(r.Context()) // it is over even if the client does not wait to hear it
+	ctx := context.WithoutCancel(r.Context()) // the session is over even if the client does not wait for the answer
 	p.forward(w, r, backend, func(answer *http.Response) error {
 		if answer.StatusCode >= 300 && answer.StatusCode != http.StatusNotFound {
 			return nil
@@ -91,8 +91,8 @@ func (p *proxy) end(w http.ResponseWriter, r *http.Request, backend *url.URL, id
 	})
 }
 
-// stream forwards a stream of server-sent events. It lasts for as long as the client wants, so a replica that shuts
-// down has to cut it. The client opens a new one, through another replica.
+// stream forwards a stream of server-sent events. It lasts as long as the client wants, so a replica that shuts down
+// has to cut it. The client then opens a new one through another replica.
 func (p *proxy) stream(w http.ResponseWriter, r *http.Request, backend *url.URL) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -106,16 +106,16 @@ func (p *proxy) stream(w http.ResponseWriter, r *http.Request, backend *url.URL)
 	p.forward(w, r.WithContext(ctx), backend, nil)
 }
 
-// forward sends a request to a backend. The hook answered, if any, runs before the client sees the answer; its error is
-// what the client gets instead.
+// forward sends a request to a backend. The hook answered, if any, runs before the client sees the answer. If it
+// returns an error, the client gets that error instead.
 func (p *proxy) forward(
 	w http.ResponseWriter, r *http.Request, backend *url.URL, answered func(*http.Response) error,
 ) {
 	reverse := httputil.ReverseProxy{
-		// SetURL replaces the Host as well: a backend on loopback refuses any other.
+		// SetURL also replaces the Host: a backend on loopback refuses any other.
 		Rewrite:        func(out *httputil.ProxyRequest) { out.SetURL(backend); out.SetXForwarded() },
 		Transport:      p.transport,
-		FlushInterval:  -1, // events are not to wait in a buffer
+		FlushInterval:  -1, // events must not wait in a buffer
 		ModifyResponse: answered,
 		ErrorHandler:   refuse,
 		ErrorLog:       p.log,
@@ -123,9 +123,9 @@ func (p *proxy) forward(
 	reverse.ServeHTTP(w, r)
 }
 
-// refuse translates an error for the client. A 404 makes it give up its session, so that is said only of one that is
-// known to be gone, and in plain text: the body of a JSON-RPC error would hide it. While the storage cannot be asked,
-// 503 makes the client keep its session and try again.
+// refuse translates an error for the client. A 404 makes the client give up its session, so it is sent only if the
+// session is known to be gone. It is plain text: the body of a JSON-RPC error would hide it. In an outage, 503 makes
+// the client keep its session and try again.
 func refuse(w http.ResponseWriter, _ *http.Request, err error) {
 	switch {
 	case errors.Is(err, session.ErrNotFound):
@@ -142,4 +142,4 @@ func refuse(w http.ResponseWriter, _ *http.Request, err error) {
 	}
 }
 
-const sessionGone = "the session has ended, or never was"
+const sessionGone = "the session has ended or never existed"

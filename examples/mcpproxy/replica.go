@@ -16,7 +16,7 @@ const (
 	sessionTTL = 10 * time.Minute
 	maxLocal   = 10_000
 
-	// Short, to keep the demo short: the defaults are 2 s and a minute.
+	// Short, so that the demo is short: the defaults are 2 s and a minute.
 	maxStaleness = 500 * time.Millisecond
 	refreshAfter = time.Second
 
@@ -24,14 +24,14 @@ const (
 )
 
 // replica is one proxy as it would be deployed: its own server, its own connections to Redis, its own local tier. The
-// replicas of this demo share a process, and nothing else.
+// replicas of this demo share only the process.
 type replica struct {
 	name     string
 	url      *url.URL
 	requests atomic.Uint64
 	line     *line
 	sessions *session.RoutingStorage
-	tally    *tally // of sessions, and what the proxy uses
+	tally    *tally // counts writes to sessions; the proxy uses it as its storage
 	journal  *journal
 
 	transport *http.Transport
@@ -61,11 +61,11 @@ func startReplica(ctx context.Context, name string, st *store, backends []*url.U
 	return r, nil
 }
 
-// leased reports whether the replica hears of changes, so that its local sessions stay valid.
+// leased reports whether the replica receives change events, so that its local sessions stay valid.
 func (r *replica) leased() bool { return r.sessions.Stats().Mode == session.ModeLeased }
 
-// stop ends a replica as a process should end: calls are answered, streams are cut, and what was opened is closed in
-// the reverse order.
+// stop ends a replica in the order in which a process should end: calls are answered, streams are cut, and everything
+// is closed in the reverse order of opening.
 func (r *replica) stop(ctx context.Context) error {
 	r.stopped = true
 	err := r.server.Shutdown(ctx)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// report tells the story as it happens, and remembers what was not as expected.
+// report prints events as they happen, and records the expectations that were not met.
 type report struct {
 	out    io.Writer
 	step   int
@@ -23,10 +23,10 @@ func (r *report) headingf(format string, args ...any) {
 	r.printf("\n%d. %s\n", r.step, fmt.Sprintf(format, args...))
 }
 
-// notef says something that is not an expectation.
+// notef prints a line that is not an expectation.
 func (r *report) notef(format string, args ...any) { r.printf("     "+format+"\n", args...) }
 
-// expectf says that something is so, and marks whether it is.
+// expectf prints an expectation, and marks whether it is met.
 func (r *report) expectf(ok bool, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if ok {
@@ -38,7 +38,7 @@ func (r *report) expectf(ok bool, format string, args ...any) {
 	r.printf("   ✗ %s\n", text)
 }
 
-// noErrorf is the expectation that nothing went wrong.
+// noErrorf is the expectation that err is nil.
 func (r *report) noErrorf(err error, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if err != nil {
@@ -47,7 +47,7 @@ func (r *report) noErrorf(err error, format string, args ...any) {
 	r.expectf(err == nil, "%s", text)
 }
 
-// table shows what replicas had to do, and what of that Redis noticed.
+// table shows what replicas did, and how much of it reached Redis.
 func (r *report) table(loads []load) {
 	const columns = "   %-18s %8s  %10s  %12s  %13s  %12s  %6s  %10s  %14s\n"
 	r.printf(columns, "",
@@ -71,7 +71,7 @@ func (r *report) verdict(took time.Duration) {
 	}
 }
 
-// grouped is a number with a comma between thousands.
+// grouped formats a number with a comma between thousands.
 func grouped[N int | uint64](n N) string {
 	if n < 1000 {
 		return fmt.Sprint(n)
@@ -79,7 +79,7 @@ func grouped[N int | uint64](n N) string {
 	return fmt.Sprintf("%s,%03d", grouped(n/1000), n%1000)
 }
 
-// brief is a duration as a person would say it.
+// brief formats a duration for readers.
 func brief(d time.Duration) string {
 	switch {
 	case d < 10*time.Millisecond:

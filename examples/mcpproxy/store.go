@@ -10,19 +10,19 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// store is the Redis that all replicas share, and a switch in the line between.
+// store is the Redis that all replicas share, behind a line that can be cut.
 type store struct {
 	name     string
 	options  redis.Options
 	dialer   func(ctx context.Context, network, address string) (net.Conn, error)
-	embedded *miniredis.Miniredis // nil when a Redis was given
+	embedded *miniredis.Miniredis // nil if a Redis was given
 
 	mu    sync.Mutex // guards following fields
 	cut   bool
 	conns []net.Conn
 }
 
-// startStore uses the Redis at the given URL, or starts an embedded one when there is none.
+// startStore uses the Redis at the given address, or starts an embedded one if there is none.
 func startStore(ctx context.Context, address string) (*store, error) {
 	if address == "" {
 		embedded, err := miniredis.Run()

@@ -19,7 +19,7 @@ const (
 	callsPerClient = 20
 )
 
-// tell plays the story through. An error means that it could not go on.
+// tell runs all parts in order. An error means that the demo could not continue.
 func (d *demo) tell(ctx context.Context) error {
 	for _, part := range []func(context.Context) error{
 		d.openSessions, d.stopReplica, d.replaceReplica, d.count, d.endSession,
@@ -84,10 +84,10 @@ func (d *demo) stopReplica(ctx context.Context) error {
 }
 
 func (d *demo) replaceReplica(ctx context.Context) error {
-	d.headingf("A new replica takes its place, and the clients call as fast as they can")
+	d.headingf("A new replica takes its place; the clients call as fast as they can")
 	veterans := d.running()
 	for _, c := range d.clients {
-		d.prober.await(ctx, veterans, c.session.ID(), time.Now(), answers) // they know most of the sessions, now all
+		d.prober.await(ctx, veterans, c.session.ID(), time.Now(), answers) // they hold most of the sessions; after this, all
 	}
 	r, err := d.addReplica(ctx)
 	if err != nil {
@@ -123,8 +123,8 @@ func (d *demo) replaceReplica(ctx context.Context) error {
 	return nil
 }
 
-// withoutLoads says what replicas that knew all sessions have asked Redis for since an earlier time. On a machine so
-// slow that a lease runs out, some requests wait; the storage says which.
+// withoutLoads checks which requests to Redis replicas that held all sessions have sent since an earlier time. On a
+// machine so slow that a lease runs out, some loads wait for Redis; the storage counts them.
 func (d *demo) withoutLoads(ctx context.Context, replicas []*replica, earlier []load) {
 	var sum load
 	explained := eventually(ctx, func() bool {
@@ -158,13 +158,13 @@ func (d *demo) count(ctx context.Context) error {
 	d.expectf(!overdone && sum.heartbeats > 0 && sum.background > 0,
 		"a heartbeat per replica every %s (MaxStaleness/4), a refresh per busy session on it every %s (RefreshAfter)",
 		brief(heartbeat), brief(refreshAfter))
-	d.notef("Commands a second, at any number of requests: replicas x (4/MaxStaleness + busy sessions/RefreshAfter), or")
-	d.notef("less, as sessions that are due at about the same time share one. For 3 replicas with 1,000 busy sessions")
-	d.notef("each, and the defaults, that would be 3 x (4/2 + 1,000/60) = 56, and is about 12.")
+	d.notef("Commands per second, at any number of requests: replicas x (4/MaxStaleness + busy sessions/RefreshAfter), or")
+	d.notef("less, because sessions that are due at about the same time share one. For 3 replicas with 1,000 busy")
+	d.notef("sessions each, and the defaults, that would be 3 x (4/2 + 1,000/60) = 56, and is about 12.")
 	return nil
 }
 
-// endLast lets the last client end its session, and returns the session's id, and when and by which replica it was
+// endLast makes the last client end its session. It returns the session's id, and when and by which replica it was
 // deleted.
 func (d *demo) endLast() (id string, by *replica, at time.Time) {
 	last := len(d.clients) - 1
@@ -193,7 +193,7 @@ func (d *demo) endSession(ctx context.Context) error {
 	}
 	id, by, at := d.endLast()
 	for _, f := range d.prober.await(ctx, d.running(), id, at, gone) {
-		role := "was told, and"
+		role := "received the event, and"
 		if f.replica == by {
 			role = "has deleted it, and"
 		}
@@ -201,15 +201,15 @@ func (d *demo) endSession(ctx context.Context) error {
 		d.expectf(told && f.goneInTime(), "%s %s answers %s after %s", f.replica.name, role, f.said(), brief(f.after))
 	}
 	d.notef("Measured from the return of Delete to the first answer of each. The guarantee is %s.", brief(maxStaleness))
-	d.noErrorf(d.each(func(c *client) error { return c.call(ctx) }), "the other %d sessions go on", len(d.clients))
+	d.noErrorf(d.each(func(c *client) error { return c.call(ctx) }), "the other %d sessions continue", len(d.clients))
 	return nil
 }
 
-// loseEvents cuts a replica off from what the others tell it, and from nothing else.
+// loseEvents cuts a replica off from change events, and from nothing else.
 func (d *demo) loseEvents(ctx context.Context) error {
 	deaf := d.running()[len(d.running())-1]
 	d.headingf("%s is cut off from change events, silently; its commands get through. A session ends elsewhere", deaf.name)
-	// Its copy is to be one that only the lease keeps valid, and whose next refresh does not come first.
+	// The copy must be one that only the lease keeps valid, and whose next refresh is not due too soon.
 	id := d.clients[len(d.clients)-1].session.ID()
 	refreshes := deaf.sessions.Stats().Refreshes
 	eventually(ctx, func() bool {
@@ -228,17 +228,17 @@ func (d *demo) loseEvents(ctx context.Context) error {
 			continue
 		}
 		d.expectf(f.goneInTime() && f.before > 0,
-			"%s goes on with its copy for %s (%d answers), then its lease is over, and it says %s",
+			"%s serves its copy for %s (%d answers), then its lease is over, and it answers %s",
 			f.replica.name, brief(f.lastOther), f.before, f.said())
 	}
-	d.notef("It is never more than %s. What it let through meanwhile, the backend has refused.", brief(maxStaleness))
-	d.noErrorf(d.each(func(c *client) error { return c.call(ctx) }), "the other %d sessions go on", len(d.clients))
+	d.notef("Never longer than %s. The backend refused the requests that got through meanwhile.", brief(maxStaleness))
+	d.noErrorf(d.each(func(c *client) error { return c.call(ctx) }), "the other %d sessions continue", len(d.clients))
 
 	warned := eventually(ctx, func() bool { return len(deaf.journal.since(logged)) == 1 })
 	deaf.line.eventsCut.Store(false)
 	start := time.Now()
 	leased := eventually(ctx, deaf.leased)
-	d.expectf(leased, "the link is back, and by itself %s has a lease again after %s", deaf.name, brief(time.Since(start)))
+	d.expectf(leased, "the link is back; %s has a lease again after %s, by itself", deaf.name, brief(time.Since(start)))
 	log := deaf.journal.since(logged)
 	d.expectf(warned && len(log) == 2, "its log has these two entries about it, and no other:")
 	for _, entry := range log {
@@ -255,11 +255,11 @@ func (d *demo) loseRedis(ctx context.Context) error {
 	d.store.takeAway()
 	for _, f := range d.prober.await(ctx, d.running(), id, time.Now(), func(v verdict) bool { return !answers(v) }) {
 		ok := f.err == nil && f.before > 0 && f.lastOther < maxStaleness && f.unavailable()
-		d.expectf(ok, "%s goes on with its own copies for %s (%d answers), then says %s",
+		d.expectf(ok, "%s serves its own copies for %s (%d answers), then answers %s",
 			f.replica.name, brief(f.lastOther), f.before, f.said())
 	}
 	err := c.call(ctx)
-	d.expectf(err != nil && !errors.Is(err, mcp.ErrSessionMissing), "to a client that is no reason to give up its session")
+	d.expectf(err != nil && !errors.Is(err, mcp.ErrSessionMissing), "that does not end a session for a client")
 
 	only503 := true
 	for range 5 {
@@ -267,7 +267,7 @@ func (d *demo) loseRedis(ctx context.Context) error {
 			only503 = only503 && f.err == nil && f.unavailable()
 		}
 	}
-	d.expectf(only503, "nobody says 404 as long as it lasts: 503, with Retry-After")
+	d.expectf(only503, "no replica answers 404 during the outage, only 503 with Retry-After")
 	return nil
 }
 
@@ -280,11 +280,11 @@ func (d *demo) regainRedis(ctx context.Context) error {
 	}
 	deaf := func(r *replica) bool { return !r.leased() }
 	leased := eventually(ctx, func() bool { return !slices.ContainsFunc(d.running(), deaf) })
-	d.expectf(leased, "all hear of changes again after %s", brief(time.Since(start)))
-	d.notef("A go-redis client that has failed to connect many times tries again once a second.")
+	d.expectf(leased, "all receive change events again after %s", brief(time.Since(start)))
+	d.notef("A go-redis client that failed to connect many times tries again once per second.")
 	err := d.each(func(c *client) error { return c.call(ctx) })
-	d.noErrorf(err, "the clients go on with the same sessions, and no count was lost")
-	d.expectf(d.hearAll(ctx), "event streams have outlived it: a message reaches all %d", len(d.clients))
+	d.noErrorf(err, "the clients continue with the same sessions, and no count was lost")
+	d.expectf(d.hearAll(ctx), "event streams survived: a message reaches all %d", len(d.clients))
 	return nil
 }
 
@@ -299,15 +299,15 @@ func (d *demo) leave(ctx context.Context) error {
 
 func answers(v verdict) bool { return v.status == http.StatusOK }
 
-// gone is what a replica says that knows that the session has ended. A backend says it in other words.
+// gone is the answer of a replica that knows that the session has ended. A backend answers with another text.
 func gone(v verdict) bool { return v.status == http.StatusNotFound && v.text == sessionGone }
 
-// goneInTime reports whether the replica was not asked in vain for longer than it may be.
+// goneInTime reports whether the replica gave no other answer for longer than MaxStaleness.
 func (f finding) goneInTime() bool {
 	return f.err == nil && gone(f.verdict) && f.lastOther < maxStaleness
 }
 
-// each does something with all clients at once.
+// each runs do for all clients at once.
 func (d *demo) each(do func(c *client) error) error {
 	errs := make([]error, len(d.clients))
 	var all sync.WaitGroup
@@ -318,7 +318,7 @@ func (d *demo) each(do func(c *client) error) error {
 	return errors.Join(errs...)
 }
 
-// hearAll lets the backends announce something, again and again, until every client has heard it on its event stream.
+// hearAll makes the backends announce a message, repeatedly, until every client has received it on its event stream.
 func (d *demo) hearAll(ctx context.Context) bool {
 	first := int64(d.round + 1)
 	return eventually(ctx, func() bool {
@@ -330,7 +330,7 @@ func (d *demo) hearAll(ctx context.Context) bool {
 	})
 }
 
-// eventually reports whether something comes about before patience ends.
+// eventually reports whether a condition comes true before patience ends.
 func eventually(ctx context.Context, done func() bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -19,7 +19,7 @@ func main() { demo.Main(run) }
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("sentinel", flag.ExitOnError)
 	sentinels := flags.String("sentinels", "127.0.0.1:26379", "`host:port,...` of the sentinels")
-	master := flags.String("master", "mymaster", "what the sentinels call the master")
+	master := flags.String("master", "mymaster", "the master's name in the sentinels")
 	sentinelUser := flags.String("sentinel-user", os.Getenv("SENTINEL_USER"),
 		"the ACL `name` on the sentinels, default $SENTINEL_USER; its password is $SENTINEL_PASSWORD")
 	access := demo.AccessFlags(flags)

@@ -35,7 +35,7 @@ func TestNoServer(t *testing.T) {
 	require.Error(t, run(t.Context(), []string{"-ca", os.DevNull}, io.Discard))
 }
 
-// authorityOf returns a file with the server's certificate, which is its own authority.
+// authorityOf returns a file with the server's self-signed certificate.
 func authorityOf(t *testing.T, server *redistest.Server) string {
 	t.Helper()
 	conn, err := tls.Dial("tcp", server.Addr(), server.TLS())

@@ -8,15 +8,15 @@ import (
 	"os"
 )
 
-// Access is how to be let in: the same for all servers of a topology.
+// Access holds the credentials and the TLS flag, the same for all servers of a topology.
 type Access struct {
 	User, Password string
 
 	ca string
 }
 
-// AccessFlags adds the flags for an Access. The password comes from the environment, as everybody may read the
-// arguments of a process.
+// AccessFlags adds the flags for an Access. The password comes from the environment, because the arguments of a process
+// are visible to every user of the machine.
 func AccessFlags(flags *flag.FlagSet) *Access {
 	a := &Access{Password: os.Getenv("REDIS_PASSWORD")}
 	flags.StringVar(&a.User, "user", os.Getenv("REDIS_USER"),
@@ -26,10 +26,10 @@ func AccessFlags(flags *flag.FlagSet) *Access {
 	return a
 }
 
-// TLS returns the client's side of TLS, nil for none.
+// TLS returns the client's TLS configuration, nil if TLS is off.
 func (a *Access) TLS() (*tls.Config, error) {
 	if a.ca == "" {
-		return nil, nil //nolint:nilnil // that is what Redis clients take for none
+		return nil, nil //nolint:nilnil // Redis clients take nil for no TLS
 	}
 	text, err := os.ReadFile(a.ca)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package demo is what the programs for the different topologies have in common: all but the client.
+// Package demo holds what the programs for the different topologies share: everything except the client.
 package demo
 
 import (
@@ -34,7 +34,7 @@ const (
 	patience     = 10 * time.Second
 )
 
-// Show takes a session through its life, and prints what that cost. The program leaves nothing behind.
+// Show runs a session through its life, and prints what that cost. It leaves nothing behind in Redis.
 func Show(ctx context.Context, client redis.UniversalClient, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -57,12 +57,12 @@ func Show(ctx context.Context, client redis.UniversalClient, out io.Writer) erro
 		return err
 	}
 	if _, err := sessions.Load(ctx, s.ID()); !errors.Is(err, session.ErrNotFound) {
-		return fmt.Errorf("a deleted session was loaded, or could not be asked for: %w", err)
+		return fmt.Errorf("a deleted session was loaded, or the load failed: %w", err)
 	}
 	return printStats(out, sessions.Stats())
 }
 
-// awaitEvents is for the demonstration: an application need not wait, its loads ask Redis until events flow.
+// awaitEvents is only for the demonstration. An application need not wait: until events flow, its loads ask Redis.
 func awaitEvents(ctx context.Context, sessions *session.RoutingStorage) error {
 	const interval = 10 * time.Millisecond
 	for sessions.Stats().Mode != session.ModeLeased {
