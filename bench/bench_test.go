@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestQuick runs all of it for a moment: competitors return the right sessions, and a report is written.
+// TestQuick runs every measurement for a moment: competitors return the right sessions, and a report is written.
 func TestQuick(t *testing.T) {
 	c := config{quick: true, rounds: 1, out: t.TempDir()}
 	c.fill()
@@ -24,7 +24,7 @@ func TestQuick(t *testing.T) {
 	}
 }
 
-// TestModelAtItsLimits checks the formulas where the answer is known without them.
+// TestModelAtItsLimits checks the formulas where the answer is obvious without them.
 func TestModelAtItsLimits(t *testing.T) {
 	w := workload{
 		Replicas: 1, Masters: 1, Sessions: 1, Spread: 1, Requests: 1e6, Writes: 1e-9, Lifetime: 1e9,
@@ -38,20 +38,20 @@ func TestModelAtItsLimits(t *testing.T) {
 	}
 	misses, refreshes := w.askRates()
 	near("a busy session is renewed once per RefreshAfter", refreshes, 1.0/60)
-	near("... and never missed", misses+refreshes, 1.0/60)
+	near("... and is never missed", misses+refreshes, 1.0/60)
 	w.Requests = 1e-6
 	misses, refreshes = w.askRates()
-	near("an idle one is asked for once per request", misses+refreshes, 1e-6)
-	near("... as it has expired", misses, 1e-6)
+	near("an idle session is asked for at each request", misses+refreshes, 1e-6)
+	near("... because its entry has expired", misses, 1e-6)
 	w.Requests, w.Spread, w.Writes = 1e3, 1e3, 1e4
 	misses, _ = w.askRates()
-	near("one that others write all the time, too", misses, 1)
+	near("so is a session that other replicas write all the time", misses, 1)
 
 	alone, _, together := w.batches(1e-6)
-	near("hardly any session is due with another", alone, 1e-6)
-	near("... and each is due", alone+together, 1e-6)
+	near("sessions are rarely due together", alone, 1e-6)
+	near("... but each is renewed", alone+together, 1e-6)
 	_, batches, together := w.batches(1e6)
-	near("or all of them", together, 1e6)
+	near("or all are due together", together, 1e6)
 	near("... and fill each batch", batches, 1e6/64)
 	w.Masters = 2
 	alone, batches, together = w.batches(1e6)
@@ -59,7 +59,7 @@ func TestModelAtItsLimits(t *testing.T) {
 	near("... where there are no batches", batches+together, 0)
 }
 
-// BenchmarkHit is what the program measures first, for go test's tools.
+// BenchmarkHit measures hits, like the program, but for go test's tools.
 func BenchmarkHit(b *testing.B) {
 	server, err := startRedis(b.Context())
 	if err != nil {

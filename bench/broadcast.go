@@ -13,13 +13,13 @@ import (
 	"github.com/seed34611480/session"
 )
 
-// broadcast is how much of it there can be.
+// broadcast is what the events of other replicas cost.
 type broadcast struct {
-	Absorbed  series // events per second that one replica keeps up with
+	Absorbed  series // events per second that one replica can take in
 	Delivered []fanOut
 }
 
-// fanOut is how many messages per second one server hands to its subscribers.
+// fanOut is the number of messages per second that one server delivers to its subscribers.
 type fanOut struct {
 	Subscribers int
 	Rate        series
@@ -48,7 +48,7 @@ func measureBroadcast(ctx context.Context, c config, s *server) (broadcast, erro
 	return b, nil
 }
 
-// absorb sends events about sessions that a replica does not have: most events are.
+// absorb sends events about sessions that a replica does not have, because most events are of that kind.
 func absorb(ctx context.Context, s *server, events int) (perSecond float64, err error) {
 	r, closeBoth, err := env{server: s, speed: 1}.routing(localEntries)
 	if err != nil {
@@ -82,7 +82,7 @@ func publish(ctx context.Context, client *redis.Client, channel string, events i
 	return nil
 }
 
-// deliver uses subscribers that do no more than read, so that it is the server that is measured.
+// deliver uses subscribers that only read, so that the server is what is measured.
 func deliver(ctx context.Context, s *server, subscribers, events int) (perSecond float64, err error) {
 	const channel = "bench:events"
 	var wg sync.WaitGroup
@@ -110,7 +110,7 @@ func deliver(ctx context.Context, s *server, subscribers, events int) (perSecond
 	return float64(subscribers*events) / time.Since(start).Seconds(), nil
 }
 
-// messageSize is what a Changed event of an id takes on the wire.
+// messageSize is the size of a Changed event of an id on the wire.
 func messageSize(channel, id int) int {
 	payload := 1 + 16 + id
 	return len(fmt.Sprintf("*3\r\n$7\r\nmessage\r\n$%d\r\n\r\n$%d\r\n\r\n", channel, payload)) + channel + payload

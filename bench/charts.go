@@ -24,7 +24,7 @@ var (
 	othersColor = color.RGBA{R: 0x8c, G: 0x95, B: 0x9f, A: 0xff}
 )
 
-// charts draws what the README shows.
+// charts draws the README's charts.
 func (r *results) charts() error {
 	latency, commands := make([]bar, 0, len(r.Hits)), make([]bar, 0, len(r.Steady))
 	for _, h := range r.Hits {
@@ -75,7 +75,7 @@ func (r *results) chart(file, title string, bars []bar, unit func(float64) strin
 	p.NominalY(names...)
 	p.Y.Min, p.Y.Max = -0.6, float64(len(bars))-0.4
 	p.Y.Tick.Length, p.Y.Width = 0, 0
-	p.Y.Padding = vg.Points(30) // who looks at it may have a wider font than it was laid out for
+	p.Y.Padding = vg.Points(30) // the reader's font may be wider than the one used for the layout
 	p.Add(barPlotter(bars))
 	size := vg.Points(float64(22*len(bars) + 60))
 	return p.Save(vg.Points(720), size, filepath.Join(r.out, file))

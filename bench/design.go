@@ -9,7 +9,7 @@ import (
 	"github.com/seed34611480/session"
 )
 
-const localEntries = 10_000 // of every local tier, so that all sessions fit
+const localEntries = 10_000 // size of every local tier, large enough for all sessions
 
 // loader loads the i-th session and checks it. It belongs to one goroutine.
 type loader func(i int) error
@@ -17,11 +17,11 @@ type loader func(i int) error
 // design is one way to get a session for a request.
 type design struct {
 	name  string
-	setUp string // why it is set up like this
+	setUp string // why it is configured this way
 	open  func(ctx context.Context, e env) (*opened, error)
 }
 
-// env is what a design works on.
+// env is the environment of a design.
 type env struct {
 	server *server
 	keys   *fixture
@@ -56,7 +56,7 @@ func designs() []design {
 		{nameGetex, "what a store without a local tier does; a plain struct is decoded", openGetex},
 		{nameExpire, "the cache spares the decoding, the round trip remains", openExpire},
 		{nameGoRedis, "`Protocol: 3`, `ClientSideCacheConfig{MaxEntries: 10_000}`, as its README", openGoRedis},
-		{nameCache, "`cache.NewTinyLFU(10_000, time.Minute)`; its README has 1,000, into which not all fit", openCache},
+		{nameCache, "`cache.NewTinyLFU(10_000, time.Minute)`; its README has 1,000, too few for all sessions", openCache},
 		{nameRueidis, "client TTL of a minute, as its README; `DecodeJSON`", openRueidis},
 		{nameRueidisPlain, "the same; the text is compared", openRueidisPlain},
 		{nameLRU, "`lru.New(10_000)`", openLRU},
@@ -68,7 +68,7 @@ func designs() []design {
 	}
 }
 
-// warm loads everything once, so that what comes next is a hit where the design has any.
+// warm loads every session once, so that the loads that follow are hits if the design has hits.
 func warm(loaders []loader, keys *fixture) error {
 	for _, load := range loaders {
 		for i := range keys.ids {

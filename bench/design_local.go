@@ -11,7 +11,7 @@ import (
 	"github.com/seed34611480/session"
 )
 
-// These have no idea of Redis, nor of staleness or expiry: they are what a local tier could be built on.
+// These know nothing of Redis, staleness or expiry: a local tier could be built on them.
 
 func openLRU(_ context.Context, e env) (*opened, error) {
 	local, err := lru.New[string, *session.Session](localEntries)

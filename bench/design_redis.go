@@ -64,7 +64,7 @@ func openGoRedis(ctx context.Context, e env) (*opened, error) {
 	}}, nil
 }
 
-// openCache fills it through the library, which has an encoding of its own.
+// openCache fills the cache through the library, which has its own encoding.
 func openCache(ctx context.Context, e env) (*opened, error) {
 	client := e.server.client()
 	cached := cache.New(&cache.Options{

@@ -6,7 +6,7 @@ import (
 	"runtime"
 )
 
-// hitRow is what one design takes for a load that it has been warmed up for.
+// hitRow is the cost of one load in a design that has been warmed up.
 type hitRow struct {
 	Name, SetUp string
 	Parallel    series // two goroutines on two cores: ns from one load to the next
@@ -39,7 +39,7 @@ func measureHits(ctx context.Context, c config, s *server, keys *fixture) ([]hit
 	orders := [][]int{order(len(keys.ids), 0), order(len(keys.ids), 1)}
 	ns, allocs, err := c.inTurns(2*len(rows), func(i int) (ns, allocs float64, err error) {
 		design, cores := i/2, 1+i%2
-		// Others have prolonged what client-side caches hold, which makes them drop it.
+		// Other designs have prolonged sessions that client-side caches hold, and the caches dropped these.
 		err = warm(loaders[design], keys)
 		if err == nil {
 			runtime.GOMAXPROCS(cores)

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// machine is what the numbers depend on, without saying whose it is.
+// machine describes what the numbers depend on, without identifying the machine.
 type machine struct {
 	CPU, OS, Go, Redis string
 	Cores              int
@@ -36,7 +36,7 @@ func describeMachine(s *server) machine {
 	return m
 }
 
-// field returns the first value of a name in a file of lines, or nothing if there is none.
+// field returns the first value of a name in a file of lines, or "" if there is none.
 func field(file, name, separator string) string {
 	text, err := os.ReadFile(file) //nolint:gosec // both names are ours
 	if err != nil {

@@ -1,10 +1,10 @@
-// Bench compares the library with what people use today, on a real redis-server that it starts itself, and writes
-// RESULTS.md and the charts beside it:
+// Bench compares the library with the alternatives in use today, on a real redis-server that it starts itself. It
+// writes RESULTS.md and the charts beside it:
 //
 //	go run -C bench .
 //
-// All designs are measured in one run, in turns: round after round, each once. So whatever else the machine does hits
-// all of them alike, and ratios are taken within a round.
+// All designs are measured in one run, in turns: in each round, each gets one turn or more. A disturbance on the
+// machine hits all of them alike, and ratios are taken within a round.
 package main
 
 import (
@@ -19,25 +19,25 @@ import (
 
 const defaultRounds = 5
 
-// config is how long to measure. More changes the spread, not the result.
+// config sets how long to measure. Longer runs change the spread, not the result.
 type config struct {
 	quick    bool
 	out      string
 	rounds   int
 	turns    int           // of each design, in a round
 	slot     time.Duration // for one design, in one turn
-	entries  []int         // sizes of the local tier whose memory is measured
+	entries  []int         // sizes of the local tiers whose memory is measured
 	speed    int           // how many times faster than the clock the steady workload runs
 	requests time.Duration // for one proxy, in one round
 	simulate time.Duration // for one setting of the cost model
-	events   int           // to be broadcast
+	events   int           // number of events to broadcast
 }
 
 func main() {
 	var c config
-	flag.BoolVar(&c.quick, "quick", false, "a few seconds, to see that all of it works; the numbers mean nothing")
+	flag.BoolVar(&c.quick, "quick", false, "a few seconds, only to see that everything works; the numbers mean nothing")
 	flag.StringVar(&c.out, "out", ".", "the folder to write to")
-	flag.IntVar(&c.rounds, "rounds", defaultRounds, "how often each design is measured")
+	flag.IntVar(&c.rounds, "rounds", defaultRounds, "number of rounds in which each design is measured")
 	flag.Parse()
 	c.fill()
 

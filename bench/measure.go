@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// order is a random order of n sessions, another one for each goroutine, the same in each run.
+// order returns a random order of n sessions, different for each goroutine, the same in each run.
 func order(n, goroutine int) []int {
 	return rand.New(rand.NewPCG(1, uint64(goroutine))).Perm(n) //nolint:gosec // nothing is secret
 }
 
-// inTurns gives each of n pieces of work its turn, again and again within a round: what disturbs the machine for a
-// moment hits all of them alike. What a round says is the median of its turns.
+// inTurns runs n pieces of work in turns, repeatedly within a round, so that a brief disturbance hits all of them
+// alike. The result of a round is the median of its turns.
 func (c *config) inTurns(
 	n int, work func(i int) (ns, allocs float64, err error),
 ) (ns, allocs []series, err error) {
@@ -37,13 +37,13 @@ func (c *config) inTurns(
 	return ns, allocs, nil
 }
 
-// burst is how many loads come between two looks at the clock.
+// burst is the number of loads between two readings of the clock.
 const burst = 100
 
-// slot lets each loader work for about d, through its own order again and again, and returns the nanoseconds from one
-// load to the next, whichever loader does it, and the allocations of one.
+// slot runs each loader for about d, through its own order repeatedly. It returns the nanoseconds from one load to the
+// next, over all loaders, and the allocations of one load.
 func slot(ctx context.Context, loaders []loader, orders [][]int, d time.Duration) (ns, allocs float64, err error) {
-	runtime.GC() // what the previous design has left is not this one's burden
+	runtime.GC() // the garbage of the previous design must not burden this one
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	var (
@@ -54,7 +54,7 @@ func slot(ctx context.Context, loaders []loader, orders [][]int, d time.Duration
 	)
 	for g, load := range loaders {
 		wg.Go(func() {
-			// Nothing that goroutines share is written to meanwhile: it would cost the fast ones a good part of their time.
+			// The loop writes to nothing that goroutines share: that would cost the fast designs much of their time.
 			var (
 				start = time.Now()
 				n     int

@@ -12,14 +12,14 @@ import (
 	"github.com/seed34611480/session"
 )
 
-// memoryRow is what a full local tier costs.
+// memoryRow is the cost of a full local tier.
 type memoryRow struct {
 	Entries int
 	Name    string
-	Heap    series // bytes for each entry, with the session
+	Heap    series // bytes per entry, with the session
 	Fill    series // ns for all entries
-	Cycle   series // ns that a garbage collection takes with all this in the heap
-	Pause   series // ns that it stops the program, the longer one of its two pauses
+	Cycle   series // ns that a garbage collection takes with this heap
+	Pause   series // ns that it stops the program: the longer one of its two pauses
 }
 
 const (
@@ -28,7 +28,7 @@ const (
 	nameOursFull = "this library, RoutingStorage"
 )
 
-// generator is a remote that has every session, and never takes any time.
+// generator is a remote that has every session and answers at once.
 type generator struct{ session.Storage }
 
 func (generator) TTL() time.Duration { return time.Hour }
@@ -39,7 +39,7 @@ func (generator) Load(_ context.Context, id string) (*session.Session, error) {
 	return s, nil
 }
 
-// tiers fill a local tier with a session for each id, and return what keeps it alive.
+// tiers fill a local tier with a session for each id, and return a value that keeps it alive.
 var tiers = []struct {
 	name string
 	fill func(ctx context.Context, ids []string) (keep any, done func(), err error)
@@ -63,7 +63,7 @@ var tiers = []struct {
 		return local, func() {}, nil
 	}},
 	{nameOursFull, func(ctx context.Context, ids []string) (any, func(), error) {
-		// Nothing expires while it is filled.
+		// Nothing expires while the tier is filled.
 		r := session.NewRoutingStorage(generator{}, len(ids), session.WithMaxStaleness(time.Hour), quiet())
 		for _, id := range ids {
 			if _, err := r.Load(ctx, id); err != nil {
@@ -120,7 +120,7 @@ func (m *memoryRow) measure(
 	return nil
 }
 
-// liveHeap collects twice: what has a finalizer, or lies in a pool, outlives the first time.
+// liveHeap collects twice: objects with a finalizer, or in a pool, survive the first time.
 func liveHeap() int64 {
 	runtime.GC()
 	runtime.GC()

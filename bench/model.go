@@ -5,27 +5,27 @@ import (
 	"time"
 )
 
-// workload is what the cost model is about; docs/scaling.md derives the formulas. Rates are per second.
+// workload is the input of the cost model; docs/scaling.md derives the formulas. Rates are per second.
 type workload struct {
 	Name     string
 	Replicas float64
 	Masters  float64
 	Sessions float64
-	// Spread is the number of replicas that see the requests of one session: all of them behind a balancer that knows
-	// nothing of sessions, one behind a balancer that sends a session to the same replica each time.
+	// Spread is the number of replicas that receive the requests of one session: all of them if the balancer knows nothing
+	// of sessions, one if it always sends a session to the same replica.
 	Spread float64
 
 	Requests float64 // for one session
 	Writes   float64 // for one session
-	Lifetime float64 // seconds until a session is deleted, and another one created
+	Lifetime float64 // seconds until a session is deleted and another one is created
 
 	TTL, MaxStaleness, RefreshAfter time.Duration
 	IDSize, ValueSize               float64 // bytes
 }
 
-// cost is per second, in all.
+// cost is the total per second.
 type cost struct {
-	Loads       float64 // GETEX: misses, and refreshes that no other is due with
+	Loads       float64 // GETEX: misses, and refreshes of sessions that are due alone
 	Batches     float64 // scripts that renew several sessions
 	Revalidated float64 // sessions that these renew
 	Scripts     float64 // stores and deletes
@@ -33,13 +33,13 @@ type cost struct {
 	Published   float64 // events
 	Delivered   float64 // events, to all replicas
 	PerReplica  float64 // events, to each replica
-	Out, In     float64 // bytes sent and received by the replicas' Redis
+	Out, In     float64 // bytes that Redis sends to and receives from the replicas
 	Local       float64 // entries that a replica's local tier needs room for
-	Free        float64 // share of the requests that ask Redis nothing, alone or together with others
-	AtOnce      float64 // share that need not wait for it; measured only: refreshes happen in the background
+	Free        float64 // share of the requests that cause no command, alone or together with others
+	AtOnce      float64 // share that does not wait for Redis; measured only: refreshes happen in the background
 }
 
-// Commands is what Redis has to execute.
+// Commands is the number of commands that Redis has to execute.
 func (c cost) Commands() float64 { return c.Loads + c.Batches + c.Scripts + c.Heartbeats }
 
 // replaced is the rate at which a session ends and another one takes its place.
@@ -71,7 +71,7 @@ func (w workload) cost() cost {
 	return c
 }
 
-// Bytes around what varies, with the default prefix, to within a few.
+// Bytes around the variable parts, with the default prefix, exact to a few bytes.
 const (
 	heartbeatOut = 5 + 81 // the reply, and the message that comes back
 	heartbeatIn  = 140
@@ -84,23 +84,23 @@ const (
 	renewalFrame = 44 // for each session in a batch
 )
 
-// askRates is how often a replica asks Redis for one session, whose requests are a Poisson process: because it does not
-// have it, or to renew what it has.
+// askRates returns how often a replica asks Redis for one session, because it does not have the session (misses) or to
+// renew its entry (refreshes). Requests are a Poisson process.
 //
 //	requests  a = Requests/Spread reach this replica
 //	own       u = (Writes+replaced)/Spread writes go through it, and leave a fresh entry without asking
 //	others'   v = (Writes+replaced) - u writes drop the entry
 //
-// An entry is fresh until another replica writes, or for RefreshAfter without an own write: for t on average. Then it
-// waits for the next request, which asks, or for an own write, which spares that.
+// An entry is fresh until another replica writes, or for RefreshAfter without an own write: for t on average. Then
+// either the next request asks, or an own write comes first and makes asking unnecessary.
 //
-// It asks in order to renew if RefreshAfter passes without a write, and the next thing is a request, within the TTL.
+// It asks in order to renew if RefreshAfter passes without a write, and a request is what comes next, within the TTL.
 func (w workload) askRates() (misses, refreshes float64) {
 	refresh := w.RefreshAfter.Seconds()
 	a := w.Requests / w.Spread
 	all := w.Writes + w.replaced()
 	u := all / w.Spread
-	ended := 1 - math.Exp(-all*refresh) // the chance of a write, of whomever, before RefreshAfter
+	ended := 1 - math.Exp(-all*refresh) // the chance of a write by any replica before RefreshAfter
 	t := (ended / all) / (1 - ended*u/all)
 	asks := a / (t*(a+u) + 1)
 	inTime := 1 - math.Exp(-(a+all)*(w.TTL.Seconds()-refresh))
@@ -108,8 +108,8 @@ func (w workload) askRates() (misses, refreshes float64) {
 	return asks - refreshes, refreshes
 }
 
-// batches divides what all replicas refresh, per second, into sessions that are loaded alone and those that are renewed
-// together: the first one that is due waits for others. On a Cluster, all are loaded alone.
+// batches divides the refreshes of all replicas, per second, into sessions that are loaded alone and sessions that are
+// renewed together: the first one that is due waits for others. On a Cluster, all are loaded alone.
 func (w workload) batches(refreshes float64) (alone, batches, together float64) {
 	if w.Masters > 1 {
 		return refreshes, 0, 0

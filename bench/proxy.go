@@ -19,14 +19,14 @@ import (
 	"github.com/seed34611480/session/internal/netfault"
 )
 
-// proxyRow is a proxy with one way to find the backend. Its clients send as fast as they are answered, and then at a
-// pace that every proxy can keep: without that, the one that answers more requests also has the fuller queues.
+// proxyRow is a proxy with one way to find the backend. Its clients first send as fast as they are answered, and then
+// at a pace that every proxy can keep: without the second, a proxy that answers more requests also has fuller queues.
 type proxyRow struct {
 	Latency time.Duration // added to each answer of Redis
 	Name    string
 	Rate    series // requests per second, as fast as they are answered
-	Busy    series // ns, the 99th percentile meanwhile
-	Paced   series // ns, the 99th percentile at the pace
+	Busy    series // ns, the 99th percentile at that rate
+	Paced   series // ns, the 99th percentile at the fixed pace
 }
 
 const (
@@ -86,7 +86,7 @@ func measureLatency(ctx context.Context, c config, s *server, ids []string, late
 	line.Set(netfault.ToClient, netfault.Fault{Latency: latency})
 	address := line.Addr()
 	if latency == 0 {
-		address = s.addr // what adds no latency still adds work
+		address = s.addr // a proxy that adds no latency still adds work
 	}
 	client := redis.NewClient(&redis.Options{Addr: address})
 	defer client.Close()
@@ -103,7 +103,7 @@ func measureLatency(ctx context.Context, c config, s *server, ids []string, late
 		}
 		defer p.close()
 		proxies = append(proxies, p)
-		if _, _, err := request(ctx, p.url, ids, c.requests/4, 0); err != nil { // warm
+		if _, _, err := request(ctx, p.url, ids, c.requests/4, 0); err != nil { // to warm up
 			return nil, err
 		}
 	}
@@ -124,7 +124,7 @@ func measureLatency(ctx context.Context, c config, s *server, ids []string, late
 	return rows, nil
 }
 
-// proxy does for a request with a session what the one in examples/mcpproxy does.
+// proxy does the same work for a request with a session as the proxy in examples/mcpproxy.
 type proxy struct {
 	sessions  session.Storage
 	transport http.RoundTripper
@@ -172,9 +172,9 @@ func serve(ctx context.Context, handler http.Handler) (*listening, error) {
 
 func (l *listening) close() { _ = l.server.Close() }
 
-// request runs the clients for d and returns requests per second and the 99th percentile of their duration. Each client
-// sends a request every so often, or when the previous one is answered if that is later. A request that is late counts
-// from when it was due.
+// request runs the clients for d, and returns requests per second and the 99th percentile of their duration. Each
+// client sends a request at fixed intervals, or later if the previous one is not answered yet. The duration of a late
+// request counts from when it was due.
 func request(
 	ctx context.Context, address string, ids []string, d, every time.Duration,
 ) (rate, p99 float64, err error) {

@@ -14,7 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// server is a redis-server process on loopback that keeps nothing on disk.
+// server is a redis-server process on loopback, without persistence.
 type server struct {
 	addr    string
 	version string
@@ -48,7 +48,7 @@ func startRedis(ctx context.Context) (*server, error) {
 	return s, nil
 }
 
-// freePort finds a port that is free at the moment.
+// freePort finds a port that is free now.
 func freePort(ctx context.Context) (string, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -60,7 +60,7 @@ func freePort(ctx context.Context) (string, error) {
 	return port, err
 }
 
-// await waits until the server answers, and makes sure that it is this one, not one that was faster to take the port.
+// await waits until the server answers, and checks that it is this one: another server may have taken the port first.
 func (s *server) await(ctx context.Context) (version string, err error) {
 	for range 100 {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", s.addr)
@@ -86,7 +86,7 @@ func (s *server) close() {
 
 func (s *server) reset(ctx context.Context) error { return s.admin.FlushAll(ctx).Err() }
 
-// client is one with go-redis' own defaults.
+// client returns a client with go-redis' own defaults.
 func (s *server) client() *redis.Client { return redis.NewClient(&redis.Options{Addr: s.addr}) }
 
 // info returns a section of INFO.
@@ -101,7 +101,7 @@ func (s *server) info(ctx context.Context, section string) (map[string]string, e
 	return fields, err
 }
 
-// calls is how often the server has executed each command, those that scripts have called included.
+// calls is the number of times that the server has executed each command, including calls by scripts.
 type calls map[string]int
 
 func (s *server) calls(ctx context.Context) (calls, error) {
@@ -112,7 +112,7 @@ func (s *server) calls(ctx context.Context) (calls, error) {
 	counts := make(calls)
 	for name, value := range fields {
 		command, ok := strings.CutPrefix(name, "cmdstat_")
-		if !ok || command == "info" { // this question itself
+		if !ok || command == "info" { // INFO is this function's own command
 			continue
 		}
 		text, _, _ := strings.Cut(strings.TrimPrefix(value, "calls="), ",")
@@ -125,7 +125,7 @@ func (s *server) calls(ctx context.Context) (calls, error) {
 	return counts, nil
 }
 
-// since is what was executed after an earlier reading.
+// since returns the calls after an earlier reading.
 func (c calls) since(earlier calls) calls {
 	difference := make(calls)
 	for command, n := range c {
@@ -136,7 +136,7 @@ func (c calls) since(earlier calls) calls {
 	return difference
 }
 
-// sent is the number of commands that clients have sent, if all that scripts may call is called only by them.
+// sent returns the number of commands that clients have sent. The scripted commands must be sent by scripts only.
 func (c calls) sent(scripted ...string) int {
 	total := 0
 	for _, n := range c {

@@ -9,11 +9,11 @@ import (
 	"github.com/seed34611480/session"
 )
 
-// remoteRow is what an operation takes that has to go to Redis, with two goroutines.
+// remoteRow is the cost of an operation that has to ask Redis, with two goroutines.
 type remoteRow struct {
 	Name   string
 	NS     series
-	Over   series // over what go-redis takes without this library
+	Over   series // relative to go-redis without this library
 	Allocs series
 }
 
@@ -22,13 +22,13 @@ const (
 	nameRemote     = "load from a RedisStorage"
 	nameMiss       = "miss of a RoutingStorage"
 	nameBareSet    = "bare SET PX of an encoded session"
-	nameLeastStore = "a script of nothing but the four commands of a store, and somebody who subscribes"
-	nameStoreRedis = "store in a RedisStorage, nobody subscribes"
+	nameLeastStore = "a script of only the four commands of a store, with one subscriber"
+	nameStoreRedis = "store in a RedisStorage, without subscribers"
 	nameStore      = "store in a RoutingStorage, which subscribes"
 	nameStoreAgain = "store in a RoutingStorage, of a loaded session"
 )
 
-// operation is one row, and what it is compared with.
+// operation is one row, and the one that it is compared with.
 type operation struct {
 	name   string
 	over   string
@@ -53,7 +53,7 @@ func measureRemote(ctx context.Context, c config, s *server, keys *fixture) ([]r
 		return nil, err
 	}
 	defer closeMissing()
-	// Prefixes keep the storages from each other's events: what a store takes grows with those who hear of it.
+	// Separate prefixes keep events apart: a store costs more with each subscriber.
 	alone := session.NewRedisStorage(client, ttl, session.WithKeyPrefix("alone:"))
 	heard, closeHeard, err := e.routingOn("heard:", localEntries)
 	if err != nil {
@@ -91,7 +91,7 @@ func measureRemote(ctx context.Context, c config, s *server, keys *fixture) ([]r
 }
 
 func measureOperations(ctx context.Context, c config, keys *fixture, operations []operation) ([]remoteRow, error) {
-	// Each goroutine has its own half of the sessions: none finds what the other has just loaded.
+	// Each goroutine has its own half of the sessions, so that none finds what the other has just loaded.
 	all := order(len(keys.ids), 0)
 	orders := [][]int{all[:len(all)/2], all[len(all)/2:]}
 	ns, allocs, err := c.inTurns(len(operations), func(i int) (ns, allocs float64, err error) {
@@ -144,8 +144,8 @@ func storeAgainIn(ctx context.Context, storage session.Storage, keys *fixture) f
 	}
 }
 
-// leastStore executes what a store has to (look at the revision, ask for the time, publish, write) and leaves out all
-// that makes it one: it compares and computes nothing, and its subscriber does nothing with what it hears.
+// leastStore executes the commands that every store needs: read the revision, read the time, publish, write. It leaves
+// out the store's own work: it compares and computes nothing, and its subscriber ignores what it receives.
 func leastStore(ctx context.Context, client *redis.Client, keys *fixture) (loader, func(), error) {
 	const channel = "least:!events"
 	script := redis.NewScript(`

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// results is all that was measured, and what the report is made of.
+// results is everything that was measured: the input of the report.
 type results struct {
 	config
 
@@ -39,7 +39,7 @@ var report = template.Must(template.New("report").Funcs(template.FuncMap{
 
 // write makes RESULTS.md and the charts.
 func (r *results) write() error {
-	if err := os.MkdirAll(r.out, 0o755); err != nil { //nolint:gosec // it is to be read by all
+	if err := os.MkdirAll(r.out, 0o755); err != nil { //nolint:gosec // everyone may read it
 		return err
 	}
 	var text strings.Builder
@@ -53,7 +53,7 @@ func (r *results) write() error {
 	return r.charts()
 }
 
-// Command is what the run was started with.
+// Command is the command line of the run.
 func (r *results) Command() string {
 	command := "go run -C bench ."
 	if r.quick {
@@ -68,16 +68,16 @@ func (r *results) Command() string {
 // Quick says that the numbers mean nothing.
 func (r *results) Quick() bool { return r.quick }
 
-// Rounds is how often each design was measured.
+// Rounds is the number of rounds.
 func (r *results) Rounds() int { return r.rounds }
 
-// Turns is how often each design has its turn in a round.
+// Turns is the number of turns of each design in a round.
 func (r *results) Turns() int { return r.turns }
 
-// Slot is how long a turn is.
+// Slot is the length of a turn.
 func (r *results) Slot() string { return r.slot.String() }
 
-// LeastHit is what the clock and the fastest lookup take, one after the other.
+// LeastHit is the time of a clock reading plus the fastest lookup.
 func (r *results) LeastHit() string {
 	clock, lookup, loop := r.hit(nameClock).Parallel, r.hit(nameOtter).Parallel, r.hit(nameNothing).Parallel
 	sum := make(series, len(clock))
@@ -87,7 +87,7 @@ func (r *results) LeastHit() string {
 	return sum.Time()
 }
 
-// LeastStore is how many times as long as a bare SET any store takes.
+// LeastStore is the time of the least possible store, relative to a bare SET.
 func (r *results) LeastStore() string { return r.remote(nameLeastStore).Over.Times() }
 
 // Cases are those of docs/scaling.md.
@@ -117,7 +117,7 @@ func (r *results) steady(name string) *steadyRow {
 	return &r.Steady[slices.IndexFunc(r.Steady, func(s steadyRow) bool { return s.Name == name })]
 }
 
-// Slower is how many times as long as a hit of ours another load takes.
+// Slower returns the time of another load, relative to a hit of ours.
 func (r *results) Slower(name string) string {
 	return times(r.hit(name).Parallel.over(r.hit(nameOurs).Parallel).Median())
 }

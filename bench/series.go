@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// series is one measurement, by round.
+// series is one measurement, one value per round.
 type series []float64
 
 func (s series) sorted() series { return slices.Sorted(slices.Values(s)) }
@@ -21,7 +21,7 @@ func (s series) Median() float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// over divides round by round: what slowed down a whole round is no part of a ratio.
+// over divides round by round, so that a slow round does not affect the ratio.
 func (s series) over(other series) series {
 	ratios := make(series, 0, len(s))
 	for i := range s {
@@ -30,7 +30,7 @@ func (s series) over(other series) series {
 	return ratios
 }
 
-// format writes the median, and the whole range in brackets.
+// format writes the median, with the whole range in brackets.
 func (s series) format(unit func(float64) string) string {
 	if len(s) == 0 {
 		return "-"
@@ -45,7 +45,7 @@ func (s series) Time() string { return s.format(nanoseconds) }
 // Times formats ratios.
 func (s series) Times() string { return s.format(times) }
 
-// Number formats anything else.
+// Number formats plain numbers.
 func (s series) Number() string { return s.format(number) }
 
 func nanoseconds(ns float64) string {
@@ -62,7 +62,7 @@ func nanoseconds(ns float64) string {
 
 func times(ratio float64) string { return number(ratio) + "x" }
 
-// number has three digits that count, and separators.
+// number formats three significant digits, with separators.
 func number(v float64) string {
 	switch {
 	case v < 9.995:

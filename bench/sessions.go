@@ -18,10 +18,10 @@ const (
 	backendKey = "backend_url"
 )
 
-// fixture is what all designs are asked for.
+// fixture is the set of sessions that all designs load.
 type fixture struct {
 	ids      []string
-	keys     []string // where a program without this library keeps them, as plain JSON
+	keys     []string // where a program without this library stores them, as plain JSON
 	json     []string
 	sessions []*session.Session
 }
@@ -42,7 +42,7 @@ func newFixture(n int) *fixture {
 	return f
 }
 
-// newSession makes a session as it comes out of a decoder: no two share any memory.
+// newSession makes a session like one from a decoder: no two share any memory.
 func newSession(id string) *session.Session {
 	now := time.Now()
 	return session.FromRecord(session.Record{
@@ -56,7 +56,7 @@ func newSession(id string) *session.Session {
 	})
 }
 
-// seed puts the sessions into Redis in both forms.
+// seed writes the sessions to Redis in both forms.
 func (f *fixture) seed(ctx context.Context, client *redis.Client) error {
 	storage := session.NewRedisStorage(client, ttl)
 	for i, s := range f.sessions {
@@ -87,8 +87,8 @@ func (f *fixture) checkText(i int, text string) error {
 	return nil
 }
 
-// checker checks what is returned without being decoded each time. It remembers what it has seen: to look at the same
-// session again would take longer than to load it. It belongs to one goroutine.
+// checker checks returned sessions. It remembers those that it has checked, because comparing one again would take
+// longer than loading it. It belongs to one goroutine.
 type checker struct {
 	fixture *fixture
 	seen    []*session.Session

@@ -12,13 +12,13 @@ import (
 	"github.com/seed34611480/session"
 )
 
-// modelRow compares what the model says with what replicas of the library did on a real server, per second.
+// modelRow compares the prediction of the model with what replicas of the library did on a real server, per second.
 type modelRow struct {
 	Load                workload
 	Predicted, Measured cost
 }
 
-// settings are small enough for one machine, and differ in what dominates.
+// settings are small enough for one machine, and differ in what dominates the cost.
 func settings() []workload {
 	base := workload{
 		Masters: 1, TTL: time.Minute, MaxStaleness: time.Second, RefreshAfter: 2 * time.Second,
@@ -72,7 +72,7 @@ func simulate(ctx context.Context, c config, s *server, w workload) (measured co
 			return measured, err
 		}
 	}
-	// Until the entries are as old as they will be.
+	// Run until the age of the entries is typical.
 	if err := sim.run(ctx, min(3*w.RefreshAfter, c.simulate)); err != nil {
 		return measured, err
 	}
@@ -90,7 +90,7 @@ func simulate(ctx context.Context, c config, s *server, w workload) (measured co
 	return after.since(before), nil
 }
 
-// run lets requests, writes and ends of sessions happen at random instants.
+// run makes requests, writes and ends of sessions at random instants.
 func (s *simulation) run(ctx context.Context, d time.Duration) error {
 	w := s.load
 	total := w.Sessions * (w.Requests + w.Writes + w.replaced())
@@ -124,12 +124,12 @@ func (s *simulation) create(ctx context.Context, i int) error {
 	return s.replica(i).Store(ctx, s.sessions[i])
 }
 
-// replica chooses who gets the next request of a session.
+// replica chooses the replica for the next request of a session.
 func (s *simulation) replica(i int) *session.RoutingStorage {
 	return s.replicas[(i+s.random.IntN(int(s.load.Spread)))%len(s.replicas)]
 }
 
-// reading is what was counted up to an instant.
+// reading is a reading of all counters.
 type reading struct {
 	at        time.Time
 	calls     calls
@@ -171,7 +171,7 @@ func (r reading) since(earlier reading) cost {
 	hits, misses := float64(r.hits-earlier.hits), float64(r.misses-earlier.misses)
 	delivered := float64(r.delivered-earlier.delivered) / seconds
 	published := delivered / float64(r.replicas)
-	// Every script publishes once, but for those that renew sessions: these prolong each.
+	// Every script publishes once, except the ones that renew sessions: those call PEXPIRE once per session.
 	return cost{
 		Loads:       rate(calls["getex"]),
 		Batches:     rate(calls["evalsha"] - calls["publish"]),

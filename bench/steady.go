@@ -10,34 +10,34 @@ import (
 type steadyRow struct {
 	Name     string
 	Alive    string  // whether sessions in use stay alive in Redis
-	Sent     float64 // commands of clients for 1,000 loads
-	Executed float64 // commands for 1,000 loads with those that scripts call
+	Sent     float64 // commands from clients per 1,000 loads
+	Executed float64 // commands per 1,000 loads, including those called by scripts
 	Speed    int     // how many times faster than the clock
 	Pace     float64 // loads made over loads planned; 0: there was no plan
 }
 
-// steadyCase is a design, and how long it takes to repeat itself.
+// steadyCase is a design, and the length of its cycle.
 type steadyCase struct {
 	name  string
 	alive string
 	open  func(ctx context.Context, e env) (*opened, error)
-	// What is sent to Redis, apart from what each load sends, comes back in cycles. 0: there is nothing else.
+	// After this time the commands repeat, except for those that each load sends. 0: there are no others.
 	cycle time.Duration
-	// decodes says that a load takes microseconds: time can run only a third as fast.
+	// a load decodes and takes microseconds, so time can run only a third as fast
 	decodes bool
-	// expire says that the program sends EXPIRE for a session in use once in a cycle, as the cache itself does not.
+	// the program sends EXPIRE for a session in use once in a cycle, because the cache does not
 	expire bool
 }
 
 const (
 	loadsPerSecond = 10
-	maxRefresh     = ttl / 4 // as far as the library lets RefreshAfter go
+	maxRefresh     = ttl / 4 // the largest RefreshAfter that the library allows
 
 	nameSteadyOurs = "this library, RefreshAfter 1 min"
 	nameSteadySlow = "this library, RefreshAfter 7.5 min"
 	oncePerMinute  = " + EXPIRE each minute"
 
-	yes, no, byTheProgram = "yes", "no", "the program sees to it"
+	yes, no, byTheProgram = "yes", "no", "if the program sends EXPIRE"
 )
 
 func openSlow(ctx context.Context, e env) (*opened, error) {
@@ -93,8 +93,7 @@ func (c steadyCase) measure(ctx context.Context, e env) (steadyRow, error) {
 	if c.expire {
 		load = c.keepAlive(ctx, e, load)
 	}
-	// The sessions begin one after the other over a cycle, as users come: what happens to each once in a cycle must not
-	// happen to all at the same time.
+	// The sessions begin one after the other over a cycle, like users who arrive, so that their refreshes do not coincide.
 	if _, err := c.traffic(ctx, e, load, c.cycle, c.cycle); err != nil {
 		return steadyRow{}, err
 	}
@@ -112,7 +111,7 @@ func (c steadyCase) measure(ctx context.Context, e env) (steadyRow, error) {
 	if err != nil {
 		return steadyRow{}, err
 	}
-	// Nobody but the scripts uses these here.
+	// Only scripts use these commands here.
 	commands := after.since(before)
 	perThousand := 1000 / float64(loads)
 	row := steadyRow{
@@ -126,8 +125,8 @@ func (c steadyCase) measure(ctx context.Context, e env) (steadyRow, error) {
 	return row, nil
 }
 
-// traffic loads all sessions, once in each tick, for a period of scaled time. They begin one after the other within the
-// time that it is given for that, which is scaled too.
+// traffic loads all sessions, once per tick, for a period of scaled time. The sessions begin one after the other within
+// beginning, which is scaled too.
 func (c steadyCase) traffic(
 	ctx context.Context, e env, load loader, period, beginning time.Duration,
 ) (loads int, err error) {
@@ -151,7 +150,7 @@ func (c steadyCase) traffic(
 	}
 }
 
-// keepAlive does what a program has to that uses such a cache for sessions with a sliding TTL.
+// keepAlive does what a program must do to use such a cache for sessions with a sliding TTL.
 func (c steadyCase) keepAlive(ctx context.Context, e env, load loader) loader {
 	sent := make([]time.Time, len(e.keys.ids))
 	for i := range sent {

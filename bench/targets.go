@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Target is a ratio, or a number, that the library is to reach.
+// Target is a ratio or number that the library should reach.
 type Target struct {
 	What    string
 	Got     series
@@ -13,7 +13,7 @@ type Target struct {
 	AtLeast bool
 }
 
-// Reached judges the median.
+// Reached compares the median with the limit.
 func (t Target) Reached() string {
 	if median := t.Got.Median(); median == t.Limit || (median > t.Limit) == t.AtLeast {
 		return "reached"
@@ -29,7 +29,7 @@ func (t Target) Goal() string {
 	return "at most " + number(t.Limit)
 }
 
-// Targets compares with what was aimed at.
+// Targets compares the results with the goals.
 func (r *results) Targets() []Target {
 	ours, small, local := r.hit(nameOurs), r.hit(nameOursSmall), r.hit(nameLRU)
 	worth := func(name string) series { return r.hit(name).Parallel.over(ours.Parallel) }
@@ -69,7 +69,8 @@ func (r *results) Targets() []Target {
 	return slices.Concat(speed, heap, commands)
 }
 
-// wholes rounds allocations as the testing package does: what the background allocates now and then is no hit's.
+// wholes rounds allocations down, like the testing package: occasional allocations in the background do not belong to a
+// hit.
 func wholes(s series) series {
 	s = slices.Clone(s)
 	for i := range s {
