@@ -16,11 +16,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// secretID is what no error text may contain.
+// secretID must not appear in any error text.
 const secretID = "secret-id-0123456789"
 
-// TestBadInput names everything that callers, Redis and the network can do wrong, and what they get for it: the
-// documented sentinel, with nothing cached, nothing lost, and no id in the text. RoutingStorage is on top, as for
+// TestBadInput lists everything that callers, Redis and the network can do wrong, with the documented sentinel that
+// callers get for it. Nothing is cached, nothing is lost, and no text contains the id. RoutingStorage is on top, as for
 // users.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
@@ -45,7 +45,7 @@ func TestBadInput(t *testing.T) {
 
 	tests := map[string]struct {
 		redis   func(t *testing.T, m *miniredis.Miniredis) // prepares the server
-		planted string                                     // what is stored under secretID's key; must still be there
+		planted string                                     // the value under secretID, which must not change
 		call    func(context.Context, Storage) error
 		want    error
 	}{
@@ -77,11 +77,11 @@ func TestBadInput(t *testing.T) {
 		"revision out of range": {planted: "1f" + value(secretID)[2:], call: load(secretID), want: ErrCorrupt},
 		"truncated session":     {planted: value(secretID)[:40], call: load(secretID), want: ErrCorrupt},
 		"wrong types":           {planted: header(7) + `{"id":["` + secretID + `"]}`, call: load(secretID), want: ErrCorrupt},
-		"another's session":     {planted: value("another"), call: load(secretID), want: ErrCorrupt},
+		"value of another id":   {planted: value("another"), call: load(secretID), want: ErrCorrupt},
 		"update of text":        {planted: "hello", call: update, want: ErrCorrupt},
 		"store over text":       {planted: "hello", call: store(New(secretID)), want: ErrCorrupt},
 		"take of text":          {planted: "hello", call: take1, want: ErrCorrupt},
-		"take of another's":     {planted: value("another"), call: take1, want: ErrCorrupt},
+		"take of another id":    {planted: value("another"), call: take1, want: ErrCorrupt},
 		"a list": {redis: func(t *testing.T, m *miniredis.Miniredis) {
 			_, err := m.Lpush("session:"+secretID, "x")
 			require.NoError(t, err)
@@ -195,7 +195,7 @@ func cancelled(ctx context.Context) context.Context {
 	return ctx
 }
 
-// answering starts a server that gives the same reply to everything.
+// answering starts a server that gives the same reply to every command.
 func answering(t *testing.T, reply string) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -215,8 +215,8 @@ func answering(t *testing.T, reply string) string {
 	return listener.Addr().String()
 }
 
-// answer lets the client set up its connection, and then replies to each command, which is an array, as soon as its
-// name has arrived.
+// answer lets the client set up its connection. After that it replies to each command (an array) as soon as the
+// command's name has arrived.
 func answer(conn net.Conn, reply string) {
 	defer func() { _ = conn.Close() }()
 	lines := bufio.NewScanner(conn)

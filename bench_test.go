@@ -37,7 +37,7 @@ func benchLRU(b *testing.B, ids []string) *lru.Cache[string, *session.Session] {
 	return cache
 }
 
-// each calls f with the ids in turn, from one goroutine, or from all processors, each of which begins elsewhere.
+// each calls f with the ids in turn, from one goroutine or from one per processor. Each goroutine begins at another id.
 func each(b *testing.B, parallel bool, ids []string, f func(id string) bool) {
 	b.Helper()
 	b.ReportAllocs()
@@ -49,10 +49,10 @@ func each(b *testing.B, parallel bool, ids []string, f func(id string) bool) {
 		}
 		return
 	}
-	// Not b.RunParallel: with what it counts in each goroutine it may take the cache line from what f has captured.
+	// Not b.RunParallel: its counter in each goroutine may share a cache line with what f has captured.
 	goroutines := runtime.GOMAXPROCS(0)
 	var running sync.WaitGroup
-	b.ResetTimer() // b.Loop does so by itself
+	b.ResetTimer() // b.Loop resets it by itself
 	for g := range goroutines {
 		running.Go(func() {
 			from := (g + 1) * len(ids) / 7
@@ -120,7 +120,7 @@ func BenchmarkStore(b *testing.B) {
 	})
 }
 
-// BenchmarkEvent has changes of sessions that the storage does not have.
+// BenchmarkEvent measures changes of sessions that the storage does not have.
 func BenchmarkEvent(b *testing.B) {
 	bothWays(b, func(b *testing.B, parallel bool) {
 		remote := session.NewMemoryStorage(time.Hour)
@@ -129,7 +129,7 @@ func BenchmarkEvent(b *testing.B) {
 		leased := func() bool { return st.Stats().Mode == session.ModeLeased }
 		require.Eventually(b, leased, patience, time.Millisecond)
 		ctx := b.Context()
-		each(b, parallel, []string{"somebody", "else's"}, func(id string) bool {
+		each(b, parallel, []string{"not", "held"}, func(id string) bool {
 			return remote.Store(ctx, session.New(id)) == nil
 		})
 	})

@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// Codec turns sessions into bytes and back. Implementations are safe for concurrent use, neither keep nor change the
-// bytes they are given, and do not encode the revision: it is kept beside the value. Decode(Encode(s)) equals s in
-// everything else. Wrap [JSONCodec] to encrypt or compress; use [Record] for another format.
+// Codec turns sessions into bytes and back. Implementations are safe for concurrent use. They neither keep nor change
+// the bytes that they are given. They do not encode the revision: it is kept beside the value. Decode(Encode(s)) equals
+// s in everything else. Wrap [JSONCodec] to encrypt or compress; use [Record] for another format.
 type Codec interface {
 	Encode(s *Session) ([]byte, error)
 	Decode(data []byte) (*Session, error)
 }
 
-// Record is a session's contents as plain data: what a [Codec] encodes. Unlike a Session it is mutable, and belongs to
-// whoever has it.
+// Record is a session's contents as plain data: the input of a [Codec]. Unlike a Session, it is mutable; the caller
+// owns it.
 type Record struct {
 	ID        string            `json:"id"`
 	Type      Type              `json:"type,omitempty"`
@@ -46,8 +46,8 @@ func (s *Session) Record() Record {
 	return r
 }
 
-// FromRecord makes a session of revision 0 from plain data, which it copies. Text that is not UTF-8 and instants that
-// cannot be expressed are adjusted as the With methods do it.
+// FromRecord makes a session with revision 0 from plain data, which it copies. Like the With methods, it adjusts text
+// that is not UTF-8 and instants that cannot be expressed.
 func FromRecord(r Record) *Session {
 	s := &Session{
 		id: r.ID, typ: Type(validText(string(r.Type))), principal: validText(r.Principal),
@@ -61,14 +61,14 @@ func FromRecord(r Record) *Session {
 	slices.SortFunc(s.metadata, func(a, b pair) int {
 		return cmp.Or(strings.Compare(a.key, b.key), strings.Compare(a.value, b.value))
 	})
-	// Keys that differed only in invalid bytes are one key now.
+	// Keys that differed only in invalid bytes are equal now.
 	s.metadata = slices.CompactFunc(s.metadata, func(a, b pair) bool { return a.key == b.key })
 	return s
 }
 
 var errWrongID = errors.New("the value is another session's")
 
-// decodeFor decodes a value that was found under an id, and refuses it when it is not that id's: a value that was
+// decodeFor decodes a value that was found under an id, and refuses it if it belongs to another id: a value that was
 // copied or restored to the wrong key must not hand one user the session of another.
 func decodeFor(codec Codec, id string, data []byte, revision uint64) (*Session, error) {
 	s, err := codec.Decode(data)

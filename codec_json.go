@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// JSONCodec is the default [Codec]. Its output is meant to be read with redis-cli too. It ignores fields that it does
-// not know, so that a later version may add some.
+// JSONCodec is the default [Codec]. Its output is readable with redis-cli. It ignores unknown fields, so that a later
+// version can add some.
 //
-// It writes what [json.Marshal] does of the [Record], and reads whatever [json.Unmarshal] can. What it has written
-// itself, in plain ASCII, it reads in a fraction of that time: a miss would otherwise spend more on the decoding than
-// on all else that this library adds to the round trip.
+// It writes what [json.Marshal] writes for the [Record], and reads everything that [json.Unmarshal] can read. Its own
+// output, as long as it is plain ASCII, it reads in a fraction of that time: otherwise, decoding would cost a miss more
+// than everything else that this library adds to the round trip.
 type JSONCodec struct{}
 
 // Encode implements [Codec].
@@ -62,7 +62,7 @@ func appendText(b []byte, text string) []byte {
 	return append(append(append(b, '"'), text...), '"')
 }
 
-// plain tells whether a byte of a text stands for itself between quotes.
+// plain reports whether a byte stands for itself between quotes.
 func plain(c byte) bool { return c >= ' ' && c <= '~' && strings.IndexByte(`"\<>&`, c) < 0 }
 
 func appendTime(b []byte, t time.Time) []byte {
@@ -84,7 +84,7 @@ func (JSONCodec) Decode(data []byte) (*Session, error) {
 	return FromRecord(r), nil
 }
 
-// decodePlain reads what Encode writes as long as every text is plain. Of all else it makes nothing.
+// decodePlain reads the output of Encode if every text in it is plain. It returns nil for anything else.
 func decodePlain(data []byte) *Session {
 	in := plainReader{rest: data}
 	s := new(Session)
@@ -114,13 +114,13 @@ func decodePlain(data []byte) *Session {
 	return s
 }
 
-// plainReader reads from the front of what is left. Once it has failed, all that it returns is meaningless.
+// plainReader reads from the front of rest. Once it has failed, everything that it returns is meaningless.
 type plainReader struct {
 	rest   []byte
 	failed bool
 }
 
-// skip goes on behind a literal if that comes next.
+// skip skips a literal if it comes next, and reports whether it did.
 func (in *plainReader) skip(literal string) bool {
 	if len(in.rest) < len(literal) || string(in.rest[:len(literal)]) != literal {
 		return false
@@ -135,7 +135,7 @@ func (in *plainReader) expect(literal string) {
 	}
 }
 
-// quoted returns what is between the quotes that come next.
+// quoted returns the text between the next quotes.
 func (in *plainReader) quoted() []byte {
 	in.expect(`"`)
 	end := bytes.IndexByte(in.rest, '"')
@@ -167,13 +167,13 @@ func (in *plainReader) metadata() []pair {
 	if !in.skip(`,"metadata":{`) {
 		return nil
 	}
-	var few [8]pair // so that a slice of the right size is all that is allocated
+	var few [8]pair // so that a slice of the right size is the only allocation
 	pairs := few[:0]
 	for more := true; more && !in.failed; more = in.skip(",") {
 		key := in.text()
 		in.expect(":")
 		if n := len(pairs); n > 0 && pairs[n-1].key >= key {
-			in.failed = true // not in order, or twice
+			in.failed = true // not in order, or a duplicate
 		}
 		pairs = append(pairs, pair{key, in.text()})
 	}

@@ -50,8 +50,8 @@ func FuzzDecodePlain(f *testing.F) {
 	})
 }
 
-// TestWhatIsPlainIsReadAsSuch would fail if all were left to encoding/json.
-func TestWhatIsPlainIsReadAsSuch(t *testing.T) {
+// TestPlainJSONIsReadWithoutEncodingJSON would fail if encoding/json read everything.
+func TestPlainJSONIsReadWithoutEncodingJSON(t *testing.T) {
 	t.Parallel()
 	full := New("id").WithType(TypeSSE).WithPrincipal("p").WithExpiresAt(time.Unix(2e9, 0)).WithData([]byte{0, 255})
 	for i := range 20 {
@@ -64,7 +64,7 @@ func TestWhatIsPlainIsReadAsSuch(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotPlainIsLeftToEncodingJSON(t *testing.T) {
+func TestOtherJSONIsLeftToEncodingJSON(t *testing.T) {
 	t.Parallel()
 	const times = `,"created_at":"2026-01-02T03:04:05Z","updated_at":"2026-01-02T03:04:05Z"`
 	for _, data := range []string{
@@ -105,7 +105,7 @@ func FuzzDecodeStoredValue(f *testing.F) {
 		require.Equal(t, "id", s.ID())
 		require.Equal(t, value[:headerLength], header(s.Revision()))
 		again, err := JSONCodec{}.Encode(s)
-		require.NoError(t, err, "what can be decoded can be stored again")
+		require.NoError(t, err, "a decoded session can be stored again")
 		decoded, err := JSONCodec{}.Decode(again)
 		require.NoError(t, err)
 		Stamp(decoded, s.Revision())
@@ -113,7 +113,7 @@ func FuzzDecodeStoredValue(f *testing.F) {
 	})
 }
 
-func TestJSONCodecIgnoresWhatItDoesNotKnow(t *testing.T) {
+func TestJSONCodecIgnoresUnknownFields(t *testing.T) {
 	t.Parallel()
 	s, err := JSONCodec{}.Decode([]byte(`{"id":"id","added_later":true}`))
 	require.NoError(t, err)

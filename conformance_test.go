@@ -14,7 +14,7 @@ import (
 	"github.com/seed34611480/session/sessiontest"
 )
 
-// The same suite that is offered to authors of other storages, over each of this package's and their compositions.
+// The conformance suite, over each storage of this package and their compositions.
 
 const (
 	conformanceTTL       = time.Minute
@@ -95,7 +95,7 @@ func subjectOn(client redis.UniversalClient) sessiontest.Subject {
 	}
 }
 
-// routed puts two replicas, each with a local tier of its own, over the storage of a subject.
+// routed puts two replicas, each with its own local tier, over the storage of a subject.
 func routed(factory func(t *testing.T) sessiontest.Subject) func(t *testing.T) sessiontest.Subject {
 	return func(t *testing.T) sessiontest.Subject {
 		subject := factory(t)

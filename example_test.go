@@ -138,7 +138,7 @@ func ExampleUpdate() {
 	sessions := session.NewMemoryStorage(time.Hour)
 	_ = sessions.Store(ctx, session.New("3f2c"))
 	s, err := session.Update(ctx, sessions, "3f2c", func(s *session.Session) (*session.Session, error) {
-		return s.With("seen", "yes"), nil // called again if somebody else was faster
+		return s.With("seen", "yes"), nil // called again if another writer was faster
 	})
 	fmt.Println(s.Get("seen"))
 	fmt.Println(err)
@@ -159,7 +159,7 @@ func ExampleLoadOwned() {
 func ExampleRenew() {
 	ctx := context.Background()
 	sessions := session.NewMemoryStorage(time.Hour)
-	before := session.New("known-to-somebody-else")
+	before := session.New("known-to-an-attacker")
 	_ = sessions.Store(ctx, before)
 
 	after, err := session.Renew(ctx, sessions, before.WithPrincipal("https://issuer.example|user-1"))

@@ -8,12 +8,13 @@ import (
 	"time"
 )
 
-// Update changes a stored session: it loads it, calls change, stores the result if nobody else has changed the session
-// meanwhile, and starts again if somebody has. It returns the session that is stored now.
+// Update changes a stored session. It loads the session, calls change, and stores the result. If another writer has
+// changed the session meanwhile, it starts again. It returns the session that is stored now.
 //
-// change returns the session that is to be stored, derived from the one it is given, or nil (or the one it is given) to
-// leave things as they are. It may be called several times and must not have other effects. An error of change ends
-// Update and is returned as it is. Update goes on until it succeeds, or the context ends, or the storage fails.
+// change returns the session to store, derived from the one that it is given. To leave the stored session as it is,
+// change returns nil or the session that it was given. It may be called several times, and must not have other effects.
+// An error of change ends Update, which returns it as it is. Update retries until it succeeds, the context ends, or the
+// storage fails.
 func Update(
 	ctx context.Context, st Storage, id string, change func(*Session) (*Session, error),
 ) (*Session, error) {
@@ -32,7 +33,7 @@ func Update(
 		if changed.id != id {
 			return nil, fail("update", ErrInvalidID)
 		}
-		// Whatever change did, it was based on current, and must not be stored over anything else.
+		// Whatever change returned, it was based on current, and must not replace any other state.
 		changed = changed.snapshot(current.Revision())
 		err = st.Store(ctx, changed)
 		if err == nil {
@@ -47,8 +48,8 @@ func Update(
 	}
 }
 
-// pause lets writers that collided go on one after the other: up to 1 ms after the first collision, up to 64 ms after
-// many, at random.
+// pause spreads writers that collided: it waits a random time of up to 1 ms after the first collision, up to 64 ms
+// after many.
 func pause(ctx context.Context, attempt int) error {
 	timer := time.NewTimer(rand.N(time.Millisecond << min(attempt, 6))) //nolint:gosec // not a secret
 	defer timer.Stop()
@@ -60,8 +61,8 @@ func pause(ctx context.Context, attempt int) error {
 	}
 }
 
-// LoadOwned loads a session on behalf of a principal. A session of somebody else is [ErrNotFound], as if it did not
-// exist; so is one without an owner. Principals are compared in constant time.
+// LoadOwned loads a session on behalf of a principal. If the session belongs to another principal or has no owner, the
+// error is [ErrNotFound], as if it did not exist. Principals are compared in constant time.
 func LoadOwned(ctx context.Context, st Storage, id, principal string) (*Session, error) {
 	s, err := st.Load(ctx, id)
 	if err != nil {
@@ -73,14 +74,14 @@ func LoadOwned(ctx context.Context, st Storage, id, principal string) (*Session,
 	return s, nil
 }
 
-// Renew gives a session a new id and destroys the old one, and returns it under its new id. Call it when a user logs in
-// or gains rights, so that an id that somebody else knew or planted becomes worthless. s must come from the storage; it
-// may have been changed, and is then stored with the change.
+// Renew gives a session a new id, destroys the old one, and returns the session under its new id. Call it when a user
+// logs in or gains rights: an old id that an attacker knew or planted is worthless from then on. s must come from the
+// storage. It may have been changed since; the change is stored too.
 //
-// The error is ErrNotFound or ErrConflict if s is not what is stored any more; nothing has happened then. The old id is
-// dead before the new one lives: a failure in between costs the session, and its user has to log in again.
+// The error is ErrNotFound or ErrConflict if s is no longer what is stored; nothing has happened then. The old id is
+// dead before the new one exists: a failure in between costs the session, and its user has to log in again.
 //
-// With a storage that is no [Taker], a session that somebody deletes during the call may live on under its new id.
+// If the storage is not a [Taker], a session that is deleted during the call may live on under its new id.
 func Renew(ctx context.Context, st Storage, s *Session) (*Session, error) {
 	if s == nil {
 		return nil, fail("renew", ErrInvalidID)
@@ -89,7 +90,7 @@ func Renew(ctx context.Context, st Storage, s *Session) (*Session, error) {
 		return nil, fail("renew", ErrNotFound)
 	}
 	current := s.clone()
-	if err := st.Store(ctx, current); err != nil { // is it still what is stored?
+	if err := st.Store(ctx, current); err != nil { // is s still what is stored?
 		return nil, err
 	}
 	current, err := take(ctx, st, current)
@@ -104,7 +105,8 @@ func Renew(ctx context.Context, st Storage, s *Session) (*Session, error) {
 	return renewed, nil
 }
 
-// take removes a session and returns what was stored at that moment: somebody may have changed it since it was loaded.
+// take removes a session, and returns what was stored at that moment: another writer may have changed it since it was
+// loaded.
 func take(ctx context.Context, st Storage, s *Session) (*Session, error) {
 	if taker, ok := st.(Taker); ok {
 		taken, err := taker.Take(ctx, s.id)
@@ -115,10 +117,10 @@ func take(ctx context.Context, st Storage, s *Session) (*Session, error) {
 	return s, st.Delete(ctx, s.id)
 }
 
-// Sweep calls DeleteExpired for sessions that were idle for at least the given time: once at the start and then every
-// so often, until the context ends, whose error it returns. A failed call is repeated at the next turn. It panics when
-// one of the durations is not positive. Only storages that do not expire sessions by themselves need it; MemoryStorage
-// and RedisStorage do.
+// Sweep calls DeleteExpired for sessions that were idle for at least the given time. It does so once at the start and
+// then at the given interval, until the context ends, and returns the context's error. After a failed call it tries
+// again at the next interval. It panics if one of the durations is not positive. Only storages that do not expire
+// sessions by themselves need it; MemoryStorage and RedisStorage do.
 func Sweep(ctx context.Context, st Storage, every, idle time.Duration) error {
 	if every <= 0 || idle <= 0 {
 		panic("session: Sweep: durations must be positive")

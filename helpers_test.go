@@ -86,12 +86,12 @@ func TestLoadOwned(t *testing.T) {
 	t.Parallel()
 	st := NewMemoryStorage(time.Hour)
 	require.NoError(t, st.Store(t.Context(), New("owned").WithPrincipal("issuer|user")))
-	require.NoError(t, st.Store(t.Context(), New("nobody's")))
+	require.NoError(t, st.Store(t.Context(), New("unowned")))
 	s, err := LoadOwned(t.Context(), st, "owned", "issuer|user")
 	require.NoError(t, err)
 	require.Equal(t, "owned", s.ID())
 	for _, test := range [][2]string{
-		{"owned", "issuer|another"}, {"owned", ""}, {"nobody's", ""}, {"nobody's", "issuer|user"}, {"absent", "issuer|user"},
+		{"owned", "issuer|another"}, {"owned", ""}, {"unowned", ""}, {"unowned", "issuer|user"}, {"absent", "issuer|user"},
 	} {
 		_, err := LoadOwned(t.Context(), st, test[0], test[1])
 		require.ErrorIs(t, err, ErrNotFound)
@@ -107,7 +107,7 @@ func TestRenew(t *testing.T) {
 	for name, st := range map[string]Storage{
 		"taker":   memory,
 		"plain":   fourMethods{memory},
-		"routing": NewRoutingStorage(fourMethods{memory}, 10), // whose Take is unsupported
+		"routing": NewRoutingStorage(fourMethods{memory}, 10), // its Take is unsupported
 	} {
 		ctx := t.Context()
 		require.NoError(t, st.Store(ctx, New(testID).WithPrincipal("p")))
@@ -126,7 +126,7 @@ func TestRenew(t *testing.T) {
 		require.NoError(t, st.Store(ctx, renewed.With("and", "on")))
 
 		_, err = Renew(ctx, st, s)
-		require.ErrorIs(t, err, ErrNotFound, "not a second time")
+		require.ErrorIs(t, err, ErrNotFound, "an old copy cannot be renewed again")
 		_, err = Renew(ctx, st, New("never stored"))
 		require.ErrorIs(t, err, ErrNotFound)
 		_, err = Renew(ctx, st, nil)
@@ -167,7 +167,7 @@ func TestRenewRefusesAnOldCopy(t *testing.T) {
 	_, err := Renew(t.Context(), st, old)
 	require.ErrorIs(t, err, ErrConflict)
 	_, err = st.Load(t.Context(), testID)
-	require.NoError(t, err, "nothing has happened")
+	require.NoError(t, err, "the stored session is unchanged")
 }
 
 func TestSweep(t *testing.T) {

@@ -12,10 +12,10 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 )
 
-// TestMain fails the run when a goroutine outlives the tests: whatever this package starts ends with a Close or a
+// TestMain fails the run if a goroutine outlives the tests: everything that this package starts ends with a Close or a
 // context.
 func TestMain(m *testing.M) {
-	// Tests take servers away all the time. Those that are about the log have a logger of their own.
+	// Tests break servers all the time. Tests of the log have their own logger.
 	logging.Disable()
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	code := m.Run()
@@ -26,8 +26,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// leakedGoroutines returns the stacks of the goroutines that do not belong to the test binary itself. What is just
-// ending gets a moment for it.
+// leakedGoroutines returns the stacks of the goroutines that do not belong to the test binary itself. Goroutines that
+// are just ending get a moment to do so.
 func leakedGoroutines() string {
 	deadline := time.Now().Add(5 * time.Second)
 	for {

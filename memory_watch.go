@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// maxBacklog is how many events wait for a watcher that is slow. Beyond it they are given up, and the watcher is told
-// that it has missed some.
+// maxBacklog is the number of events that may wait for a slow watcher. Beyond it they are dropped, and the watcher gets
+// a Gap.
 const maxBacklog = 4096
 
 // memoryWatch is one Watch call. Guarded by MemoryStorage.mu.
@@ -40,7 +40,8 @@ func (m *MemoryStorage) Watch(ctx context.Context, heartbeat time.Duration, fn f
 		select {
 		case <-w.wake:
 		case <-beat.C:
-			// The backlog is taken after the time is read, and under the lock that writes hold until they are in it.
+			// Read the time before the backlog. Writes put their events into the backlog under the same lock, so every write
+			// that returned before asOf is in it.
 			asOf := time.Now()
 			for _, e := range m.takeBacklog(w) {
 				fn(e)

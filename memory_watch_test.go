@@ -45,7 +45,7 @@ func TestMemoryWatch(t *testing.T) {
 
 func TestMemoryProvesNothingAheadOfItsEvents(t *testing.T) {
 	t.Parallel()
-	for range 30 { // the watcher has both to report, and takes either first
+	for range 30 { // both cases of the watcher's select are ready, and either may run first
 		synctest.Test(t, func(t *testing.T) {
 			m := NewMemoryStorage(time.Hour)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -68,7 +68,7 @@ func TestMemoryProvesNothingAheadOfItsEvents(t *testing.T) {
 	}
 }
 
-func TestMemoryWatcherThatStallsMissesEventsAndIsTold(t *testing.T) {
+func TestStalledMemoryWatcherGetsAGap(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMemoryStorage(time.Hour)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Type says what kind of session this is. The package gives it no meaning; applications may define their own.
+// Type is the kind of a session. The package gives it no meaning; applications may define their own.
 type Type string
 
 // The session types of the Model Context Protocol's HTTP transports.
@@ -23,31 +23,30 @@ const (
 
 // Session is an immutable snapshot of one session's state.
 //
-// Every method that changes something returns a changed copy. That is what lets a storage hand the same pointer to all
-// its callers without copying: nothing that is reachable through a *Session can be modified. It is safe for concurrent
+// Every method that changes something returns a changed copy. Nothing that is reachable through a *Session can be
+// modified, so a storage can hand the same pointer to all its callers without copying. A Session is safe for concurrent
 // use. Make one with [New] or [FromRecord]; the zero value is a session without an id, which every storage refuses.
 //
-// Formatting and logging a Session never shows its id, principal or contents: ids are credentials to many of their
-// users.
+// Formatting or logging a Session never shows its id, principal or contents: for many users, an id is a credential.
 type Session struct {
-	// revision is the one field that changes in place: a storage sets it on the caller's session when a write
+	// revision is the only field that changes in place: a storage sets it on the caller's session when a write has
 	// succeeded, so that Store(s) followed by Store(s.With(...)) works.
 	revision atomic.Uint64
 
-	expiresAt time.Time // zero: no absolute expiry; beside the revision, as local hits look at these two
+	expiresAt time.Time // zero: no absolute expiry; next to revision, because every local hit reads both
 	id        string
 	typ       Type
 	principal string
 	createdAt time.Time
 	updatedAt time.Time
-	metadata  []pair // sorted by key, never modified once it is here
-	data      string // a string, because bytes could be changed by whoever decodes them
+	metadata  []pair // sorted by key, and never modified once set
+	data      string // a string, so that nothing that reads it can change it
 }
 
 type pair struct{ key, value string }
 
-// New returns a session with the given id, created now and not stored anywhere yet. Use [NewID] for a fresh id. The id
-// is checked by the storages, see [ValidateID].
+// New returns a session with the given id. It is created now, and not stored yet. Use [NewID] for a fresh id. Storages
+// check the id, see [ValidateID].
 func New(id string) *Session {
 	now := normalTime(time.Now())
 	return &Session{id: id, createdAt: now, updatedAt: now}
@@ -56,24 +55,24 @@ func New(id string) *Session {
 // ID returns the session's id. Treat it as a credential.
 func (s *Session) ID() string { return s.id }
 
-// Type returns what kind of session this is, or "".
+// Type returns the kind of the session, or "".
 func (s *Session) Type() Type { return s.typ }
 
-// Principal names the owner, or is empty. See [Session.WithPrincipal].
+// Principal returns the owner, or "". See [Session.WithPrincipal].
 func (s *Session) Principal() string { return s.principal }
 
 // CreatedAt returns when the session was made with [New], in UTC, to the microsecond.
 func (s *Session) CreatedAt() time.Time { return s.createdAt }
 
-// UpdatedAt returns when the session was last changed by one of the With methods, in UTC, to the microsecond. Loading a
+// UpdatedAt returns when one of the With methods last changed the session, in UTC, to the microsecond. Loading a
 // session, or keeping it alive, does not change it.
 func (s *Session) UpdatedAt() time.Time { return s.updatedAt }
 
-// ExpiresAt returns the instant from which the session is never served any more, whatever the traffic. The zero time
-// means that it has no absolute end and lives for as long as it is used.
+// ExpiresAt returns the instant from which the session is never served any more, however often it is used. The zero
+// time means that it has no absolute expiry, and lives as long as it is used.
 func (s *Session) ExpiresAt() time.Time { return s.expiresAt }
 
-// Get returns a metadata value and whether it is set.
+// Get returns a metadata value, and whether it is set.
 func (s *Session) Get(key string) (string, bool) {
 	i, ok := s.find(key)
 	if !ok {
@@ -82,7 +81,7 @@ func (s *Session) Get(key string) (string, bool) {
 	return s.metadata[i].value, true
 }
 
-// Metadata iterates over all metadata in the order of the keys.
+// Metadata iterates over all metadata, sorted by key.
 func (s *Session) Metadata() iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
 		for _, p := range s.metadata {
@@ -93,7 +92,7 @@ func (s *Session) Metadata() iter.Seq2[string, string] {
 	}
 }
 
-// Data returns a copy of the opaque application data, nil if there is none. The copy is the caller's.
+// Data returns a copy of the opaque application data, nil if there is none. The caller may change the copy.
 func (s *Session) Data() []byte {
 	if s.data == "" {
 		return nil
@@ -103,33 +102,33 @@ func (s *Session) Data() []byte {
 
 // Decode unmarshals the application data, which must be JSON, into the value that v points to.
 func (s *Session) Decode(v any) error {
-	// Through a copy: an UnmarshalJSON method may write into the bytes that it is given.
+	// Decode a copy: an UnmarshalJSON method may write to its input.
 	if err := json.Unmarshal([]byte(s.data), v); err != nil {
 		return fmt.Errorf("session: decode data: %w", err)
 	}
 	return nil
 }
 
-// Revision identifies the stored state that this session is, or was derived from. It is 0 for a session that was never
+// Revision identifies the stored state that this session is or was derived from. It is 0 for a session that was never
 // stored or loaded. Storing a session with a revision succeeds only if the storage still holds that revision.
 func (s *Session) Revision() uint64 { return s.revision.Load() }
 
-// WithType returns a copy of another type.
+// WithType returns a copy with another type.
 func (s *Session) WithType(t Type) *Session {
 	c := s.derive()
 	c.typ = Type(validText(string(t)))
 	return c
 }
 
-// WithPrincipal returns a copy that belongs to another owner. Name the owner by what stays the same when tokens are
-// renewed, an issuer and a subject for example; never by a token.
+// WithPrincipal returns a copy with another owner. Identify the owner by something that stays the same when tokens are
+// renewed, such as an issuer and a subject; never by a token.
 func (s *Session) WithPrincipal(principal string) *Session {
 	c := s.derive()
 	c.principal = validText(principal)
 	return c
 }
 
-// WithExpiresAt returns a copy that is never served at or after t, whatever the traffic. The zero time removes the
+// WithExpiresAt returns a copy that is never served at or after t, however often it is used. The zero time removes the
 // limit. Instants are kept to the microsecond, rounded down.
 func (s *Session) WithExpiresAt(t time.Time) *Session {
 	c := s.derive()
@@ -138,7 +137,7 @@ func (s *Session) WithExpiresAt(t time.Time) *Session {
 }
 
 // With returns a copy with a metadata value set. Keys and values are UTF-8; invalid bytes are replaced by U+FFFD at
-// once, so that every storage gives back exactly what the session holds.
+// once, so that every storage returns exactly what the session holds.
 func (s *Session) With(key, value string) *Session {
 	c := s.derive()
 	key, value = validText(key), validText(value)
@@ -164,7 +163,7 @@ func (s *Session) Without(key string) *Session {
 	return c
 }
 
-// WithData returns a copy with other application data: any bytes, JSON if [Session.Decode] is to read it. The bytes are
+// WithData returns a copy with other application data: any bytes, or JSON for use with [Session.Decode]. The bytes are
 // copied.
 func (s *Session) WithData(data []byte) *Session {
 	c := s.derive()
@@ -172,7 +171,8 @@ func (s *Session) WithData(data []byte) *Session {
 	return c
 }
 
-// Detached returns a copy with revision 0, for storing it as a new session in another storage. Nothing else changes.
+// Detached returns a copy with revision 0, to be stored as a new session or in another storage. Everything else stays
+// the same.
 func (s *Session) Detached() *Session {
 	c := s.clone()
 	c.revision.Store(0)
@@ -184,11 +184,11 @@ func (s *Session) Expired(at time.Time) bool {
 	return !s.expiresAt.IsZero() && !at.Before(s.expiresAt)
 }
 
-// Stamp sets the revision of a session. It is for authors of storages: they call it on what they decoded, and on the
-// caller's session when a write of it succeeded. Do not use it to get around a conflict.
+// Stamp sets the revision of a session. It is for authors of storages: they call it on a session that they decoded, and
+// on the caller's session when a write of it has succeeded. Do not use it to get around a conflict.
 func Stamp(s *Session, revision uint64) { s.revision.Store(revision) }
 
-// clone copies everything, the revision included. The metadata slice is shared: it is never modified.
+// clone copies everything, including the revision. The metadata slice is shared: it is never modified.
 func (s *Session) clone() *Session {
 	c := &Session{
 		id: s.id, typ: s.typ, principal: s.principal,
@@ -199,14 +199,15 @@ func (s *Session) clone() *Session {
 	return c
 }
 
-// derive is a clone that is about to be changed.
+// derive returns a copy for the With methods to change, updated now.
 func (s *Session) derive() *Session {
 	c := s.clone()
 	c.updatedAt = normalTime(time.Now())
 	return c
 }
 
-// snapshot is the copy that a cache or a storage keeps: the caller's own session may be stamped again at any time.
+// snapshot returns the copy for a cache or a storage to keep. The caller's own session will not do: a storage may stamp
+// it again.
 func (s *Session) snapshot(revision uint64) *Session {
 	c := s.clone()
 	c.revision.Store(revision)
@@ -217,7 +218,7 @@ func (s *Session) find(key string) (int, bool) {
 	return slices.BinarySearchFunc(s.metadata, key, func(p pair, key string) int { return strings.Compare(p.key, key) })
 }
 
-// size is what the session holds, in bytes, without the overhead of any encoding.
+// size returns the number of bytes of content, without the overhead of any encoding.
 func (s *Session) size() int {
 	n := len(s.id) + len(s.typ) + len(s.principal) + len(s.data)
 	for _, p := range s.metadata {
@@ -226,8 +227,7 @@ func (s *Session) size() int {
 	return n
 }
 
-// Format writes the type and the revision only, whatever the verb: a session that ends up in a log must not take its id
-// with it.
+// Format writes only the type and the revision, whatever the verb, so that a session in a log does not show its id.
 func (s *Session) Format(f fmt.State, _ rune) {
 	if s == nil {
 		_, _ = io.WriteString(f, "session.Session(nil)")
@@ -244,11 +244,11 @@ func (s *Session) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("type", string(s.typ)), slog.Uint64("revision", s.Revision()))
 }
 
-// latest is the last instant that every encoding of time can express.
+// latest is the last instant that every time encoding can express.
 var latest = time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC)
 
-// normalTime makes an instant one that survives every encoding unchanged: UTC, whole microseconds, no monotonic
-// reading, and within the years that RFC 3339 can write.
+// normalTime changes an instant to one that survives every encoding: UTC, whole microseconds, no monotonic reading, and
+// within the years that RFC 3339 can write.
 func normalTime(t time.Time) time.Time {
 	switch t = t.UTC(); {
 	case t.IsZero():

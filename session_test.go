@@ -41,10 +41,10 @@ func TestWithLeavesTheOriginalAlone(t *testing.T) {
 			break
 		}
 	}
-	require.Equal(t, []string{"a", "b"}, keys, "sorted, and a loop may end early")
+	require.Equal(t, []string{"a", "b"}, keys, "sorted by key, and a loop may end early")
 }
 
-// scribble is what a careless type does with the bytes that it is given.
+// scribble is a careless type that writes to the bytes that it is given.
 type scribble struct{}
 
 func (*scribble) UnmarshalJSON(b []byte) error {
@@ -97,7 +97,7 @@ func TestUpdatedAtFollowsChangesOnly(t *testing.T) {
 	})
 }
 
-func TestRevisionIsInheritedAtTheMomentOfDeriving(t *testing.T) {
+func TestDerivedCopyKeepsItsRevision(t *testing.T) {
 	t.Parallel()
 	s := New("id")
 	require.Zero(t, s.Revision())

@@ -13,19 +13,19 @@ import (
 // MemoryStorage keeps sessions in this process: for a single replica, and for tests. It is safe for concurrent use,
 // needs no Close, and starts no goroutine.
 //
-// Sessions that are over are removed as the storage is used, at no cost that grows with their number, so its memory is
-// bounded by what was used within one TTL. Nothing has to be swept.
+// Each write removes the sessions that have been idle for the TTL, at a cost that does not grow with the number of
+// sessions. So memory is bounded by the sessions that were used within one TTL, and no sweep is needed.
 type MemoryStorage struct {
 	ttl     time.Duration
 	maxSize int
 
 	mu           sync.Mutex // protects following fields
 	lastRevision uint64
-	byUse        *simplelru.LRU[string, *record] // the session that was idle for longest is the oldest
+	byUse        *simplelru.LRU[string, *record] // the oldest is the session that has been idle longest
 	watches      map[*memoryWatch]struct{}
 }
 
-// record is one stored session. The snapshot is never modified: it is what Load hands out.
+// record is one stored session. The snapshot is never modified, because Load hands it out.
 type record struct {
 	snapshot *Session
 	revision uint64
@@ -35,15 +35,15 @@ type record struct {
 // MemoryOption configures a [MemoryStorage].
 type MemoryOption interface{ applyMemory(m *MemoryStorage) }
 
-// NewMemoryStorage returns an empty storage whose sessions are gone after ttl without a Load or Store. It panics when
+// NewMemoryStorage returns an empty storage. A session in it is gone after ttl without a Load or Store. It panics if
 // ttl is not positive.
 func NewMemoryStorage(ttl time.Duration, opts ...MemoryOption) *MemoryStorage {
 	if ttl <= 0 {
 		panic(fmt.Sprintf("session: NewMemoryStorage: ttl %v: must be positive", ttl))
 	}
-	byUse, err := simplelru.NewLRU[string, *record](math.MaxInt, nil) // the TTL bounds it, not a number
+	byUse, err := simplelru.NewLRU[string, *record](math.MaxInt, nil) // bounded by the TTL, not by a number
 	if err != nil {
-		panic(err) // only a size <= 0 is refused
+		panic(err) // cannot happen: only a size <= 0 is refused
 	}
 	m := &MemoryStorage{ttl: ttl, maxSize: defaultMaxSize, byUse: byUse, watches: make(map[*memoryWatch]struct{})}
 	for _, opt := range opts {
@@ -52,7 +52,7 @@ func NewMemoryStorage(ttl time.Duration, opts ...MemoryOption) *MemoryStorage {
 	return m
 }
 
-// TTL returns how long a session lives without being used.
+// TTL returns the idle lifetime of the sessions.
 func (m *MemoryStorage) TTL() time.Duration { return m.ttl }
 
 // Store implements [Storage].
@@ -110,9 +110,9 @@ func (m *MemoryStorage) Load(ctx context.Context, id string) (*Session, error) {
 		return nil, fail("load", ErrNotFound)
 	}
 	found.usedAt = now
-	m.byUse.Get(id) // which makes it the youngest
+	m.byUse.Get(id) // marks it as the most recently used
 	if found.snapshot.Revision() != found.revision {
-		// A caller has stored what it had from here in another storage, which stamped it.
+		// A caller stored the snapshot in another storage, which stamped it: hand out a fresh copy.
 		found.snapshot = found.snapshot.snapshot(found.revision)
 	}
 	return found.snapshot, nil
@@ -142,11 +142,11 @@ func (m *MemoryStorage) Delete(ctx context.Context, id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.byUse.Remove(id)
-	m.announceLocked(Removed{ID: id}) // also when there was none: somebody may still have a copy
+	m.announceLocked(Removed{ID: id}) // even if there was none: a cache may still hold a copy
 	return nil
 }
 
-// DeleteExpired implements [Storage]. It looks at the sessions that it removes, and at one more.
+// DeleteExpired implements [Storage]. It visits the sessions that it removes, and one more.
 func (m *MemoryStorage) DeleteExpired(ctx context.Context, before time.Time) error {
 	if err := ctx.Err(); err != nil {
 		return fail("delete expired", err)
@@ -156,7 +156,7 @@ func (m *MemoryStorage) DeleteExpired(ctx context.Context, before time.Time) err
 	m.removeIdleLocked(m.aliveSince(time.Now()))
 	for oldest := m.oldestLocked(); oldest != nil && oldest.usedAt.Before(before); oldest = m.oldestLocked() {
 		m.byUse.RemoveOldest()
-		m.announceLocked(Removed{ID: oldest.snapshot.id}) // ahead of its time
+		m.announceLocked(Removed{ID: oldest.snapshot.id}) // before its TTL is over
 	}
 	return nil
 }
@@ -174,7 +174,7 @@ func (m *MemoryStorage) check(ctx context.Context, op string, s *Session) error 
 	return nil
 }
 
-// getLocked returns what is stored under id and still alive, or nil. It does not count as a use.
+// getLocked returns the live session under an id, or nil. It does not count as a use.
 func (m *MemoryStorage) getLocked(id string, now time.Time) *record {
 	found, ok := m.byUse.Peek(id)
 	if !ok {
@@ -188,20 +188,20 @@ func (m *MemoryStorage) getLocked(id string, now time.Time) *record {
 }
 
 func (m *MemoryStorage) putLocked(s *Session, now time.Time) {
-	// Every write pays for removing what has become idle: amortized, one removal for each write.
+	// Each write removes the sessions that have become idle: amortized, one removal per write.
 	m.removeIdleLocked(m.aliveSince(now))
-	// Ahead of the clock only when writes come faster than its ticks. The same rule as in Redis: a revision is never
-	// used twice, not even over a delete.
+	// The revision is the time in microseconds. It runs ahead of the clock only if writes come faster than its ticks. As
+	// in Redis, a revision is never used twice, not even after a delete.
 	m.lastRevision = max(m.lastRevision+1, uint64(now.UnixMicro()))
 	m.byUse.Add(s.id, &record{snapshot: s.snapshot(m.lastRevision), revision: m.lastRevision, usedAt: now})
 	Stamp(s, m.lastRevision)
 	m.announceLocked(Changed{ID: s.id, Revision: m.lastRevision})
 }
 
-// aliveSince returns when a session must have been used last to be alive now.
+// aliveSince returns the earliest instant of its last use for a session that is alive now.
 func (m *MemoryStorage) aliveSince(now time.Time) time.Time { return now.Add(1 - m.ttl) }
 
-// removeIdleLocked removes what was last used before the given instant.
+// removeIdleLocked removes the sessions that were last used before the given instant.
 func (m *MemoryStorage) removeIdleLocked(before time.Time) {
 	for oldest := m.oldestLocked(); oldest != nil && oldest.usedAt.Before(before); oldest = m.oldestLocked() {
 		m.byUse.RemoveOldest()

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestMemoryIsBoundedByWhatIsUsedWithinOneTTL(t *testing.T) {
+func TestMemoryIsBoundedBySessionsInUse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMemoryStorage(time.Minute)
@@ -39,7 +39,7 @@ func TestDeleteExpired(t *testing.T) {
 
 		time.Sleep(time.Hour)
 		require.NoError(t, m.DeleteExpired(t.Context(), before.Add(-time.Hour)))
-		require.Zero(t, m.byUse.Len(), "what has expired goes too")
+		require.Zero(t, m.byUse.Len(), "expired sessions are removed too")
 	})
 }
 
@@ -50,7 +50,7 @@ func TestMemoryStorageKeepsItsRevisions(t *testing.T) {
 	s, err := a.Load(t.Context(), testID)
 	require.NoError(t, err)
 	want := s.Revision()
-	b.lastRevision = want // revisions are times: make sure that b uses another
+	b.lastRevision = want // revisions are times, so make sure that b starts with another one
 	require.NoError(t, b.Create(t.Context(), s), "stamps what a has handed out")
 	require.NotEqual(t, want, s.Revision())
 
