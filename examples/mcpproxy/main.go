@@ -75,8 +75,8 @@ func (d *demo) introduce() {
                                           |
                                         Redis (%s): session id -> backend
 
-   A replica answers from its own copy of a session for as long as it hears of changes, and proves to itself every
-   %s that it does. A copy that is out of date is used for no longer than %s (MaxStaleness, 2 s by default).
+   A replica answers from its own copy of a session for as long as change events reach it, which it verifies every
+   %s. An outdated copy is used for no longer than %s (MaxStaleness, 2 s by default).
 `, clients, len(d.replicas), len(d.backends), d.store.name, brief(heartbeat), brief(maxStaleness))
 }
 

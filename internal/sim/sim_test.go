@@ -138,5 +138,5 @@ func difference(a, b string) string {
 			return as[i] + "\n" + bs[i]
 		}
 	}
-	return "one goes on"
+	return "one history is longer"
 }
