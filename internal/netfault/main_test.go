@@ -1,35 +1,23 @@
 package netfault
 
 import (
-	"fmt"
 	"io"
 	"net"
 	"os"
-	"runtime"
-	"runtime/pprof"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed34611480/session/internal/leaktest"
 )
 
 const patience = 10 * time.Second
 
 // TestMain checks that closed proxies leave no goroutine.
-func TestMain(m *testing.M) {
-	before := runtime.NumGoroutine()
-	code := m.Run()
-	for deadline := time.Now().Add(patience); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			fmt.Fprintln(os.Stderr, "goroutines are left")
-			_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
-			os.Exit(1)
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(leaktest.Run(m)) }
 
 // echo runs a server that sends back what it receives, and returns its address.
 func echo(t *testing.T) string {

@@ -1,28 +1,11 @@
 package redistest
 
 import (
-	"errors"
-	"fmt"
 	"os"
-	"runtime"
-	"runtime/pprof"
 	"testing"
+
+	"github.com/seed34611480/session/internal/leaktest"
 )
 
-// TestMain checks that every process was waited for and every client was closed.
-func TestMain(m *testing.M) {
-	before := runtime.NumGoroutine()
-	code := m.Run()
-	err := poll(func() error {
-		if runtime.NumGoroutine() > before {
-			return errors.New("goroutines are left")
-		}
-		return nil
-	})
-	if err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
-		code = 1
-	}
-	os.Exit(code)
-}
+// TestMain checks that the tests wait for every process and close every client.
+func TestMain(m *testing.M) { os.Exit(leaktest.Run(m)) }
