@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/realtest"
 )
 
 const benchSessions = 1000
@@ -127,7 +128,7 @@ func BenchmarkEvent(b *testing.B) {
 		st := session.NewRoutingStorage(remote, benchSessions)
 		b.Cleanup(func() { require.NoError(b, st.Close()) })
 		leased := func() bool { return st.Stats().Mode == session.ModeLeased }
-		require.Eventually(b, leased, patience, time.Millisecond)
+		require.Eventually(b, leased, realtest.Patience, time.Millisecond)
 		ctx := b.Context()
 		each(b, parallel, []string{"not", "held"}, func(id string) bool {
 			return remote.Store(ctx, session.New(id)) == nil

@@ -2,6 +2,9 @@ package session_test
 
 import (
 	"context"
+	"errors"
+	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/realtest"
 	"github.com/seed34611480/session/internal/redistest"
 	"github.com/seed34611480/session/sessiontest"
 )
@@ -51,6 +55,26 @@ func TestRoutingStorageOverRedisConforms(t *testing.T) {
 	sessiontest.Run(t, routed(redisSubject(redistest.Start(t))))
 }
 
+func TestRedisStorageOnClusterConforms(t *testing.T) { //nolint:tparallel // cases share the servers
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3, 0)
+	subject := clusterSubject(cluster)
+	t.Run("Redis", func(t *testing.T) { sessiontest.Run(t, subject) })
+	t.Run("Routing", func(t *testing.T) { sessiontest.Run(t, routed(subject)) })
+	t.Run("a client of one node revalidates nothing", func(t *testing.T) {
+		st := session.NewRedisStorage(cluster.Nodes[0].Client(t), time.Minute)
+		_, err := st.Revalidate(t.Context(), []*session.Session{session.New("one-slot"), session.New("another-slot")})
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+	})
+}
+
+func TestRedisStorageViaSentinelConforms(t *testing.T) { //nolint:tparallel // cases share the servers
+	t.Parallel()
+	subject := sentinelSubject(redistest.StartSentinel(t))
+	t.Run("Redis", func(t *testing.T) { sessiontest.Run(t, subject) })
+	t.Run("Routing", func(t *testing.T) { sessiontest.Run(t, routed(subject)) })
+}
+
 func memorySubject(*testing.T) sessiontest.Subject {
 	m := session.NewMemoryStorage(conformanceTTL)
 	return sessiontest.Subject{Storage: m, Peer: m, TTL: conformanceTTL}
@@ -81,6 +105,32 @@ func redisSubject(server *redistest.Server) func(t *testing.T) sessiontest.Subje
 	}
 }
 
+func clusterSubject(cluster *redistest.Cluster) func(t *testing.T) sessiontest.Subject {
+	return func(t *testing.T) sessiontest.Subject {
+		var d cuttableDialer
+		client := realtest.ClusterClient(t, cluster, func(o *redis.ClusterOptions) { o.Dialer = d.dial })
+		require.NoError(t, client.ForEachMaster(t.Context(), func(ctx context.Context, master *redis.Client) error {
+			return master.FlushAll(ctx).Err()
+		}))
+		subject := subjectOn(client)
+		subject.Advance = func(by time.Duration) { cluster.Shift(t, by) }
+		subject.Cut = d.cut
+		return subject
+	}
+}
+
+func sentinelSubject(sentinel *redistest.Sentinel) func(t *testing.T) sessiontest.Subject {
+	return func(t *testing.T) sessiontest.Subject {
+		var d cuttableDialer
+		client := realtest.SentinelClient(t, sentinel, func(o *redis.FailoverOptions) { o.Dialer = d.dial })
+		require.NoError(t, client.FlushAll(t.Context()).Err())
+		subject := subjectOn(client)
+		subject.Advance = func(by time.Duration) { sentinel.Shift(t, by) }
+		subject.Cut = d.cut
+		return subject
+	}
+}
+
 func subjectOn(client redis.UniversalClient) sessiontest.Subject {
 	st := session.NewRedisStorage(client, conformanceTTL)
 	return sessiontest.Subject{
@@ -88,10 +138,12 @@ func subjectOn(client redis.UniversalClient) sessiontest.Subject {
 		Peer:    st,
 		TTL:     conformanceTTL,
 		Raw: func(id string) []byte {
-			value, _ := client.Get(context.Background(), keyOf(id)).Bytes()
+			value, _ := client.Get(context.Background(), realtest.KeyOf(id)).Bytes()
 			return value
 		},
-		Plant: func(id string, value []byte) { client.Set(context.Background(), keyOf(id), value, conformanceTTL) },
+		Plant: func(id string, value []byte) {
+			client.Set(context.Background(), realtest.KeyOf(id), value, conformanceTTL)
+		},
 	}
 }
 
@@ -114,5 +166,35 @@ func routed(factory func(t *testing.T) sessiontest.Subject) func(t *testing.T) s
 			}
 		}
 		return subject
+	}
+}
+
+// cuttableDialer dials for one client, and can cut its connections to all servers. The servers keep running for the
+// next subject, which has a dialer of its own.
+type cuttableDialer struct {
+	mu    sync.Mutex // protects following fields
+	isCut bool
+	conns []net.Conn
+}
+
+func (d *cuttableDialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.isCut {
+		return nil, errors.New("the connections are cut")
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err == nil {
+		d.conns = append(d.conns, conn)
+	}
+	return conn, err
+}
+
+func (d *cuttableDialer) cut() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.isCut = true
+	for _, conn := range d.conns {
+		_ = conn.Close()
 	}
 }

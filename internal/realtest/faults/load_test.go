@@ -1,4 +1,4 @@
-package session_test
+package faults
 
 import (
 	"bufio"
@@ -16,12 +16,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/realtest"
 	"github.com/seed34611480/session/internal/redistest"
 )
 
-// What Redis has to do for replicas that serve from their local tiers.
+// These tests measure what replicas cost Redis while they serve from their local tiers.
 
-// commandCounter is a hook that counts what a client sends, but for setting connections up.
+// commandCounter is a hook that counts the commands of a client, except those that set up connections.
 type commandCounter struct {
 	mu   sync.Mutex // protects following fields
 	sent map[string]int
@@ -41,7 +42,7 @@ func (c *commandCounter) ProcessPipelineHook(next redis.ProcessPipelineHook) red
 func (c *commandCounter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
-		if !errors.Is(err, context.Canceled) { // while it was waiting for a connection: it was not sent
+		if !errors.Is(err, context.Canceled) { // it was not sent: it still waited for a connection
 			c.count(cmd)
 		}
 		return err
@@ -52,7 +53,7 @@ func (c *commandCounter) count(cmd redis.Cmder) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	name := cmd.Name()
-	if setsUp(name) {
+	if setsUpConnection(name) {
 		return
 	}
 	if strings.Contains(fmt.Sprint(cmd.Args()), "!hb:") {
@@ -61,7 +62,7 @@ func (c *commandCounter) count(cmd redis.Cmder) {
 	c.sent[name]++
 }
 
-func setsUp(command string) bool { return command == "hello" || command == "client" }
+func setsUpConnection(command string) bool { return command == "hello" || command == "client" }
 
 // take returns the counts since the last take.
 func (c *commandCounter) take() map[string]int {
@@ -72,9 +73,9 @@ func (c *commandCounter) take() map[string]int {
 	return sent
 }
 
-// executed asks a server how often it has executed each command, what scripts call included. Setting connections up,
-// and asking, does not count.
-func executed(ctx context.Context, t testing.TB, observer *redis.Client) map[string]int {
+// executedCommands asks a server how often it has executed each command, including the commands that scripts call.
+// Commands that set up connections do not count, nor does the question.
+func executedCommands(ctx context.Context, t testing.TB, observer *redis.Client) map[string]int {
 	t.Helper()
 	info, err := observer.Info(ctx, "commandstats").Result()
 	require.NoError(t, err)
@@ -82,7 +83,7 @@ func executed(ctx context.Context, t testing.TB, observer *redis.Client) map[str
 	for lines := bufio.NewScanner(strings.NewReader(info)); lines.Scan(); {
 		name, values, ok := strings.Cut(strings.TrimPrefix(lines.Text(), "cmdstat_"), ":calls=")
 		command, _, _ := strings.Cut(name, "|")
-		if !ok || setsUp(command) || command == "info" {
+		if !ok || setsUpConnection(command) || command == "info" {
 			continue
 		}
 		var calls int
@@ -93,7 +94,7 @@ func executed(ctx context.Context, t testing.TB, observer *redis.Client) map[str
 	return counts
 }
 
-func since(before, now map[string]int) map[string]int {
+func countsSince(before, now map[string]int) map[string]int {
 	difference := maps.Clone(now)
 	for name, count := range before {
 		difference[name] -= count
@@ -132,15 +133,15 @@ func TestMillionLoads(t *testing.T) {
 		require.NoError(t, err)
 	}
 	_, err := session.NewRedisStorage(observer, time.Hour).Revalidate(t.Context(), []*session.Session{session.New("id-0")})
-	require.NoError(t, err) // so that the server has the script
+	require.NoError(t, err) // now the server has the script
 
 	counter.take()
-	atServer, start := executed(t.Context(), t, observer), time.Now()
+	atServer, start := executedCommands(t.Context(), t, observer), time.Now()
 	before := []session.Stats{replicas[0].Stats(), replicas[1].Stats()}
 	var running sync.WaitGroup
 	for _, st := range replicas {
 		running.Go(func() {
-			ticker := time.NewTicker(interval) // so that it takes long enough to see refreshes
+			ticker := time.NewTicker(interval) // the test must last long enough for refreshes
 			defer ticker.Stop()
 			for range loads / sessions / len(replicas) {
 				<-ticker.C
@@ -155,7 +156,7 @@ func TestMillionLoads(t *testing.T) {
 	running.Wait()
 
 	for _, st := range replicas {
-		require.NoError(t, st.Close()) // so that nothing is under way when it is counted
+		require.NoError(t, st.Close()) // now the counts are final
 	}
 	elapsed := time.Since(start)
 	sent := counter.take()
@@ -175,14 +176,14 @@ func TestMillionLoads(t *testing.T) {
 
 	require.EqualValues(t, loads, hits)
 	require.Zero(t, misses)
-	alone, batches := sent["getex"], sent["evalsha"]
-	t.Logf("sent by %d revalidations and %d loads", batches, alone)
-	require.LessOrEqual(t, alone+batches, int(refreshes)/10, "most are due together, and renewed together")
-	delete(sent, "getex") // there may have been none
+	loadsSent, batches := sent["getex"], sent["evalsha"]
+	t.Logf("sent by %d revalidations and %d loads", batches, loadsSent)
+	require.LessOrEqual(t, loadsSent+batches, int(refreshes)/10, "most entries are due together, and share a call")
+	delete(sent, "getex") // may be absent
 	require.Equal(t, map[string]int{"heartbeat": heartbeats, "evalsha": batches}, sent)
 
-	served := since(atServer, executed(t.Context(), t, observer))
-	require.Equal(t, alone, served["getex"])
+	served := countsSince(atServer, executedCommands(t.Context(), t, observer))
+	require.Equal(t, loadsSent, served["getex"])
 	delete(served, "getex")
 	beats, revalidated := served["evalsha"]-batches, served["pexpire"]
 	require.Equal(t, map[string]int{
@@ -190,12 +191,12 @@ func TestMillionLoads(t *testing.T) {
 		"del":     beats, "publish": beats, // a heartbeat is a script of these two
 		"time": batches, "getrange": revalidated, "pexpire": revalidated, // and a revalidation of these
 	}, served)
-	require.InDelta(t, heartbeats, beats, float64(len(replicas)), "each may have had one on its way when this began")
-	require.GreaterOrEqual(t, alone+revalidated, int(refreshes), "Close may have cut off the answers of some")
+	require.InDelta(t, heartbeats, beats, float64(len(replicas)), "each replica may have sent one before the first count")
+	require.GreaterOrEqual(t, loadsSent+revalidated, int(refreshes), "Close may have interrupted some refreshes")
 	require.LessOrEqual(t, float64(refreshes), mostRefreshes)
 	require.Positive(t, refreshes)
 	require.LessOrEqual(t, float64(heartbeats), float64(len(replicas))*(perReplica+2))
-	require.GreaterOrEqual(t, float64(heartbeats), float64(len(replicas))*(perReplica/2-1), "a busy machine skips some")
+	require.GreaterOrEqual(t, float64(heartbeats), float64(len(replicas))*(perReplica/2-1), "a busy machine skips a few")
 }
 
 func TestHitsKeepASessionAliveOnRedis(t *testing.T) {
@@ -217,7 +218,7 @@ func TestHitsKeepASessionAliveOnRedis(t *testing.T) {
 		require.NoError(t, err)
 	}
 	const stores = 2
-	require.Eventually(t, func() bool { return b.Stats().Events == stores }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return b.Stats().Events == stores }, realtest.Patience, time.Millisecond)
 
 	ctx, cancel := context.WithTimeout(t.Context(), 10*ttl)
 	defer cancel()
@@ -228,8 +229,8 @@ func TestHitsKeepASessionAliveOnRedis(t *testing.T) {
 		}
 	}
 	require.Zero(t, a.Stats().Misses)
-	require.EqualValues(t, 2, b.Stats().Misses, "refreshing on a evicts no copy")
-	require.EqualValues(t, stores, b.Stats().Events, "refreshing causes none")
+	require.EqualValues(t, 2, b.Stats().Misses, "refreshes of a evict no copy of b")
+	require.EqualValues(t, stores, b.Stats().Events, "refreshes cause no events")
 	require.Zero(t, b.Stats().Revoked)
 	require.Positive(t, a.Stats().Refreshes)
 	t.Logf("%d and %d refreshes in ten TTLs", a.Stats().Refreshes, b.Stats().Refreshes)
@@ -261,19 +262,19 @@ func TestRestartOfRedisCausesNoBurst(t *testing.T) {
 	require.Equal(t, sessions, before.Entries)
 
 	server.Restart()
-	require.Eventually(t, func() bool { return st.Stats().Gaps > before.Gaps }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return st.Stats().Gaps > before.Gaps }, realtest.Patience, time.Millisecond)
 	awaitMode(t, st, session.ModeLeased)
-	time.Sleep(bound) // nothing is young enough any more
+	time.Sleep(bound) // now all copies from before the restart are too old
 	for i := range asked {
 		_, err := st.Load(t.Context(), fmt.Sprint("id-", i))
-		require.ErrorIs(t, err, session.ErrNotFound, "the data is gone")
+		require.ErrorIs(t, err, session.ErrNotFound, "Redis lost the data")
 	}
 	time.Sleep(bound)
 	now := st.Stats()
 	require.EqualValues(t, asked, now.RemoteLoads-before.RemoteLoads)
 	require.Equal(t, now.Refreshes, before.Refreshes)
 	require.Equal(t, sessions-asked, now.Entries)
-	require.Equal(t, asked, executed(t.Context(), t, server.Client(t))["getex"], "since the restart")
+	require.Equal(t, asked, executedCommands(t.Context(), t, server.Client(t))["getex"], "since the restart")
 }
 
 func TestNothingIsLeftOfAThousandStorages(t *testing.T) {
@@ -305,7 +306,7 @@ func TestNothingIsLeftOfAThousandStorages(t *testing.T) {
 		list, err := observer.Do(t.Context(), "CLIENT", "LIST").Text()
 		require.NoError(t, err)
 		return strings.Count(list, "\n") <= 1+10 && !strings.Contains(list, "cmd=subscribe")
-	}, patience, time.Millisecond, "connections are the observer's and the pool's")
+	}, realtest.Patience, time.Millisecond, "the connections of the observer and of the pool remain")
 	channels, err := observer.PubSubChannels(t.Context(), "*").Result()
 	require.NoError(t, err)
 	require.Empty(t, channels)
@@ -313,6 +314,6 @@ func TestNothingIsLeftOfAThousandStorages(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, subscribers["session:!events"])
 	require.EqualValues(t, 0, client.PoolStats().PubSubStats.Active)
-	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+1 }, patience, time.Millisecond,
-		"one is Eventually's own")
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+1 }, realtest.Patience, time.Millisecond,
+		"Eventually has one goroutine of its own")
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package session_test
+package faults
 
 import (
 	"bufio"
@@ -20,19 +20,21 @@ import (
 
 	"github.com/seed34611480/session"
 	"github.com/seed34611480/session/internal/netfault"
+	"github.com/seed34611480/session/internal/realtest"
 )
 
-// addressVariable makes this test binary a replica on the Redis at that address, stalenessVariable says of which bound.
+// startProcess runs this test binary again, with only TestReplicaProcess. These variables make that test a replica on
+// the Redis at an address, with a MaxStaleness.
 const (
 	addressVariable   = "SESSION_TEST_REPLICA_OF"
 	stalenessVariable = "SESSION_TEST_STALENESS"
 )
 
-// TestReplicaProcess is what runs in another process: it loads the ids that it reads, and answers each with a line.
+// TestReplicaProcess runs in the other process. It reads ids, loads each of them, and writes a line with the answer.
 func TestReplicaProcess(t *testing.T) {
 	addr := os.Getenv(addressVariable)
 	if addr == "" {
-		return // it is for other tests to start
+		return // not the other process
 	}
 	client := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
@@ -74,13 +76,13 @@ func startProcess(t *testing.T, addr string, staleness time.Duration) *process {
 	require.NoError(t, err)
 	require.NoError(t, command.Start())
 	t.Cleanup(func() {
-		_ = command.Process.Kill() // it may be stopped
+		_ = command.Process.Kill() // a stopped process would not end by itself
 		_ = command.Wait()
 	})
 	return &process{command: command, in: in, answers: bufio.NewScanner(out)}
 }
 
-// Load asks the process.
+// Load lets the process load a session.
 func (p *process) Load(_ context.Context, id string) (*session.Session, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -92,7 +94,7 @@ func (p *process) Load(_ context.Context, id string) (*session.Session, error) {
 	}
 	answer := strings.SplitN(p.answers.Text(), "\t", 3)
 	if len(answer) != 3 {
-		return nil, fmt.Errorf("the process says %q", answer)
+		return nil, fmt.Errorf("the process answered %q", answer)
 	}
 	p.mode = session.Mode(answer[0])
 	if answer[1] != "" {
@@ -103,7 +105,7 @@ func (p *process) Load(_ context.Context, id string) (*session.Session, error) {
 			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("the process fails: %s", answer[2])
+	return nil, fmt.Errorf("the process failed: %s", answer[2])
 }
 
 func (p *process) lastMode() session.Mode {
@@ -121,21 +123,21 @@ func TestFirstLoadOfAProcessThatWakes(t *testing.T) {
 	t.Parallel()
 	s := newScenario(t)
 	link := netfault.Start(t, s.server.Addr())
-	// Heartbeats are under way when the process stops, and are the first that it hears of when it wakes.
+	// Latency, so that heartbeats are on the link when the process stops. When it wakes, it receives them first.
 	link.Set(netfault.ToClient, netfault.Fault{Latency: faultStaleness / 4})
 	p := startProcess(t, link.Addr(), faultStaleness)
-	s.staleness.reader = p
+	s.reader = p
 	require.NoError(t, s.store(t.Context(), changing))
 
 	for round := range 4 {
 		require.Eventually(t, func() bool {
 			return s.load(t.Context(), changing) && p.lastMode() == session.ModeLeased
-		}, patience, time.Millisecond)
-		time.Sleep(faultStaleness) // now only the lease allows to serve it
+		}, realtest.Patience, time.Millisecond)
+		time.Sleep(faultStaleness) // now only the lease allows the process to serve its copy
 
 		p.signal(t, syscall.SIGSTOP)
 		if round%2 == 1 {
-			s.killSubscriptions() // the event is lost; otherwise it waits for the process
+			s.killSubscriptions() // the event is lost; in other rounds it waits for the process
 		}
 		require.NoError(t, s.store(t.Context(), changing))
 		time.Sleep(faultStaleness)

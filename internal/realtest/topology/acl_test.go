@@ -1,13 +1,10 @@
-package session_test
+package topology
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"regexp"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,58 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/realtest"
 	"github.com/seed34611480/session/internal/redistest"
 )
-
-// What docs/operations.md says that a Redis user has to be allowed is taken from there, word by word.
-
-// permissions is a rule set as it stands after "ACL SETUSER <name> reset", or in redis.conf after "user <name>".
-type permissions struct {
-	user  string
-	rules []string
-}
-
-// documentedPermissions returns the rule sets for one server, for the nodes of a Cluster, and for sentinels.
-func documentedPermissions(t *testing.T) (server, clusterNode, sentinel permissions) {
-	t.Helper()
-	text, err := os.ReadFile("docs/operations.md")
-	require.NoError(t, err)
-	commands := regexp.MustCompile(`(?m)^redis-cli ACL SETUSER (\S+) reset ((?:.*\\\n)*.*)`)
-	matches := commands.FindAllStringSubmatch(string(text), -1)
-	require.Len(t, matches, 3)
-	var all [3]permissions
-	unquoted := strings.NewReplacer("'", "", "\\\n", "") // as the shell does
-	for i, match := range matches {
-		all[i] = permissions{user: match[1], rules: strings.Fields(unquoted.Replace(match[2]))}
-	}
-	return all[0], all[1], all[2]
-}
-
-func (p permissions) password(t *testing.T) string {
-	t.Helper()
-	i := slices.IndexFunc(p.rules, func(rule string) bool { return rule[0] == '>' })
-	require.NotEqual(t, -1, i)
-	return p.rules[i][1:]
-}
-
-func (p permissions) line() string { return "user " + p.user + " " + strings.Join(p.rules, " ") }
-
-func (p permissions) without(rule string) permissions {
-	rules := slices.DeleteFunc(slices.Clone(p.rules), func(r string) bool { return r == rule })
-	return permissions{p.user, rules}
-}
-
-// grant gives these permissions, and no other, on a server that runs.
-func (p permissions) grant(t *testing.T, server *redistest.Server) {
-	t.Helper()
-	command := []any{"ACL", "SETUSER", p.user, "reset"}
-	for _, rule := range p.rules {
-		command = append(command, rule)
-	}
-	admin := server.Client(t)
-	require.NoError(t, admin.Do(t.Context(), command...).Err())
-	require.NoError(t, admin.Do(t.Context(), "ACL", "LOG", "RESET").Err())
-}
 
 func requireNothingDenied(t *testing.T, server *redistest.Server) {
 	t.Helper()
@@ -79,22 +27,22 @@ func requireNothingDenied(t *testing.T, server *redistest.Server) {
 
 func TestDocumentedPermissions(t *testing.T) {
 	t.Parallel()
-	server, node, sentinel := documentedPermissions(t)
+	server, node, sentinel := realtest.DocumentedPermissions(t)
 	t.Run("Standalone", func(t *testing.T) {
 		t.Parallel()
-		redis := redistest.Start(t, redistest.WithConfig(server.line()))
+		redis := redistest.Start(t, redistest.WithConfig(server.Config()))
 		requireServed(t, clientAs(t, redis, server), redis.Client(t))
 		requireNothingDenied(t, redis)
 	})
 	t.Run("Sentinel", func(t *testing.T) {
 		t.Parallel()
-		servers := redistest.StartSentinel(t, redistest.WithConfig(server.line()))
+		servers := redistest.StartSentinel(t, redistest.WithConfig(server.Config()))
 		for _, s := range servers.Sentinels {
-			sentinel.grant(t, s)
+			sentinel.Grant(t, s)
 		}
-		client := sentinelClient(t, servers, func(o *redis.FailoverOptions) {
-			o.Username, o.Password = server.user, server.password(t)
-			o.SentinelUsername, o.SentinelPassword = sentinel.user, sentinel.password(t)
+		client := realtest.SentinelClient(t, servers, func(o *redis.FailoverOptions) {
+			o.Username, o.Password = server.User, server.Password(t)
+			o.SentinelUsername, o.SentinelPassword = sentinel.User, sentinel.Password(t)
 			o.DisableIdentity = true
 		})
 		requireServed(t, client, servers.Client(t))
@@ -104,18 +52,18 @@ func TestDocumentedPermissions(t *testing.T) {
 	})
 	t.Run("Cluster", func(t *testing.T) {
 		t.Parallel()
-		cluster := redistest.StartCluster(t, 3, 0, redistest.WithConfig(node.line()))
-		client := clusterClient(t, cluster, func(o *redis.ClusterOptions) {
-			o.Username, o.Password, o.DisableIdentity = node.user, node.password(t), true
+		cluster := redistest.StartCluster(t, 3, 0, redistest.WithConfig(node.Config()))
+		client := realtest.ClusterClient(t, cluster, func(o *redis.ClusterOptions) {
+			o.Username, o.Password, o.DisableIdentity = node.User, node.Password(t), true
 		})
 		requireServed(t, client, cluster.Client(t))
-		// Half of a slot has moved: whoever asks here is sent there.
+		// While half of a slot has moved, the old master redirects clients to the new one.
 		st := session.NewRedisStorage(client, time.Minute)
-		first, second := session.New("a"), session.New(neighbor("a", "b"))
+		first, second := session.New("a"), session.New(realtest.SameSlot("a", "b"))
 		require.NoError(t, errors.Join(st.Store(t.Context(), first), st.Store(t.Context(), second)))
-		from := cluster.Master(t, keyOf("a"))
+		from := cluster.Master(t, realtest.KeyOf("a"))
 		to := cluster.Nodes[slices.IndexFunc(cluster.Nodes, func(s *redistest.Server) bool { return s != from })]
-		migrateSlot(t, cluster, from, to, keyOf("a"), func() {
+		realtest.MigrateSlot(t, cluster, from, to, realtest.KeyOf("a"), func() {
 			for _, s := range []*session.Session{first, second} {
 				require.NoError(t, st.Store(t.Context(), s))
 				_, err := st.Load(t.Context(), s.ID())
@@ -130,33 +78,33 @@ func TestDocumentedPermissions(t *testing.T) {
 
 func TestEachDocumentedPermissionIsNeeded(t *testing.T) {
 	t.Parallel()
-	all, _, _ := documentedPermissions(t)
-	server := redistest.Start(t, redistest.WithConfig(all.line()))
+	all, _, _ := realtest.DocumentedPermissions(t)
+	server := redistest.Start(t, redistest.WithConfig(all.Config()))
 	admin := server.Client(t)
-	for _, rule := range all.rules {
-		if rule[0] != '+' || rule == "+subscribe" { // see below
+	for _, rule := range all.Rules {
+		if rule[0] != '+' || rule == "+subscribe" { // TestNoSubscribePermissionMeansBoundedAge tests this one
 			continue
 		}
-		all.without(rule).grant(t, server)
+		all.Without(rule).Grant(t, server)
 		require.NoError(t, admin.ScriptFlush(t.Context()).Err())
 		require.Error(t, useAll(t.Context(), clientAs(t, server, all), admin), "without "+rule)
 	}
-	all.grant(t, server)
+	all.Grant(t, server)
 	require.NoError(t, useAll(t.Context(), clientAs(t, server, all), admin))
 }
 
-func TestWithoutPermissionToPublishNothingIsWritten(t *testing.T) {
+func TestNoPublishPermissionMeansNoWrite(t *testing.T) {
 	t.Parallel()
-	all, _, _ := documentedPermissions(t)
+	all, _, _ := realtest.DocumentedPermissions(t)
 	for _, rule := range []string{"+publish", "&session:!*"} {
 		t.Run(rule, func(t *testing.T) {
 			t.Parallel()
-			server := redistest.Start(t, redistest.WithConfig(all.line()))
+			server := redistest.Start(t, redistest.WithConfig(all.Config()))
 			admin, st := server.Client(t), session.NewRedisStorage(clientAs(t, server, all), time.Minute)
 			kept := session.New("kept")
 			require.NoError(t, st.Store(t.Context(), kept))
-			value := admin.Get(t.Context(), keyOf("kept")).Val()
-			all.without(rule).grant(t, server)
+			value := admin.Get(t.Context(), realtest.KeyOf("kept")).Val()
+			all.Without(rule).Grant(t, server)
 
 			created := session.New("new")
 			require.ErrorIs(t, st.Store(t.Context(), created), session.ErrUnavailable)
@@ -166,21 +114,21 @@ func TestWithoutPermissionToPublishNothingIsWritten(t *testing.T) {
 			_, err := st.Take(t.Context(), "kept")
 			require.ErrorIs(t, err, session.ErrUnavailable)
 			require.Zero(t, created.Revision())
-			require.Equal(t, []string{keyOf("kept")}, admin.Keys(t.Context(), "*").Val())
-			require.Equal(t, value, admin.Get(t.Context(), keyOf("kept")).Val())
+			require.Equal(t, []string{realtest.KeyOf("kept")}, admin.Keys(t.Context(), "*").Val())
+			require.Equal(t, value, admin.Get(t.Context(), realtest.KeyOf("kept")).Val())
 			_, err = st.Load(t.Context(), "kept")
 			require.NoError(t, err)
 		})
 	}
 }
 
-func TestWithoutPermissionToSubscribeAgeIsBounded(t *testing.T) {
+func TestNoSubscribePermissionMeansBoundedAge(t *testing.T) {
 	t.Parallel()
-	all, _, _ := documentedPermissions(t)
-	limited := all.without("+subscribe")
-	server := redistest.Start(t, redistest.WithConfig(limited.line()))
+	all, _, _ := realtest.DocumentedPermissions(t)
+	limited := all.Without("+subscribe")
+	server := redistest.Start(t, redistest.WithConfig(limited.Config()))
 	client := clientAs(t, server, limited)
-	a, b := replicaOn(t, client), replicaOn(t, client)
+	a, b := realtest.Replica(t, client), realtest.Replica(t, client)
 	s := session.New("id")
 	require.NoError(t, a.Store(t.Context(), s))
 	for range 3 {
@@ -196,34 +144,35 @@ func TestWithoutPermissionToSubscribeAgeIsBounded(t *testing.T) {
 			if seen.Revision() == newest.Revision() {
 				break
 			}
-			require.LessOrEqual(t, began.Sub(stored), topologyStaleness)
+			require.LessOrEqual(t, began.Sub(stored), realtest.Staleness)
 		}
 	}
 	require.Equal(t, session.ModeBoundedAge, b.Stats().Mode)
 	require.Positive(t, b.Stats().Hits)
 
-	all.grant(t, server)
-	requireFlowing(t, []string{"id"}, a, b)
+	all.Grant(t, server)
+	realtest.RequireEventsFlow(t, []string{"id"}, a, b)
 }
 
-func clientAs(t *testing.T, server *redistest.Server, p permissions) *redis.Client {
+func clientAs(t *testing.T, server *redistest.Server, p realtest.Permissions) *redis.Client {
 	t.Helper()
 	return server.Client(t, func(o *redis.Options) {
-		o.Username, o.Password = p.user, p.password(t)
+		o.Username, o.Password = p.User, p.Password(t)
 		o.ContextTimeoutEnabled = true
 		o.DisableIdentity = true
 	})
 }
 
-// requireServed uses all that a storage can do, and waits for events to flow.
+// requireServed uses every operation of a storage, and waits for events to flow.
 func requireServed(t *testing.T, client, admin redis.UniversalClient) {
 	t.Helper()
 	require.NoError(t, useAll(t.Context(), client, admin))
-	requireFlowing(t, []string{"one", "two", "three"}, replicaOn(t, client), replicaOn(t, client))
+	a, b := realtest.Replica(t, client), realtest.Replica(t, client)
+	realtest.RequireEventsFlow(t, []string{"one", "two", "three"}, a, b)
 }
 
 func useAll(ctx context.Context, client, admin redis.UniversalClient) error {
-	if err := admin.Del(ctx, keyOf("all")).Err(); err != nil {
+	if err := admin.Del(ctx, realtest.KeyOf("all")).Err(); err != nil {
 		return err
 	}
 	st, s := session.NewRedisStorage(client, time.Minute), session.New("all")
@@ -246,14 +195,14 @@ func useAll(ctx context.Context, client, admin redis.UniversalClient) error {
 	if err := st.Delete(ctx, "all"); err != nil {
 		return err
 	}
-	// What looks like a session, and is none, is put back.
-	if err := admin.Set(ctx, keyOf("all"), fmt.Sprintf("1%016x{", 1), time.Minute).Err(); err != nil {
+	// Take puts back a value that is not a session.
+	if err := admin.Set(ctx, realtest.KeyOf("all"), fmt.Sprintf("1%016x{", 1), time.Minute).Err(); err != nil {
 		return err
 	}
 	if _, err := st.Take(ctx, "all"); !errors.Is(err, session.ErrCorrupt) {
 		return fmt.Errorf("take: %w", err)
 	}
-	if admin.Exists(ctx, keyOf("all")).Val() != 1 {
+	if admin.Exists(ctx, realtest.KeyOf("all")).Val() != 1 {
 		return errors.New("a foreign value was lost")
 	}
 	return nil

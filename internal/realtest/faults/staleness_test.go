@@ -1,4 +1,4 @@
-package session_test
+package faults
 
 import (
 	"context"
@@ -16,48 +16,45 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/realtest"
 )
 
-// staleness checks what WithMaxStaleness promises: a load that starts as much after a Store or Delete has returned does
-// not answer with older state. There is no allowance for measuring, and none is needed: the instants that are noted
-// here are later than the write, and earlier than the load.
+// stalenessChecker checks the promise of WithMaxStaleness: a load that starts later than the bound after a Store or
+// Delete has returned does not return older state. The check needs no tolerance, because it reads the clock after a
+// write and before a load.
 //
-// A session has versions 1, 2, 3 and so on, and gone is the last. One goroutine writes, any number load.
-type staleness struct {
+// A session has versions 1, 2, 3 and so on, and gone is the last one. One goroutine writes, any number of them load.
+type stalenessChecker struct {
 	bound  time.Duration
 	writer session.Storage
-	reader loader
+	reader realtest.Loader
 
 	mu          sync.Mutex // protects following fields
 	histories   map[string]*history
-	violations  []string
-	loads       int           // that were answered, also with ErrNotFound
-	unavailable int           // loads that were not
-	longest     time.Duration // age of an answer, counted from when a newer write had returned
-}
-
-type loader interface {
-	Load(ctx context.Context, id string) (*session.Session, error)
+	wrong       []string
+	loads       int           // with an answer, which may be ErrNotFound
+	unavailable int           // loads without one
+	longest     time.Duration // the age of the oldest answer, from when a newer write returned
 }
 
 type history struct {
-	begun  int // the newest version that a write has begun with
-	writes []write
+	newest int // the newest version that a write has sent
+	writes []completedWrite
 }
 
-type write struct {
+type completedWrite struct {
 	version  int
 	returned time.Time
 }
 
 const gone = math.MaxInt
 
-func newStaleness(bound time.Duration, writer session.Storage, reader loader) *staleness {
-	return &staleness{bound: bound, writer: writer, reader: reader, histories: make(map[string]*history)}
+func newStalenessChecker(bound time.Duration, writer session.Storage, reader realtest.Loader) *stalenessChecker {
+	return &stalenessChecker{bound: bound, writer: writer, reader: reader, histories: make(map[string]*history)}
 }
 
 // store writes the next version.
-func (c *staleness) store(ctx context.Context, id string) error {
+func (c *stalenessChecker) store(ctx context.Context, id string) error {
 	version := c.begin(id, 0)
 	if err := c.writer.Store(ctx, session.New(id).With("version", strconv.Itoa(version))); err != nil {
 		return err
@@ -66,7 +63,7 @@ func (c *staleness) store(ctx context.Context, id string) error {
 	return nil
 }
 
-func (c *staleness) remove(ctx context.Context, id string) error {
+func (c *stalenessChecker) remove(ctx context.Context, id string) error {
 	c.begin(id, gone)
 	if err := c.writer.Delete(ctx, id); err != nil {
 		return err
@@ -75,7 +72,7 @@ func (c *staleness) remove(ctx context.Context, id string) error {
 	return nil
 }
 
-func (c *staleness) begin(id string, version int) int {
+func (c *stalenessChecker) begin(id string, version int) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h := c.histories[id]
@@ -84,21 +81,21 @@ func (c *staleness) begin(id string, version int) int {
 		c.histories[id] = h
 	}
 	if version == 0 {
-		version = h.begun + 1
+		version = h.newest + 1
 	}
-	h.begun = version
+	h.newest = version
 	return version
 }
 
-func (c *staleness) end(id string, version int) {
+func (c *stalenessChecker) end(id string, version int) {
 	returned := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.histories[id].writes = append(c.histories[id].writes, write{version, returned})
+	c.histories[id].writes = append(c.histories[id].writes, completedWrite{version, returned})
 }
 
-// load checks one answer, and reports whether it is the present state.
-func (c *staleness) load(ctx context.Context, id string) (current bool) {
+// load checks one answer, and returns whether it is the current state.
+func (c *stalenessChecker) load(ctx context.Context, id string) (current bool) {
 	start := time.Now()
 	s, err := c.reader.Load(ctx, id)
 	c.mu.Lock()
@@ -110,52 +107,52 @@ func (c *staleness) load(ctx context.Context, id string) (current bool) {
 		return false
 	case errors.Is(err, session.ErrNotFound):
 	case err != nil:
-		c.violations = append(c.violations, fmt.Sprintf("%s: %v", id, err))
+		c.wrong = append(c.wrong, fmt.Sprintf("%s: %v", id, err))
 		return false
 	default:
 		text, _ := s.Get("version")
 		version, _ = strconv.Atoi(text)
 	}
 	c.loads++
-	return c.judgeLocked(id, start, version)
+	return c.checkLocked(id, start, version)
 }
 
-func (c *staleness) judgeLocked(id string, start time.Time, version int) (current bool) {
+func (c *stalenessChecker) checkLocked(id string, start time.Time, version int) (current bool) {
 	h := c.histories[id]
-	if version > h.begun {
-		c.violations = append(c.violations, fmt.Sprintf("%s: version %d, which was not written yet", id, version))
+	if version > h.newest {
+		c.wrong = append(c.wrong, fmt.Sprintf("%s: version %d, which is not written yet", id, version))
 		return false
 	}
-	newer := slices.IndexFunc(h.writes, func(w write) bool { return w.version > version })
+	newer := slices.IndexFunc(h.writes, func(w completedWrite) bool { return w.version > version })
 	if newer < 0 {
 		return true
 	}
 	age := start.Sub(h.writes[newer].returned)
 	c.longest = max(c.longest, age)
 	if age >= c.bound {
-		c.violations = append(c.violations, fmt.Sprintf("%s: version %d, %v after a newer write", id, version, age))
+		c.wrong = append(c.wrong, fmt.Sprintf("%s: version %d, %v after a newer write", id, version, age))
 	}
 	return false
 }
 
 // verify fails the test if there was a wrong answer.
-func (c *staleness) verify(t testing.TB) {
+func (c *stalenessChecker) verify(t testing.TB) {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t.Logf("%d loads answered, %d unavailable, the oldest answer was %v old, the bound is %v",
 		c.loads, c.unavailable, c.longest.Round(time.Millisecond), c.bound)
-	require.Empty(t, c.violations[:min(len(c.violations), 5)], "%d wrong answers", len(c.violations))
+	require.Empty(t, c.wrong[:min(len(c.wrong), 5)], "%d wrong answers", len(c.wrong))
 	require.Positive(t, c.loads)
 }
 
-func (c *staleness) countUnavailable() int {
+func (c *stalenessChecker) countUnavailable() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.unavailable
 }
 
-// The sessions of the traffic: one changes all the time, the others end one after the other.
+// The traffic changes one session all the time, and deletes the others one after the other.
 const (
 	changing    = "changing"
 	endingCount = 200
@@ -164,8 +161,8 @@ const (
 
 func ending(i int) string { return fmt.Sprint("ending-", i) }
 
-// prepare writes all sessions and loads them, and returns when nothing but the lease allows to serve what is cached.
-func (c *staleness) prepare(ctx context.Context, t testing.TB) {
+// prepare writes and loads all sessions. It returns when only a lease allows a replica to serve its copies.
+func (c *stalenessChecker) prepare(ctx context.Context, t testing.TB) {
 	t.Helper()
 	ids := []string{changing}
 	for i := range endingCount {
@@ -173,20 +170,20 @@ func (c *staleness) prepare(ctx context.Context, t testing.TB) {
 	}
 	for _, id := range ids {
 		require.NoError(t, c.store(ctx, id))
-		require.Eventually(t, func() bool { return c.load(ctx, id) }, patience, time.Millisecond)
+		require.Eventually(t, func() bool { return c.load(ctx, id) }, realtest.Patience, time.Millisecond)
 	}
 	time.Sleep(c.bound)
 }
 
 // traffic writes and loads until it is stopped.
-func (c *staleness) traffic(ctx context.Context, t testing.TB) (stop func()) {
+func (c *stalenessChecker) traffic(ctx context.Context, t testing.TB) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { c.write(ctx, t) })
 	for range readers {
 		running.Go(func() {
 			for range ticks(ctx, time.Millisecond) {
-				// Not bound to ctx: what is under way at the end is answered like all others.
+				// Loads that have started when ctx ends get an answer like all others.
 				c.load(context.WithoutCancel(ctx), changing)
 				for range 4 {
 					c.load(context.WithoutCancel(ctx), ending(rand.IntN(endingCount)))
@@ -200,7 +197,7 @@ func (c *staleness) traffic(ctx context.Context, t testing.TB) (stop func()) {
 	}
 }
 
-func (c *staleness) write(ctx context.Context, t testing.TB) {
+func (c *stalenessChecker) write(ctx context.Context, t testing.TB) {
 	const writesPerEnd = 5
 	for i := range ticks(ctx, 4*time.Millisecond) {
 		if !assert.NoError(t, c.store(context.WithoutCancel(ctx), changing)) {

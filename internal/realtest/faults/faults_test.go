@@ -1,4 +1,4 @@
-package session_test
+package faults
 
 import (
 	"context"
@@ -10,19 +10,16 @@ import (
 
 	"github.com/seed34611480/session"
 	"github.com/seed34611480/session/internal/netfault"
+	"github.com/seed34611480/session/internal/realtest"
 	"github.com/seed34611480/session/internal/redistest"
 )
 
-// The promises of the package documentation on real Redis, while the link to it, or it itself, fails.
+const faultStaleness = 250 * time.Millisecond
 
-const (
-	faultStaleness = 250 * time.Millisecond
-	patience       = 30 * time.Second // for a machine under load
-)
-
-// scenario is two replicas on one Redis. All writes go through a, whose link is good; b is in trouble.
+// scenario is two replicas on one Redis. All writes go through a, which has a good link. The faults affect b.
 type scenario struct {
-	*staleness
+	*stalenessChecker
+
 	t       *testing.T
 	server  *redistest.Server
 	a, b    *session.RoutingStorage
@@ -34,19 +31,20 @@ func newScenario(t *testing.T) *scenario {
 	s := &scenario{t: t, server: redistest.Start(t)}
 	s.network = newNetwork(t, s.server.Addr())
 	s.a = replica(t, s.server.Client(t, func(o *redis.Options) {
-		// Writes wait for a server that is paused. Given up, they would still be executed, later than others.
-		o.ReadTimeout, o.WriteTimeout, o.MaxRetries = patience, patience, -1
+		// Writes wait for a server that is paused. If the client gave one up, the server would still execute it, after
+		// writes that were sent later.
+		o.ReadTimeout, o.WriteTimeout, o.MaxRetries = realtest.Patience, realtest.Patience, -1
 	}))
-	s.b = s.reader()
-	s.staleness = newStaleness(faultStaleness, s.a, s.b)
+	s.b = s.newReader()
+	s.stalenessChecker = newStalenessChecker(faultStaleness, s.a, s.b)
 	return s
 }
 
-// reader returns a replica on the other side of the network.
-func (s *scenario) reader() *session.RoutingStorage {
+// newReader returns a replica that reaches Redis through the network.
+func (s *scenario) newReader() *session.RoutingStorage {
 	return replica(s.t, s.server.Client(s.t, func(o *redis.Options) {
 		o.Dialer, o.DialerRetries, o.ContextTimeoutEnabled = s.network.dial, 1, true
-		// How long a connection that goes nowhere is waited for while it is set up is up to the client.
+		// The client alone decides how long setting up a connection may take.
 		o.DialTimeout, o.ReadTimeout = faultStaleness, faultStaleness
 	}))
 }
@@ -60,7 +58,7 @@ func replica(t testing.TB, client *redis.Client) *session.RoutingStorage {
 
 func awaitMode(t testing.TB, st *session.RoutingStorage, mode session.Mode) {
 	t.Helper()
-	require.Eventually(t, func() bool { return st.Stats().Mode == mode }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return st.Stats().Mode == mode }, realtest.Patience, time.Millisecond)
 }
 
 func (s *scenario) killSubscriptions() {
@@ -73,27 +71,27 @@ var (
 	held    = netfault.Fault{Hold: true}
 )
 
-// fault is what happens to b. What the network does heals by itself in the end.
+// fault affects b. The test heals the network after each fault.
 type fault struct {
 	begin, end  func(s *scenario)
-	mode        session.Mode // while it lasts; empty: it changes
-	unavailable bool         // commands are cut too: what is not cached cannot be loaded
+	mode        session.Mode // during the fault; empty: it changes
+	unavailable bool         // commands fail too, so that b can only serve its copies
 }
 
 var faults = map[string]fault{
 	"subscription killed by the server": {
 		begin: (*scenario).killSubscriptions,
 	},
-	"subscription killed over and over": {
+	"subscription killed repeatedly": {
 		begin: func(s *scenario) {
 			for range 6 {
 				gaps := s.b.Stats().Gaps
 				s.killSubscriptions()
-				require.Eventually(s.t, func() bool { return s.b.Stats().Gaps > gaps }, patience, time.Millisecond)
+				require.Eventually(s.t, func() bool { return s.b.Stats().Gaps > gaps }, realtest.Patience, time.Millisecond)
 			}
 		},
 	},
-	"events lost on their way to the client": {
+	"events lost to the client": {
 		begin: func(s *scenario) { s.network.set(events, netfault.ToClient, dropped) },
 		mode:  session.ModeBoundedAge,
 	},
@@ -103,15 +101,15 @@ var faults = map[string]fault{
 		},
 		mode: session.ModeLeased,
 	},
-	"events held up": { // and delivered in the end, when they are too old to prove anything
+	"events held back": { // they arrive in the end, too old to prove anything
 		begin: func(s *scenario) { s.network.set(events, netfault.ToClient, held) },
 		mode:  session.ModeBoundedAge,
 	},
-	"events' link lost on its way to the server": { // a subscription that exists has nothing to send
+	"events' link lost to the server": { // an open subscription sends nothing
 		begin: func(s *scenario) { s.network.set(events, netfault.ToServer, dropped) },
 		mode:  session.ModeLeased,
 	},
-	"events' link lost on its way to the server, subscription killed": {
+	"events' link lost to the server, subscription killed": {
 		begin: func(s *scenario) {
 			s.network.set(events, netfault.ToServer, dropped)
 			s.killSubscriptions()
@@ -124,7 +122,7 @@ var faults = map[string]fault{
 	},
 	"heartbeats published, but not received": {
 		begin: func(s *scenario) {
-			s.network.setDeaf(true)
+			s.network.setWithoutHeartbeats(true)
 			s.network.reset(events)
 		},
 		mode: session.ModeBoundedAge,
@@ -165,10 +163,10 @@ func TestNothingOlderThanTheBoundIsServed(t *testing.T) {
 			fault.begin(s)
 			time.Sleep(5 * faultStaleness / 2)
 			if fault.unavailable {
-				require.Eventually(t, func() bool { return s.countUnavailable() > 0 }, patience, time.Millisecond)
+				require.Eventually(t, func() bool { return s.countUnavailable() > 0 }, realtest.Patience, time.Millisecond)
 			}
 			switch fault.mode {
-			case session.ModeLeased: // but for moments, on a machine under load
+			case session.ModeLeased: // it may change for a moment on a machine under load
 				awaitMode(t, s.b, session.ModeLeased)
 			case session.ModeBoundedAge:
 				require.Equal(t, session.ModeBoundedAge, s.b.Stats().Mode)
@@ -177,25 +175,25 @@ func TestNothingOlderThanTheBoundIsServed(t *testing.T) {
 			if fault.end != nil {
 				fault.end(s)
 			}
-			s.resume()
-			time.Sleep(faultStaleness) // longer than anything can be served without a new proof
+			s.awaitRecovery()
+			time.Sleep(faultStaleness) // no copy is served for longer without a new proof
 			stop()
 			s.verify(t)
 			if !fault.unavailable {
-				require.Zero(t, s.countUnavailable(), "the data link was alive")
+				require.Zero(t, s.countUnavailable(), "commands had a good link")
 			}
 		})
 	}
 }
 
-// resume waits until b serves as before, by itself.
-func (s *scenario) resume() {
+// awaitRecovery waits until b serves as before the fault.
+func (s *scenario) awaitRecovery() {
 	healed := time.Now()
 	awaitMode(s.t, s.b, session.ModeLeased)
 	leased := time.Since(healed)
 	require.Eventually(s.t, func() bool {
 		return s.load(s.t.Context(), ending(0))
-	}, patience, time.Millisecond)
+	}, realtest.Patience, time.Millisecond)
 	s.t.Logf("leased %v after the fault, answers after %v",
 		leased.Round(time.Millisecond), time.Since(healed).Round(time.Millisecond))
 }
@@ -213,7 +211,7 @@ func TestOneLostEventHealsWithinTheBound(t *testing.T) {
 	require.Eventually(t, func() bool {
 		counts, err := observer.PubSubNumSub(t.Context(), "session:!events").Result()
 		return err == nil && counts["session:!events"] == 1 // a's
-	}, patience, time.Millisecond)
+	}, realtest.Patience, time.Millisecond)
 	require.NoError(t, s.store(t.Context(), changing))
 	require.NoError(t, s.remove(t.Context(), ending(0)))
 	s.network.heal()
@@ -223,26 +221,28 @@ func TestOneLostEventHealsWithinTheBound(t *testing.T) {
 		changed = s.load(t.Context(), changing)
 		removed = s.load(t.Context(), ending(0))
 		return changed && removed
-	}, patience, time.Millisecond)
+	}, realtest.Patience, time.Millisecond)
 	awaitMode(t, s.b, session.ModeLeased)
 	require.Greater(t, s.b.Stats().Gaps, before.Gaps)
 
-	// Events are delivered in order. If those had been on their way, they would be there before this one.
+	// Events arrive in order. If the lost ones were only late, they would arrive before this one.
 	require.NoError(t, s.store(t.Context(), changing))
-	require.Eventually(t, func() bool { return s.load(t.Context(), changing) }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return s.load(t.Context(), changing) }, realtest.Patience, time.Millisecond)
 	require.Equal(t, before.Events+1, s.b.Stats().Events)
 	s.verify(t)
 }
 
-func TestLateHeartbeatProvesNoMoreThanWhenItWasSent(t *testing.T) {
+func TestLateHeartbeatProvesOnlyItsSendTime(t *testing.T) {
 	t.Parallel()
 	s := newScenario(t)
 	awaitMode(t, s.b, session.ModeLeased)
 	s.prepare(t.Context(), t)
 	s.network.set(events, netfault.ToClient, netfault.Fault{Latency: faultStaleness / 5})
-	time.Sleep(faultStaleness) // from now on all that arrives is late
+	time.Sleep(faultStaleness) // from now on everything arrives late
 
-	// Sessions end while a heartbeat is on its way. It arrives, their events are lost.
+	// 1. A heartbeat is sent.
+	// 2. Sessions are deleted before it arrives.
+	// 3. The heartbeat arrives, and the events of the deletes are lost.
 	newProof := func() func() bool {
 		last := s.b.Stats().ProofAge
 		return func() bool {
@@ -251,7 +251,7 @@ func TestLateHeartbeatProvesNoMoreThanWhenItWasSent(t *testing.T) {
 			return age < last
 		}
 	}
-	require.Eventually(t, newProof(), patience, time.Millisecond)
+	require.Eventually(t, newProof(), realtest.Patience, time.Millisecond)
 	removed, arrived := 0, newProof()
 	for i := range ticks(t.Context(), time.Millisecond) {
 		if arrived() || i == endingCount {
@@ -272,19 +272,19 @@ func TestLateHeartbeatProvesNoMoreThanWhenItWasSent(t *testing.T) {
 	s.verify(t)
 }
 
-func TestReplicaThatStartsBeforeRedisCanBeReached(t *testing.T) {
+func TestReplicaStartsBeforeRedisIsReachable(t *testing.T) {
 	t.Parallel()
 	s := newScenario(t)
 	require.NoError(t, s.store(t.Context(), changing))
 	s.network.refuse(1 << 30)
-	late := s.reader()
-	s.staleness.reader = late
+	late := s.newReader()
+	s.reader = late
 	for s.countUnavailable() == 0 {
 		require.False(t, s.load(t.Context(), changing))
 	}
 	s.network.heal()
 	start := time.Now()
-	require.Eventually(t, func() bool { return s.load(t.Context(), changing) }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return s.load(t.Context(), changing) }, realtest.Patience, time.Millisecond)
 	answers := time.Since(start)
 	awaitMode(t, late, session.ModeLeased)
 	t.Logf("answers after %v, leased after %v", answers.Round(time.Millisecond), time.Since(start).Round(time.Millisecond))

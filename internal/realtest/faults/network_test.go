@@ -1,4 +1,4 @@
-package session_test
+package faults
 
 import (
 	"bytes"
@@ -12,25 +12,25 @@ import (
 	"github.com/seed34611480/session/internal/netfault"
 )
 
-// network is what one replica reaches Redis through. Each connection has a link of its own, so that the faults of those
-// that carry commands and of those that carry events are switched apart.
+// network is the way from one replica to Redis. Each connection has its own link, so that connections for commands and
+// connections for events can have different faults.
 type network struct {
 	server string
-	closed string // an address at which nobody listens
+	closed string // an address without a listener
 
-	mu      sync.Mutex // protects following fields
-	refused int        // dials that are still to be refused
-	deaf    bool       // new subscriptions are not to the heartbeats
-	faults  map[cargo]*[2]netfault.Fault
-	conns   map[*networkConn]cargo
+	mu                sync.Mutex // protects following fields
+	refused           int        // how many of the next dials fail
+	withoutHeartbeats bool       // new subscriptions get no heartbeats
+	faults            map[connKind]*[2]netfault.Fault
+	conns             map[*networkConn]connKind
 }
 
-// cargo is what a connection carries.
-type cargo string
+// connKind says what a connection is for.
+type connKind string
 
 const (
-	commands cargo = "commands"
-	events   cargo = "events"
+	commands connKind = "commands"
+	events   connKind = "events"
 )
 
 func newNetwork(t testing.TB, server string) *network {
@@ -40,41 +40,41 @@ func newNetwork(t testing.TB, server string) *network {
 	require.NoError(t, closed.Close())
 	return &network{
 		server: server, closed: closed.Addr().String(),
-		faults: map[cargo]*[2]netfault.Fault{commands: {}, events: {}},
-		conns:  make(map[*networkConn]cargo),
+		faults: map[connKind]*[2]netfault.Fault{commands: {}, events: {}},
+		conns:  make(map[*networkConn]connKind),
 	}
 }
 
-// set switches a fault for open connections and new ones.
-func (n *network) set(carried cargo, d netfault.Direction, f netfault.Fault) {
+// set changes the fault of all open and new connections of a kind, in one direction.
+func (n *network) set(kind connKind, d netfault.Direction, f netfault.Fault) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.faults[carried][d] = f
-	for c, carries := range n.conns {
-		if carries == carried {
+	n.faults[kind][d] = f
+	for c, k := range n.conns {
+		if k == kind {
 			c.link.Set(d, f)
 		}
 	}
 }
 
-func (n *network) setBoth(carried cargo, f netfault.Fault) {
-	n.set(carried, netfault.ToServer, f)
-	n.set(carried, netfault.ToClient, f)
+func (n *network) setBoth(kind connKind, f netfault.Fault) {
+	n.set(kind, netfault.ToServer, f)
+	n.set(kind, netfault.ToClient, f)
 }
 
 func (n *network) heal() {
 	n.setBoth(commands, netfault.Fault{})
 	n.setBoth(events, netfault.Fault{})
 	n.refuse(0)
-	n.setDeaf(false)
+	n.setWithoutHeartbeats(false)
 }
 
-// reset breaks the open connections.
-func (n *network) reset(carried cargo) {
+// reset breaks the open connections of a kind.
+func (n *network) reset(kind connKind) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for c, carries := range n.conns {
-		if carries == carried {
+	for c, k := range n.conns {
+		if k == kind {
 			c.link.Reset()
 		}
 	}
@@ -87,11 +87,12 @@ func (n *network) refuse(dials int) {
 	n.refused = dials
 }
 
-// setDeaf makes new subscriptions ask for another channel in place of the heartbeats'. Events do arrive.
-func (n *network) setDeaf(deaf bool) {
+// setWithoutHeartbeats makes new subscriptions subscribe to another channel instead of the heartbeats. Events still
+// arrive.
+func (n *network) setWithoutHeartbeats(without bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.deaf = deaf
+	n.withoutHeartbeats = without
 }
 
 func (n *network) dial(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -108,7 +109,7 @@ func (n *network) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 		return nil, err
 	}
 	c := &networkConn{TCPConn: conn.(*net.TCPConn), network: n, link: link}
-	n.carries(c, commands)
+	n.register(c, commands)
 	return c, nil
 }
 
@@ -122,11 +123,12 @@ func (n *network) refuses() bool {
 	return true
 }
 
-func (n *network) carries(c *networkConn, carried cargo) {
+// register notes what a connection is for, and gives it the faults of its kind.
+func (n *network) register(c *networkConn, kind connKind) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.conns[c] = carried
-	for d, fault := range n.faults[carried] {
+	n.conns[c] = kind
+	for d, fault := range n.faults[kind] {
 		c.link.Set(netfault.Direction(d), fault)
 	}
 }
@@ -138,16 +140,16 @@ type networkConn struct {
 	link    *netfault.Proxy
 }
 
-// Write finds out what the connection carries: a client tells by the first SUBSCRIBE.
+// Write recognizes a connection for events by its SUBSCRIBE.
 func (c *networkConn) Write(b []byte) (int, error) {
 	if !bytes.Contains(b, []byte("\r\nsubscribe\r\n")) {
 		return c.TCPConn.Write(b)
 	}
-	c.network.carries(c, events)
+	c.network.register(c, events)
 	c.network.mu.Lock()
-	deaf := c.network.deaf
+	without := c.network.withoutHeartbeats
 	c.network.mu.Unlock()
-	if deaf {
+	if without {
 		b = bytes.ReplaceAll(b, []byte("!hb:"), []byte("!no:"))
 	}
 	return c.TCPConn.Write(b)

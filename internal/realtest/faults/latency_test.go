@@ -1,4 +1,4 @@
-package session_test
+package faults
 
 import (
 	"errors"
@@ -12,8 +12,8 @@ import (
 	"github.com/seed34611480/session/internal/redistest"
 )
 
-// BenchmarkEventLatency measures from the beginning of a write through one replica until the other one, which has the
-// session cached, answers with it.
+// BenchmarkEventLatency measures the time from the start of a write through one replica until another replica, with a
+// copy of the old state, answers with the new one.
 func BenchmarkEventLatency(b *testing.B) {
 	server := redistest.Start(b)
 	writer, reader := replica(b, server.Client(b)), replica(b, server.Client(b))
@@ -75,7 +75,7 @@ func measureLatency(b *testing.B, prepare, write func(), seen func() bool) {
 	report("max-ms", len(latencies)-1)
 }
 
-// spinUntil asks often, but leaves the processor to the network in between.
+// spinUntil polls often, but leaves the processor to the network in between.
 func spinUntil(done func() bool) {
 	for !done() {
 		time.Sleep(20 * time.Microsecond)

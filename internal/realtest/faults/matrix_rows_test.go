@@ -1,0 +1,174 @@
+//go:build unix
+
+package faults
+
+import (
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed34611480/session/internal/netfault"
+	"github.com/seed34611480/session/internal/realtest"
+)
+
+const bounded = "nothing older than S"
+
+// matrixRows are the rows of docs/faults.md, in its order.
+var matrixRows = []matrixRow{
+	{
+		name: "kill -9 and restart, AOF with `appendfsync always`", promised: bounded + ", nothing lost",
+		errors: someErrors, setUp: oneServer("appendonly yes", "appendfsync always"),
+		inject: func(r *rowRun) {
+			r.server.Kill()
+			r.wait()
+			r.server.Restart()
+		},
+	},
+	{
+		name:     "kill -9 and restart, nothing on disk",
+		promised: bounded + "; the sessions are lost with Redis, which counts as deleting them then",
+		errors:   someErrors,
+		inject: func(r *rowRun) {
+			r.traffic.LoseAll(r.server.Kill)
+			r.wait()
+			r.server.Restart()
+		},
+	},
+	{
+		name: "SIGSTOP, SIGCONT of the server", promised: bounded, errors: someErrors, setUp: serverThatPauses(),
+		inject: func(r *rowRun) {
+			r.server.Pause()
+			r.wait()
+			r.server.Continue()
+		},
+	},
+	{
+		name:     "SIGSTOP, SIGCONT of a client",
+		promised: bounded + ", from the first load on; a load that the stop interrupts may fail",
+		errors:   maybeErrors, setUp: withProcess, inject: stopProcess,
+	},
+	{
+		name: "`CLIENT KILL`, of all connections, 10 times a second", promised: bounded, errors: maybeErrors,
+		inject: func(r *rowRun) {
+			r.repeat(100*time.Millisecond, func() {
+				for _, kind := range []string{"normal", "pubsub", "master", "replica"} {
+					r.do("CLIENT", "KILL", "TYPE", kind)
+				}
+			})
+		},
+	},
+	{
+		name: "`CLIENT PAUSE`", promised: bounded, errors: someErrors, setUp: serverThatPauses(),
+		inject: func(r *rowRun) {
+			r.do("CLIENT", "PAUSE", faultDuration.Milliseconds(), "ALL")
+			r.wait()
+		},
+	},
+	{
+		name: "`DEBUG SLEEP`", promised: bounded, errors: someErrors,
+		setUp:  serverThatPauses("enable-debug-command yes"),
+		inject: func(r *rowRun) { r.do("DEBUG", "SLEEP", faultDuration.Seconds()) },
+	},
+	{
+		name: "`SCRIPT FLUSH`, 50 times a second", promised: bounded + ", no errors",
+		inject: func(r *rowRun) {
+			r.repeat(20*time.Millisecond, func() { r.do("SCRIPT", "FLUSH") })
+		},
+	},
+	{
+		name:     "`maxmemory` reached, `noeviction`",
+		promised: bounded + "; stores fail, loads and deletes do not", errors: someErrors,
+		inject: func(r *rowRun) {
+			failedLoads := r.traffic.Counts().FailedLoads
+			r.do("CONFIG", "SET", "maxmemory", "1mb")
+			r.wait()
+			r.do("CONFIG", "SET", "maxmemory", "0")
+			require.Equal(r.t, failedLoads, r.traffic.Counts().FailedLoads, "loads need no memory")
+		},
+	},
+	{
+		name:     "`maxmemory` reached, `allkeys-lru`",
+		promised: bounded + "; \"not found\" for what Redis evicts", errors: maybeErrors,
+		inject: evict,
+	},
+	{
+		name: "the server becomes a read-only replica, and a master again", promised: bounded, errors: someErrors,
+		inject: demote,
+	},
+	{
+		name: "ACL: no `publish`", promised: bounded + "; writes fail", errors: someErrors, setUp: withPermissions,
+		inject: func(r *rowRun) { r.without("+publish", r.wait) },
+	},
+	{
+		name: "ACL: no `subscribe`", promised: bounded, errors: maybeErrors, setUp: withPermissions,
+		inject: func(r *rowRun) {
+			r.without("+subscribe", func() {
+				r.do("CLIENT", "KILL", "TYPE", "pubsub") // an open subscription no longer needs the permission
+				r.wait()
+			})
+		},
+	},
+	{
+		name: "ACL: no `getex`", promised: bounded + "; loads from Redis fail", errors: someErrors,
+		setUp: withPermissions, inject: func(r *rowRun) { r.without("+getex", r.wait) },
+	},
+	{
+		name: "`maxclients` reached, after all connections broke", promised: bounded, errors: someErrors,
+		inject: exhaustClients,
+	},
+	{
+		name: "full resync of a replica, twice", promised: bounded + ", no errors",
+		setUp: oneServer("repl-backlog-size 16kb"), inject: resync,
+	},
+	{
+		name: "Sentinel failover", promised: bounded + "; what the replica had before the kill is not lost",
+		errors: someErrors, setUp: onSentinel, inject: replaceMaster,
+	},
+	{
+		name: "Cluster failover", promised: bounded + "; what the replica had before the kill is not lost",
+		errors: someErrors, setUp: onCluster(1), inject: replaceMaster,
+	},
+	{
+		name: "Cluster slot migration", promised: bounded + ", no errors", setUp: onCluster(0),
+		inject: migrate,
+	},
+	{
+		name: "link: 50 ms latency each way", promised: bounded + ", no errors", setUp: withLink,
+		inject: func(r *rowRun) { r.onLink(both, netfault.Fault{Latency: 50 * time.Millisecond}) },
+	},
+	{
+		name: "link: black hole to the server", promised: bounded, errors: someErrors, setUp: withLink,
+		inject: func(r *rowRun) { r.onLink([]netfault.Direction{netfault.ToServer}, dropped) },
+	},
+	{
+		name: "link: black hole to the client", promised: bounded, errors: someErrors, setUp: withLink,
+		inject: func(r *rowRun) { r.onLink([]netfault.Direction{netfault.ToClient}, dropped) },
+	},
+	{
+		name: "link: connections reset, 10 times a second", promised: bounded, errors: maybeErrors, setUp: withLink,
+		inject: func(r *rowRun) { r.repeat(100*time.Millisecond, r.link.Reset) },
+	},
+	{
+		name: "link: one byte at a time", promised: bounded + ", no errors", setUp: withLink,
+		inject: func(r *rowRun) { r.onLink(both, netfault.Fault{OneByte: true}) },
+	},
+}
+
+var both = []netfault.Direction{netfault.ToServer, netfault.ToClient}
+
+func (r *rowRun) onLink(directions []netfault.Direction, f netfault.Fault) {
+	for _, d := range directions {
+		r.link.Set(d, f)
+	}
+	r.wait()
+	for _, d := range directions {
+		r.link.Set(d, netfault.Fault{})
+	}
+}
+
+func (r *rowRun) without(rule string, f func()) {
+	all, _, _ := realtest.DocumentedPermissions(r.t)
+	all.Without(rule).Grant(r.t, r.server)
+	f()
+	all.Grant(r.t, r.server)
+}

@@ -1,0 +1,106 @@
+//go:build unix
+
+package faults
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/netfault"
+	"github.com/seed34611480/session/internal/realtest"
+	"github.com/seed34611480/session/internal/redistest"
+)
+
+// The servers and replicas that the rows of the matrix run on.
+
+// oneServer starts a server with two replicas.
+func oneServer(config ...string) func(r *rowRun) {
+	return func(r *rowRun) {
+		r.server = redistest.Start(r.t, redistest.WithConfig(config...))
+		r.start(matrixClient(r, r.server.Addr()), matrixClient(r, r.server.Addr()))
+	}
+}
+
+// serverThatPauses starts a server that stops for a while, and replicas whose commands wait for it. If a client gave up
+// a write, the server would still execute it, after writes that were sent later.
+func serverThatPauses(config ...string) func(r *rowRun) {
+	return func(r *rowRun) {
+		r.server = redistest.Start(r.t, redistest.WithConfig(config...))
+		wait := func(o *redis.Options) { o.ReadTimeout = realtest.Patience }
+		r.start(matrixClient(r, r.server.Addr(), wait), matrixClient(r, r.server.Addr(), wait))
+	}
+}
+
+// withProcess adds a third replica, which only loads, in a process of its own.
+func withProcess(r *rowRun) {
+	oneServer()(r)
+	r.process = startProcess(r.t, r.server.Addr(), realtest.Staleness)
+}
+
+// withLink connects the second replica through a link. The first one keeps writing while the link fails.
+func withLink(r *rowRun) {
+	r.server = redistest.Start(r.t)
+	r.link = netfault.Start(r.t, r.server.Addr())
+	r.start(matrixClient(r, r.server.Addr()), matrixClient(r, r.link.Addr()))
+}
+
+// withPermissions starts replicas that have only the permissions that docs/operations.md lists.
+func withPermissions(r *rowRun) {
+	all, _, _ := realtest.DocumentedPermissions(r.t)
+	r.server = redistest.Start(r.t, redistest.WithConfig(all.Config()))
+	as := func(o *redis.Options) { o.Username, o.Password = all.User, all.Password(r.t) }
+	r.start(matrixClient(r, r.server.Addr(), as), matrixClient(r, r.server.Addr(), as))
+}
+
+func onSentinel(r *rowRun) {
+	sentinel := redistest.StartSentinel(r.t)
+	r.server = sentinel.Master(r.t)
+	r.replaced = func() bool { return sentinel.Master(r.t) != r.server }
+	r.start(realtest.SentinelClient(r.t, sentinel), realtest.SentinelClient(r.t, sentinel))
+}
+
+func onCluster(replicasPerMaster int) func(r *rowRun) {
+	return func(r *rowRun) {
+		const masters = 3
+		r.cluster = redistest.StartCluster(r.t, masters, replicasPerMaster)
+		r.ids = realtest.IDsOnAllMasters(r.t, r.cluster, matrixSessions/masters)
+		r.probes = r.ids[:masters]
+		// So that a slot that moves has several keys.
+		r.ids = append(r.ids, realtest.SameSlot(r.ids[0], "2"), realtest.SameSlot(r.ids[0], "3"))
+		key := realtest.KeyOf(r.ids[0])
+		r.server = r.cluster.Master(r.t, key)
+		r.replaced = func() bool { return r.cluster.Master(r.t, key) != r.server }
+		r.start(realtest.ClusterClient(r.t, r.cluster), realtest.ClusterClient(r.t, r.cluster))
+	}
+}
+
+func (r *rowRun) start(clients ...redis.UniversalClient) {
+	for _, client := range clients {
+		r.replicas = append(r.replicas, realtest.Replica(r.t, client, session.WithLoadTimeout(realtest.Staleness)))
+	}
+	if r.ids != nil {
+		return
+	}
+	for i := range matrixSessions {
+		r.ids = append(r.ids, fmt.Sprint("session", i))
+	}
+	r.probes = r.ids[:1]
+}
+
+// matrixClient returns a client that is set up as docs/operations.md recommends.
+func matrixClient(r *rowRun, addr string, change ...func(*redis.Options)) *redis.Client {
+	opts := &redis.Options{
+		Addr: addr, ContextTimeoutEnabled: true, DisableIdentity: true,
+		DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second,
+		DialerRetries: 1, MaxRetries: 1, PoolSize: 50, MinIdleConns: 5,
+	}
+	for _, f := range change {
+		f(opts)
+	}
+	client := redis.NewClient(opts)
+	r.t.Cleanup(func() { _ = client.Close() })
+	return client
+}

@@ -1,0 +1,116 @@
+package topology
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/realtest"
+	"github.com/seed34611480/session/internal/redistest"
+)
+
+func TestClusterFailover(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3, 1)
+	a := realtest.Replica(t, realtest.ClusterClient(t, cluster))
+	b := realtest.Replica(t, realtest.ClusterClient(t, cluster))
+	ids := realtest.IDsOnAllMasters(t, cluster, 2)
+	realtest.RequireEventsFlow(t, ids, a, b)
+	victim := cluster.Master(t, realtest.KeyOf(ids[0]))
+	requireFailover(t, failover{
+		ids: ids, replicas: []*session.RoutingStorage{a, b}, victim: victim,
+		replaced: func() bool { return cluster.Master(t, realtest.KeyOf(ids[0])) != victim },
+	})
+}
+
+func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
+	sentinel := redistest.StartSentinel(t)
+	a := realtest.Replica(t, realtest.SentinelClient(t, sentinel))
+	b := realtest.Replica(t, realtest.SentinelClient(t, sentinel))
+	ids := []string{"one", "two", "three"}
+	realtest.RequireEventsFlow(t, ids, a, b)
+	victim := sentinel.Master(t)
+	requireFailover(t, failover{
+		ids: ids, replicas: []*session.RoutingStorage{a, b}, victim: victim,
+		replaced: func() bool { return sentinel.Master(t) != victim },
+	})
+}
+
+type failover struct {
+	ids      []string // the victim has the first one
+	replicas []*session.RoutingStorage
+	victim   *redistest.Server
+	replaced func() bool
+}
+
+// requireFailover kills a master under traffic. The replica of the master has every acknowledged write, so all promises
+// have to hold.
+func requireFailover(t *testing.T, f failover) {
+	t.Helper()
+	tr := realtest.StartTraffic(t, realtest.Staleness, f.ids, f.replicas...)
+	tr.Await(t, 200)
+	resume := tr.PauseWrites()
+	realtest.AwaitReplicated(t, f.victim, f.ids[0])
+	f.victim.Kill()
+	killed := time.Now()
+	resume()
+
+	realtest.Await(t, "another master", f.replaced)
+	replaced := time.Since(killed)
+	realtest.RequireEventsFlow(t, f.ids, f.replicas...)
+	recovered := time.Since(killed)
+	tr.Await(t, 200)
+	t.Logf("after the kill: another master %v, last error %v, events flow %v",
+		replaced.Round(time.Millisecond), tr.LastErrorAfter(killed), recovered.Round(time.Millisecond))
+	require.Positive(t, tr.Counts().FailedWrites, "the failover had no effect")
+	tr.RequireRight(t)
+}
+
+func TestHeartbeatsCoverAllMasters(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3, 0, redistest.WithConfig("cluster-require-full-coverage no"))
+	client := realtest.ClusterClient(t, cluster)
+	st := realtest.Replica(t, client)
+	ids := realtest.IDsOnAllMasters(t, cluster, 1)
+	for i, id := range ids {
+		realtest.RequireEventsFlow(t, ids, st, st)
+		silent := cluster.Master(t, realtest.KeyOf(id))
+		silent.Pause()
+		paused := time.Now()
+		for time.Since(paused) <= realtest.Staleness {
+			time.Sleep(time.Until(paused.Add(realtest.Staleness + time.Millisecond)))
+		}
+		require.Equal(t, session.ModeBoundedAge, st.Stats().Mode, "one master is silent")
+		require.Greater(t, st.Stats().ProofAge, realtest.Staleness)
+		other := realtest.SameSlot(ids[(i+1)%len(ids)], "while another master is silent")
+		realtest.Await(t, "another master to serve", func() bool {
+			return st.Store(t.Context(), session.New(other)) == nil
+		})
+		silent.Continue()
+	}
+	realtest.RequireEventsFlow(t, ids, st, st)
+}
+
+func TestSlotMigration(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3, 0)
+	a := realtest.Replica(t, realtest.ClusterClient(t, cluster))
+	b := realtest.Replica(t, realtest.ClusterClient(t, cluster))
+	ids := realtest.IDsOnAllMasters(t, cluster, 2)
+	realtest.RequireEventsFlow(t, ids, a, b)
+	moving := []string{ids[0], realtest.SameSlot(ids[0], "2"), realtest.SameSlot(ids[0], "3")}
+	tr := realtest.StartTraffic(t, realtest.Staleness, append(ids, moving[1:]...), a, b)
+	tr.Await(t, 200)
+	from, to := cluster.Master(t, realtest.KeyOf(ids[0])), cluster.Master(t, realtest.KeyOf(ids[1]))
+	realtest.MigrateSlot(t, cluster, from, to, realtest.KeyOf(ids[0]), func() { tr.Await(t, 200) })
+	realtest.Await(t, "all nodes to know the new master", func() bool {
+		return cluster.Master(t, realtest.KeyOf(ids[0])) == to
+	})
+	tr.Await(t, 200)
+	realtest.RequireEventsFlow(t, ids, a, b)
+	tr.RequireRight(t)
+	require.Zero(t, tr.Counts().Failed(), "a migration of a slot must not cause errors")
+}
