@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -18,6 +19,12 @@ import (
 
 // secretID must not appear in any error text.
 const secretID = "secret-id-0123456789"
+
+// maxRevision is the highest one that RedisStorage can store.
+const maxRevision = 1<<52 - 1
+
+// header is what a stored value begins with.
+func header(revision uint64) string { return fmt.Sprintf("1%016x", revision) }
 
 // TestBadInput lists everything that callers, Redis and the network can do wrong, with the documented sentinel that
 // callers get for it. Nothing is cached, nothing is lost, and no text contains the id. RoutingStorage is on top, as for

@@ -7,27 +7,29 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed34611480/session/internal/redistest/embedded"
 )
 
 func TestHitsSendNoCommand(t *testing.T) {
 	t.Parallel()
-	_, client, log := miniRedis(t)
+	_, client, log := embedded.Start(t)
 	st := NewRoutingStorage(fourMethods{NewRedisStorage(client, time.Hour)}, 10, WithMaxStaleness(time.Hour))
 	defer func() { require.NoError(t, st.Close()) }()
 	require.NoError(t, st.Store(t.Context(), New(testID)))
-	log.take()
+	log.Take()
 	for range 100_000 {
 		if _, err := st.Load(t.Context(), testID); err != nil {
 			require.NoError(t, err)
 		}
 	}
-	require.Empty(t, log.take())
+	require.Empty(t, log.Take())
 }
 
 func TestBusySessionCostsTwoCommandsForEachPeriodOfStaleness(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m, client, log := bubbleRedis(t)
+		m, client, log := embedded.StartInBubble(t)
 		defer m.Close()
 		defer func() { require.NoError(t, client.Close()) }()
 		const ttl, periods = 8 * time.Second, 40                               // that is ten TTLs
@@ -35,7 +37,7 @@ func TestBusySessionCostsTwoCommandsForEachPeriodOfStaleness(t *testing.T) {
 		defer func() { require.NoError(t, st.Close()) }()
 		require.NoError(t, st.Store(t.Context(), New(testID)))
 		require.NoError(t, st.Store(t.Context(), New("idle-twin")))
-		log.take()
+		log.Take()
 
 		for range periods * 1000 {
 			time.Sleep(st.maxStaleness / 1000)
@@ -44,7 +46,7 @@ func TestBusySessionCostsTwoCommandsForEachPeriodOfStaleness(t *testing.T) {
 			}
 		}
 		require.Zero(t, st.Stats().Misses)
-		commands := log.take()
+		commands := log.Take()
 		require.GreaterOrEqual(t, len(commands), 2*periods-1)
 		require.LessOrEqual(t, len(commands), 3*periods)
 		_, err := st.Load(t.Context(), "idle-twin")
@@ -55,7 +57,7 @@ func TestBusySessionCostsTwoCommandsForEachPeriodOfStaleness(t *testing.T) {
 func TestRefreshOnOneReplicaDoesNotEvictAnothersCopy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m, client, _ := bubbleRedis(t)
+		m, client, _ := embedded.StartInBubble(t)
 		defer m.Close()
 		defer func() { require.NoError(t, client.Close()) }()
 		remote := NewRedisStorage(client, time.Minute)

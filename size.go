@@ -26,4 +26,4 @@ func WithMaxSize(bytes int) MaxSizeOption {
 type maxSize int
 
 func (n maxSize) applyMemory(m *MemoryStorage) { m.maxSize = int(n) }
-func (n maxSize) applyRedis(r *RedisStorage)   { r.maxSize = int(n) }
+func (n maxSize) applyRedis(o *redisOptions)   { o.maxSize = int(n) }

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed34611480/session/internal/redisstore"
 )
 
 // RedisStorage keeps sessions in Redis 6.2 or later, or Valkey: standalone, behind Sentinel, or a Cluster. It is safe
@@ -23,28 +24,32 @@ import (
 // ContextTimeoutEnabled, which is recommended. A write is never repeated after it was sent: when its reply is lost, the
 // caller learns that the outcome is unknown ([ErrUnavailable]) instead of getting the answer of a second attempt.
 type RedisStorage struct {
-	client  redis.UniversalClient
+	store   *redisstore.Store
 	ttl     time.Duration
-	prefix  string
-	events  string // the channel of the events
 	codec   Codec
 	maxSize int
-
-	replicas replication
 }
 
 // RedisOption configures a [RedisStorage].
-type RedisOption interface{ applyRedis(r *RedisStorage) }
+type RedisOption interface{ applyRedis(o *redisOptions) }
 
-type redisOption func(r *RedisStorage)
+type redisOptions struct {
+	prefix         string
+	codec          Codec
+	maxSize        int
+	minReplicas    int
+	replicaTimeout time.Duration
+}
 
-func (o redisOption) applyRedis(r *RedisStorage) { o(r) }
+type redisOption func(o *redisOptions)
+
+func (f redisOption) applyRedis(o *redisOptions) { f(o) }
 
 // WithKeyPrefix sets what the keys of sessions, and the names of the library's channels, begin with. The default is
 // "session:". Storages with different prefixes see nothing of each other, unless one prefix is the beginning of
 // another.
 func WithKeyPrefix(prefix string) RedisOption {
-	return redisOption(func(r *RedisStorage) { r.prefix = prefix })
+	return redisOption(func(o *redisOptions) { o.prefix = prefix })
 }
 
 // WithCodec sets how sessions are encoded. The default is [JSONCodec]. It panics when codec is nil.
@@ -52,7 +57,26 @@ func WithCodec(codec Codec) RedisOption {
 	if isNil(codec) {
 		panic("session: WithCodec: the codec is nil")
 	}
-	return redisOption(func(r *RedisStorage) { r.codec = codec })
+	return redisOption(func(o *redisOptions) { o.codec = codec })
+}
+
+// WithMinReplicas makes writes wait until at least n replicas have them, for up to the timeout, in the same round trip
+// (WAIT). Otherwise they fail with [ErrUnavailable], and it is unknown whether they will last.
+//
+// By default a write is acknowledged when the master has it, and a failover may lose the last ones: sessions can be
+// back that were deleted. With n equal to the number of replicas that may be promoted, none is lost. The price is the
+// time that replication takes, and that writes fail while too few replicas are there, or while their slot moves in a
+// Cluster. It does not keep a master that was cut off from answering loads: that is for min-replicas-to-write, on the
+// server.
+//
+// 0 turns it off, the default. It panics when n is negative, or n is positive and the timeout is less than a
+// millisecond. It needs a client made by redis.NewClient, NewFailoverClient or NewClusterClient: with others every
+// write fails.
+func WithMinReplicas(n int, timeout time.Duration) RedisOption {
+	if n < 0 || n > 0 && timeout < time.Millisecond {
+		panic(fmt.Sprintf("session: WithMinReplicas(%d, %v): needs n >= 0 and a timeout of at least 1ms", n, timeout))
+	}
+	return redisOption(func(o *redisOptions) { o.minReplicas, o.replicaTimeout = n, timeout })
 }
 
 // NewRedisStorage returns a storage on the caller's client, whose sessions are gone after ttl without a Load or Store.
@@ -64,43 +88,31 @@ func NewRedisStorage(client redis.UniversalClient, ttl time.Duration, opts ...Re
 	if ttl < time.Millisecond {
 		panic(fmt.Sprintf("session: NewRedisStorage: ttl %v: must be at least 1ms", ttl))
 	}
-	r := &RedisStorage{client: client, ttl: ttl, prefix: "session:", codec: JSONCodec{}, maxSize: defaultMaxSize}
+	o := redisOptions{prefix: "session:", codec: JSONCodec{}, maxSize: defaultMaxSize}
 	for _, opt := range opts {
-		opt.applyRedis(r)
+		opt.applyRedis(&o)
 	}
-	r.events = r.prefix + "!events"
-	return r
+	store := redisstore.New(redisstore.Config{
+		Client: client, Prefix: o.prefix, TTL: ttl,
+		MinReplicas: o.minReplicas, ReplicaTimeout: o.replicaTimeout,
+		ValidID: func(id string) bool { return ValidateID(id) == nil },
+	})
+	return &RedisStorage{store: store, ttl: ttl, codec: o.codec, maxSize: o.maxSize}
 }
 
 // TTL returns how long a session lives without being used.
-func (r *RedisStorage) TTL() time.Duration { return r.ttl }
-
-// Store implements [Storage].
-func (r *RedisStorage) Store(ctx context.Context, s *Session) error {
-	expected := ""
-	if s != nil {
-		if base := s.Revision(); base != 0 {
-			expected = header(base)
-		}
-	}
-	return r.write(ctx, "store", s, expected)
-}
-
-// Create implements [Creator].
-func (r *RedisStorage) Create(ctx context.Context, s *Session) error {
-	return r.write(ctx, "create", s, "absent")
-}
+func (rs *RedisStorage) TTL() time.Duration { return rs.ttl }
 
 // Load implements [Storage].
-func (r *RedisStorage) Load(ctx context.Context, id string) (*Session, error) {
+func (rs *RedisStorage) Load(ctx context.Context, id string) (*Session, error) {
 	if err := checkCall(ctx, "load", id); err != nil {
 		return nil, err
 	}
-	value, err := r.client.GetEx(ctx, r.key(id), r.ttl).Bytes()
+	v, err := rs.store.Get(ctx, id)
 	if err != nil {
-		return nil, r.failure(ctx, "load", id, err)
+		return nil, rs.failure(ctx, "load", id, err)
 	}
-	s, err := r.decode(id, value)
+	s, err := decodeFor(rs.codec, id, v.Data, v.Revision)
 	if err != nil {
 		return nil, failBecause("load", ErrCorrupt, err, "")
 	}
@@ -108,12 +120,11 @@ func (r *RedisStorage) Load(ctx context.Context, id string) (*Session, error) {
 		return s, nil
 	}
 	now := time.Now()
-	if s.expiresAt.Before(now.Add(r.ttl)) {
-		// GETEX has made the key outlive the session. Nobody could load it, but somebody who holds a copy could store
-		// it again with a later expiry, and so bring back a session that is over.
-		_, err := runScript(ctx, r.client, capScript, []string{r.key(id)}, header(s.Revision()), s.expiresAt.UnixMilli())
-		if err != nil && !errors.Is(err, redis.Nil) {
-			return nil, r.failure(ctx, "load", id, err)
+	if s.expiresAt.Before(now.Add(rs.ttl)) {
+		// Get started the TTL anew, so the key would outlive the session. It could not be loaded, but a caller that holds
+		// a copy could store it with a later expiry, and so bring back a session that is over.
+		if err := rs.store.Cap(ctx, id, v.Revision, s.expiresAt); err != nil {
+			return nil, rs.failure(ctx, "load", id, err)
 		}
 	}
 	if s.Expired(now) {
@@ -122,61 +133,23 @@ func (r *RedisStorage) Load(ctx context.Context, id string) (*Session, error) {
 	return s, nil
 }
 
-// Take implements [Taker].
-func (r *RedisStorage) Take(ctx context.Context, id string) (*Session, error) {
-	if err := checkCall(ctx, "take", id); err != nil {
-		return nil, err
-	}
-	reply, err := r.run(ctx, takeScript, r.key(id), r.events, id)
-	if err != nil {
-		return nil, r.failure(ctx, "take", id, err)
-	}
-	parts, _ := reply.([]any)
-	if len(parts) == 0 {
-		return nil, failBecause("take", ErrUnavailable, errNonsense, errNonsense.Error())
-	}
-	value, _ := parts[0].(string)
-	s, err := r.decode(id, []byte(value))
-	if err != nil {
-		if len(parts) > 1 {
-			r.putBack(ctx, id, value, parts[1])
+// Store implements [Storage].
+func (rs *RedisStorage) Store(ctx context.Context, s *Session) error {
+	condition := redisstore.Always
+	if s != nil {
+		if base := s.Revision(); base != 0 {
+			condition = redisstore.IfRevision(base)
 		}
-		return nil, failBecause("take", ErrCorrupt, err, "")
 	}
-	if s.Expired(time.Now()) {
-		return nil, fail("take", ErrNotFound)
-	}
-	return s, nil
+	return rs.write(ctx, "store", s, condition)
 }
 
-// putBack returns a value that turned out not to be a session only after it was taken. It is not ours to destroy.
-// Should this fail, the error of Take still says that it was corrupt.
-func (r *RedisStorage) putBack(ctx context.Context, id, value string, milliseconds any) {
-	left, _ := milliseconds.(int64)
-	_ = r.client.SetNX(ctx, r.key(id), value, max(0, time.Duration(left)*time.Millisecond)).Err()
+// Create implements [Creator].
+func (rs *RedisStorage) Create(ctx context.Context, s *Session) error {
+	return rs.write(ctx, "create", s, redisstore.IfAbsent)
 }
 
-// Delete implements [Storage].
-func (r *RedisStorage) Delete(ctx context.Context, id string) error {
-	if err := checkCall(ctx, "delete", id); err != nil {
-		return err
-	}
-	_, err := r.run(ctx, deleteScript, r.key(id), r.events, id)
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return r.failure(ctx, "delete", id, err)
-	}
-	return nil
-}
-
-// DeleteExpired implements [Storage]. It does nothing: Redis expires sessions by itself.
-func (r *RedisStorage) DeleteExpired(ctx context.Context, _ time.Time) error {
-	if err := ctx.Err(); err != nil {
-		return fail("delete expired", err)
-	}
-	return nil
-}
-
-func (r *RedisStorage) write(ctx context.Context, op string, s *Session, expected string) error {
+func (rs *RedisStorage) write(ctx context.Context, op string, s *Session, condition redisstore.Condition) error {
 	if s == nil {
 		return fail(op, ErrInvalidID)
 	}
@@ -186,62 +159,127 @@ func (r *RedisStorage) write(ctx context.Context, op string, s *Session, expecte
 	if s.Expired(time.Now()) {
 		return fail(op, ErrNotFound)
 	}
-	data, err := r.codec.Encode(s)
+	data, err := rs.codec.Encode(s)
 	if err != nil {
 		return failBecause(op, errEncode, err, redact(err, s.id))
 	}
-	if len(data) > r.maxSize {
+	if len(data) > rs.maxSize {
 		return fail(op, ErrTooLarge)
 	}
-	args := append(make([]any, 0, 6), data, r.ttl.Milliseconds(), r.events, s.id)
-	if !s.expiresAt.IsZero() {
-		args = append(args, expected, s.expiresAt.UnixMilli())
-	} else if expected != "" {
-		args = append(args, expected)
-	}
-	reply, err := r.run(ctx, storeScript, r.key(s.id), args...)
+	revision, err := rs.store.Put(ctx, s.id, data, condition, s.expiresAt)
 	if err != nil {
-		return r.failure(ctx, op, s.id, err)
-	}
-	switch reply {
-	case "missing":
-		return fail(op, ErrNotFound)
-	case "exists":
-		return fail(op, ErrExists)
-	case "conflict":
-		return fail(op, ErrConflict)
-	case "corrupt":
-		return fail(op, ErrCorrupt)
-	}
-	text, _ := reply.(string)
-	revision, ok := parseRevision(text)
-	if !ok {
-		return failBecause(op, ErrUnavailable, errNonsense, errNonsense.Error())
+		return rs.failure(ctx, op, s.id, err)
 	}
 	Stamp(s, revision)
 	return nil
 }
 
-func (r *RedisStorage) key(id string) string { return r.prefix + id }
-
-func (r *RedisStorage) decode(id string, value []byte) (*Session, error) {
-	revision, data, err := splitValue(value)
-	if err != nil {
+// Take implements [Taker].
+func (rs *RedisStorage) Take(ctx context.Context, id string) (*Session, error) {
+	if err := checkCall(ctx, "take", id); err != nil {
 		return nil, err
 	}
-	return decodeFor(r.codec, id, data, revision)
+	v, undo, err := rs.store.Take(ctx, id)
+	if err != nil {
+		return nil, rs.failure(ctx, "take", id, err)
+	}
+	s, err := decodeFor(rs.codec, id, v.Data, v.Revision)
+	if err != nil {
+		undo() // it is not ours to destroy
+		return nil, failBecause("take", ErrCorrupt, err, "")
+	}
+	if s.Expired(time.Now()) {
+		return nil, fail("take", ErrNotFound)
+	}
+	return s, nil
 }
 
-// failure translates an error of the client. It never says more than is known: whatever is not an answer about this
-// session is an outage.
-func (r *RedisStorage) failure(ctx context.Context, op, id string, err error) error {
+// Delete implements [Storage].
+func (rs *RedisStorage) Delete(ctx context.Context, id string) error {
+	if err := checkCall(ctx, "delete", id); err != nil {
+		return err
+	}
+	if err := rs.store.Delete(ctx, id); err != nil {
+		return rs.failure(ctx, "delete", id, err)
+	}
+	return nil
+}
+
+// DeleteExpired implements [Storage]. It does nothing: Redis expires sessions by itself.
+func (rs *RedisStorage) DeleteExpired(ctx context.Context, _ time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return fail("delete expired", err)
+	}
+	return nil
+}
+
+// Revalidate implements [Revalidator] with one command, whatever the number of sessions, when the client is made by
+// redis.NewClient or NewFailoverClient. With others, and when the server belongs to a Cluster, it is
+// [errors.ErrUnsupported]: hardly two keys are in the same slot there, and a script may only use keys of one. A value
+// that was changed past this package and kept its revision counts as unchanged.
+func (rs *RedisStorage) Revalidate(ctx context.Context, sessions []*Session) (unchanged []bool, err error) {
+	const op = "revalidate"
+	versions := make([]redisstore.Version, len(sessions))
+	for i, s := range sessions {
+		if s == nil {
+			return nil, fail(op, ErrInvalidID)
+		}
+		if err := ValidateID(s.id); err != nil {
+			return nil, fail(op, err)
+		}
+		versions[i] = redisstore.Version{ID: s.id, Revision: s.Revision(), End: s.expiresAt}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fail(op, err)
+	}
+	unchanged, err = rs.store.Unchanged(ctx, versions)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil, failBecause(op, errors.ErrUnsupported, err, "")
+	}
+	if err != nil {
+		return nil, rs.failure(ctx, op, "", err)
+	}
+	return unchanged, nil
+}
+
+// Watch implements [Watcher] with one Pub/Sub connection, on a Cluster one to each master. It needs a client made by
+// redis.NewClient, NewFailoverClient or NewClusterClient: others are errors.ErrUnsupported, as it is unknown what they
+// do with a connection.
+//
+// Why one to each master, although a Cluster forwards messages between its nodes: it does so without acknowledgement. A
+// link between two nodes that breaks for a moment loses messages, and nobody is told.
+func (rs *RedisStorage) Watch(ctx context.Context, heartbeat time.Duration, fn func(Event)) error {
+	if heartbeat <= 0 {
+		panic(fmt.Sprintf("session: Watch: heartbeat %v: must be positive", heartbeat))
+	}
+	err := rs.store.Watch(ctx, heartbeat, eventSink(fn))
+	if errors.Is(err, errors.ErrUnsupported) {
+		return failBecause("watch", errors.ErrUnsupported, err, "")
+	}
+	return rs.failure(ctx, "watch", "", err)
+}
+
+// eventSink calls a function with what the store reports.
+type eventSink func(Event)
+
+func (fn eventSink) Changed(id string, revision uint64) { fn(Changed{ID: id, Revision: revision}) }
+func (fn eventSink) Removed(id string)                  { fn(Removed{ID: id}) }
+func (fn eventSink) Gap()                               { fn(Gap{}) }
+func (fn eventSink) Alive(asOf time.Time)               { fn(Alive{AsOf: asOf}) }
+
+// failure translates an error of the store. Every error that is not an answer about this session is an outage.
+func (rs *RedisStorage) failure(ctx context.Context, op, id string, err error) error {
 	switch {
-	case errors.Is(err, redis.Nil):
+	case errors.Is(err, redisstore.ErrMissing):
 		return fail(op, ErrNotFound)
+	case errors.Is(err, redisstore.ErrExists):
+		return fail(op, ErrExists)
+	case errors.Is(err, redisstore.ErrConflict):
+		return fail(op, ErrConflict)
+	case errors.Is(err, redisstore.ErrCorrupt):
+		return failBecause(op, ErrCorrupt, err, "")
 	case errors.Is(ctx.Err(), context.Canceled):
 		return failBecause(op, context.Canceled, err, "")
-	case strings.Contains(err.Error(), "WRONGTYPE"): // older servers put more in front of a script's error
-		return failBecause(op, ErrCorrupt, err, "")
 	}
 	detail := redact(err, id)
 	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
@@ -250,7 +288,7 @@ func (r *RedisStorage) failure(ctx context.Context, op, id string, err error) er
 	return failBecause(op, ErrUnavailable, err, detail)
 }
 
-// checkCall is what every call on a single id begins with.
+// checkCall begins every call on a single id.
 func checkCall(ctx context.Context, op, id string) error {
 	if err := ValidateID(id); err != nil {
 		return fail(op, err)
@@ -261,7 +299,7 @@ func checkCall(ctx context.Context, op, id string) error {
 	return nil
 }
 
-// isNil also finds the nil pointer in a non-nil interface: the client that somebody forgot to initialize.
+// isNil also finds the nil pointer in a non-nil interface: a client that was declared, and never made.
 func isNil(v any) bool {
 	if v == nil {
 		return true
@@ -270,7 +308,4 @@ func isNil(v any) bool {
 	return value.Kind() == reflect.Pointer && value.IsNil()
 }
 
-var (
-	errEncode   = errors.New("the codec failed")
-	errNonsense = errors.New("unexpected reply")
-)
+var errEncode = errors.New("the codec failed")

@@ -1,22 +1,29 @@
-package session
+package session_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/redistest"
+	"github.com/seed34611480/session/internal/redistest/embedded"
 )
 
 func TestEveryOperationIsOneRoundTrip(t *testing.T) {
 	t.Parallel()
-	_, client, log := miniRedis(t)
-	st := NewRedisStorage(client, time.Minute)
-	s := New(testID)
+	_, client, log := embedded.Start(t)
+	st := session.NewRedisStorage(client, time.Minute)
+	s := session.New(testID)
 	load := func() error {
 		_, err := st.Load(t.Context(), testID)
 		return err
@@ -38,84 +45,42 @@ func TestEveryOperationIsOneRoundTrip(t *testing.T) {
 		{"sweep", func() error { return st.DeleteExpired(t.Context(), time.Now()) }, nil},
 	} {
 		require.NoError(t, step.call(), step.name)
-		require.Equal(t, step.want, log.take(), step.name)
+		require.Equal(t, step.want, log.Take(), step.name)
 	}
 }
 
 func TestStoredValueIsReadable(t *testing.T) {
 	t.Parallel()
-	m, client, _ := miniRedis(t)
-	st := NewRedisStorage(client, time.Minute, WithKeyPrefix("app:"))
-	s := New("abc").WithType(TypeStreamable).WithPrincipal("https://issuer.example|user-1").With("backend_url", "http://b")
+	m, client, _ := embedded.Start(t)
+	st := session.NewRedisStorage(client, time.Minute, session.WithKeyPrefix("app:"))
+	s := session.New("abc").WithType(session.TypeStreamable).WithPrincipal("https://issuer.example|user-1").
+		With("backend_url", "http://b")
 	require.NoError(t, st.Store(t.Context(), s))
 	value, err := m.Get("app:abc")
 	require.NoError(t, err)
 	require.Regexp(t, `^1[0-9a-f]{16}\{"id":"abc","type":"streamable",`+
 		`"principal":"https://issuer.example\|user-1","created_at":"[^"]+Z","updated_at":"[^"]+Z",`+
 		`"metadata":\{"backend_url":"http://b"\}\}$`, value)
-	require.Equal(t, header(s.Revision()), value[:headerLength])
+	require.Equal(t, fmt.Sprintf("1%016x", s.Revision()), value[:17])
 	require.Equal(t, time.Minute, m.TTL("app:abc"))
-}
-
-func TestRevisionIsServerTimeAndGrows(t *testing.T) {
-	t.Parallel()
-	m, client, _ := miniRedis(t)
-	st := NewRedisStorage(client, time.Minute)
-	at := time.UnixMicro(1_800_000_000_000_123)
-	m.SetTime(at)
-	s := New(testID)
-	for i := range 3 {
-		require.NoError(t, st.Store(t.Context(), s))
-		require.EqualValues(t, at.UnixMicro()+int64(i), s.Revision(), "the clock stands still")
-	}
-	m.SetTime(at.Add(-time.Hour)) // a failover to a server whose clock is behind
-	require.NoError(t, st.Store(t.Context(), s))
-	require.EqualValues(t, at.UnixMicro()+3, s.Revision())
-}
-
-func TestChangesArePublished(t *testing.T) {
-	t.Parallel()
-	_, client, _ := miniRedis(t)
-	st := NewRedisStorage(client, time.Minute, WithKeyPrefix("app:"))
-	events := client.Subscribe(t.Context(), "app:!events")
-	defer func() { require.NoError(t, events.Close()) }()
-	_, err := events.Receive(t.Context()) // subscribed
-	require.NoError(t, err)
-	next := func() string {
-		message, err := events.ReceiveMessage(t.Context())
-		require.NoError(t, err)
-		return message.Payload
-	}
-	s := New("abc")
-	require.NoError(t, st.Store(t.Context(), s))
-	require.Equal(t, fmt.Sprintf("C%016xabc", s.Revision()), next())
-	require.NoError(t, st.Delete(t.Context(), "abc"))
-	require.Equal(t, "Rabc", next())
-	require.NoError(t, st.Delete(t.Context(), "abc"))
-	require.Equal(t, "Rabc", next(), "also when there was nothing: another replica may have a copy")
-	require.NoError(t, st.Create(t.Context(), s))
-	require.Equal(t, fmt.Sprintf("C%016xabc", s.Revision()), next())
-	_, err = st.Take(t.Context(), "abc")
-	require.NoError(t, err)
-	require.Equal(t, "Rabc", next())
 }
 
 func TestKeyDoesNotOutliveTheAbsoluteExpiry(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m, client, log := bubbleRedis(t)
+		m, client, log := embedded.StartInBubble(t)
 		defer m.Close()
 		defer func() { require.NoError(t, client.Close()) }()
-		st := NewRedisStorage(client, time.Minute)
+		st := session.NewRedisStorage(client, time.Minute)
 		ttl := func() time.Duration { return client.PTTL(t.Context(), "session:"+testID).Val() }
 
 		end := time.Now().Add(90 * time.Second)
-		require.NoError(t, st.Store(t.Context(), New(testID).WithExpiresAt(end)))
+		require.NoError(t, st.Store(t.Context(), session.New(testID).WithExpiresAt(end)))
 		require.Equal(t, time.Minute, ttl(), "the idle lifetime ends first")
-		log.take()
+		log.Take()
 		_, err := st.Load(t.Context(), testID)
 		require.NoError(t, err)
-		require.Equal(t, []string{"GETEX"}, log.take())
+		require.Equal(t, []string{"GETEX"}, log.Take())
 
 		time.Sleep(50 * time.Second)
 		held, err := st.Load(t.Context(), testID)
@@ -125,95 +90,56 @@ func TestKeyDoesNotOutliveTheAbsoluteExpiry(t *testing.T) {
 		require.Equal(t, 40*time.Second-time.Millisecond, ttl())
 
 		time.Sleep(40 * time.Second)
-		require.ErrorIs(t, st.Store(t.Context(), held.WithExpiresAt(end.Add(time.Hour))), ErrNotFound)
-		require.NoError(t, st.Create(t.Context(), New(testID)), "the id is free")
+		require.ErrorIs(t, st.Store(t.Context(), held.WithExpiresAt(end.Add(time.Hour))), session.ErrNotFound)
+		require.NoError(t, st.Create(t.Context(), session.New(testID)), "the id is free")
 	})
-}
-
-func TestCapLeavesAnotherWritersExpiryAlone(t *testing.T) {
-	t.Parallel()
-	m, client, _ := miniRedis(t)
-	st := NewRedisStorage(client, time.Hour)
-	s := New(testID)
-	require.NoError(t, st.Store(t.Context(), s))
-	soon := time.Now().Add(time.Second).UnixMilli()
-	_, err := runScript(t.Context(), client, capScript, []string{st.key(testID)}, header(s.Revision()-1), soon)
-	require.ErrorIs(t, err, redis.Nil)
-	require.Equal(t, time.Hour, m.TTL(st.key(testID)))
-}
-
-func TestRevalidationIsOneCommand(t *testing.T) {
-	t.Parallel()
-	m, client, log := miniRedis(t)
-	st := NewRedisStorage(client, time.Minute)
-	_, err := st.Revalidate(t.Context(), []*Session{New("warm-up")})
-	require.NoError(t, err)
-	var sessions []*Session
-	var want []bool
-	for i := range maxBatch {
-		s := New(fmt.Sprint("id-", i))
-		require.NoError(t, st.Store(t.Context(), s))
-		sessions, want = append(sessions, s), append(want, true)
-	}
-	m.Del(st.key("id-1"))
-	_, err = m.Lpush(st.key("id-1"), "another type") // which is no concern of the others
-	require.NoError(t, err)
-	want[1] = false
-	m.FastForward(30 * time.Second)
-	log.take()
-	unchanged, err := st.Revalidate(t.Context(), sessions)
-	require.NoError(t, err)
-	require.Equal(t, want, unchanged)
-	require.Equal(t, []string{"EVALSHA"}, log.take())
-	require.Equal(t, time.Minute, m.TTL(st.key("id-0")))
-
-	_, err = st.Revalidate(t.Context(), nil)
-	require.NoError(t, err)
-	require.Empty(t, log.take())
-	m.Close()
-	_, err = st.Revalidate(t.Context(), sessions)
-	require.ErrorIs(t, err, ErrUnavailable)
 }
 
 func TestRevalidationNeedsOneServer(t *testing.T) {
 	t.Parallel()
 	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}})
 	defer func() { require.NoError(t, cluster.Close()) }()
-	_, err := NewRedisStorage(cluster, time.Minute).Revalidate(t.Context(), []*Session{New(testID)})
+	st := session.NewRedisStorage(cluster, time.Minute)
+	_, err := st.Revalidate(t.Context(), []*session.Session{session.New(testID)})
 	require.ErrorIs(t, err, errors.ErrUnsupported)
+	require.EqualError(t, err, "session: revalidate: unsupported operation")
 }
 
 func TestLostReplyIsNotAConflict(t *testing.T) {
 	t.Parallel()
-	for op, write := range map[string]func(ctx context.Context, st *RedisStorage, s *Session) error{
-		"store":  func(ctx context.Context, st *RedisStorage, s *Session) error { return st.Store(ctx, s) },
-		"create": func(ctx context.Context, st *RedisStorage, _ *Session) error { return st.Create(ctx, New("fresh")) },
-		"take": func(ctx context.Context, st *RedisStorage, s *Session) error {
+	for op, write := range map[string]func(ctx context.Context, st *session.RedisStorage, s *session.Session) error{
+		"store": func(ctx context.Context, st *session.RedisStorage, s *session.Session) error {
+			return st.Store(ctx, s)
+		},
+		"create": func(ctx context.Context, st *session.RedisStorage, _ *session.Session) error {
+			return st.Create(ctx, session.New("fresh"))
+		},
+		"take": func(ctx context.Context, st *session.RedisStorage, s *session.Session) error {
 			_, err := st.Take(ctx, s.ID())
 			return err
 		},
 	} {
 		t.Run(op, func(t *testing.T) {
 			t.Parallel()
-			m, client, log := miniRedis(t)
-			st := NewRedisStorage(client, time.Minute)
-			s := New(testID)
+			m, client, log := embedded.Start(t)
+			st := session.NewRedisStorage(client, time.Minute)
+			s := session.New(testID)
 			require.NoError(t, st.Store(t.Context(), s))
 			require.NoError(t, st.Delete(t.Context(), "warm-up"))
 			_, err := st.Take(t.Context(), "warm-up")
-			require.ErrorIs(t, err, ErrNotFound)
-			log.take()
+			require.ErrorIs(t, err, session.ErrNotFound)
+			log.Take()
 
 			// A client that repeats commands, through a link that loses the first reply.
-			link := newLossyLink(t, m.Addr())
-			eager := redis.NewClient(&redis.Options{Addr: link.addr(), MaxRetries: 3, MinRetryBackoff: -1})
+			link := redistest.StartLossyLink(t, m.Addr())
+			eager := redis.NewClient(&redis.Options{Addr: link.Addr(), MaxRetries: 3, MinRetryBackoff: -1})
 			defer func() { require.NoError(t, eager.Close()) }()
 			require.NoError(t, eager.Ping(t.Context()).Err())
-			link.loseNextReply()
-			log.take()
-			err = write(t.Context(), NewRedisStorage(eager, time.Minute), s)
-			require.ErrorIs(t, err, ErrUnavailable)
-			require.Equal(t, []string{"EVALSHA"}, log.take(), "sent once")
+			link.LoseNextReply()
+			log.Take()
+			err = write(t.Context(), session.NewRedisStorage(eager, time.Minute), s)
+			require.ErrorIs(t, err, session.ErrUnavailable)
+			require.Equal(t, []string{"EVALSHA"}, log.Take(), "sent once")
 		})
 	}
 }
@@ -224,15 +150,147 @@ func TestRedisStorageRefusesNonsense(t *testing.T) {
 	defer func() { require.NoError(t, client.Close()) }()
 	var forgotten *redis.Client
 	for name, construct := range map[string]func(){
-		"no client":        func() { NewRedisStorage(nil, time.Minute) },
-		"a nil pointer":    func() { NewRedisStorage(forgotten, time.Minute) },
-		"no ttl":           func() { NewRedisStorage(client, 0) },
-		"negative ttl":     func() { NewRedisStorage(client, -1) },
-		"less than Redis'": func() { NewRedisStorage(client, time.Millisecond-1) },
-		"no codec":         func() { WithCodec(nil) },
-		"negative size":    func() { WithMaxSize(-1) },
+		"no client":        func() { session.NewRedisStorage(nil, time.Minute) },
+		"a nil pointer":    func() { session.NewRedisStorage(forgotten, time.Minute) },
+		"no ttl":           func() { session.NewRedisStorage(client, 0) },
+		"negative ttl":     func() { session.NewRedisStorage(client, -1) },
+		"less than Redis'": func() { session.NewRedisStorage(client, time.Millisecond-1) },
+		"no codec":         func() { session.WithCodec(nil) },
+		"negative size":    func() { session.WithMaxSize(-1) },
+		"negative number":  func() { session.WithMinReplicas(-1, time.Second) },
+		"no time to wait":  func() { session.WithMinReplicas(1, 0) },
+		"no heartbeat":     func() { _ = session.NewRedisStorage(client, time.Minute).Watch(t.Context(), 0, nil) },
 	} {
 		require.Panics(t, construct, name)
 	}
-	require.Equal(t, 1<<20, NewRedisStorage(client, time.Minute, WithMaxSize(0)).maxSize)
+}
+
+func TestDefaultMaxSizeOnRedis(t *testing.T) {
+	t.Parallel()
+	_, client, _ := embedded.Start(t)
+	st := session.NewRedisStorage(client, time.Minute, session.WithMaxSize(0))
+	sized := func(bytes int) *session.Session {
+		return session.New(testID).With("k", strings.Repeat("x", bytes))
+	}
+	encoded, err := session.JSONCodec{}.Encode(sized(1 << 20))
+	require.NoError(t, err)
+	largest := 2<<20 - len(encoded)
+	require.NoError(t, st.Store(t.Context(), sized(largest-100)), "times vary in length")
+	require.ErrorIs(t, st.Store(t.Context(), sized(largest+100)), session.ErrTooLarge)
+}
+
+func TestRedisStorageWatches(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := server.Client(t, func(o *redis.Options) { o.ContextTimeoutEnabled = true })
+	st := session.NewRedisStorage(client, time.Minute)
+	events, proofs, ended := make(chan session.Event, 100), make(chan session.Alive, 100), make(chan error, 1)
+	go func() {
+		ended <- st.Watch(t.Context(), 100*time.Millisecond, func(e session.Event) {
+			if alive, ok := e.(session.Alive); ok {
+				proofs <- alive
+			} else {
+				events <- e
+			}
+		})
+	}()
+	require.Equal(t, session.Gap{}, <-events)
+	s := session.New(testID)
+	require.NoError(t, st.Store(t.Context(), s))
+	written := time.Now()
+	require.Equal(t, session.Changed{ID: testID, Revision: s.Revision()}, <-events)
+	require.NoError(t, st.Delete(t.Context(), testID))
+	require.Equal(t, session.Removed{ID: testID}, <-events)
+	require.NoError(t, client.Publish(t.Context(), "session:!events", "Rnot an id").Err())
+	require.Equal(t, session.Gap{}, <-events)
+	for alive := range proofs {
+		if alive.AsOf.After(written) {
+			break
+		}
+	}
+	server.Stop()
+	require.ErrorIs(t, <-ended, session.ErrUnavailable)
+}
+
+func TestRedisStorageOnAnUnknownClient(t *testing.T) {
+	t.Parallel()
+	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
+	defer func() { require.NoError(t, ring.Close()) }()
+	st := session.NewRedisStorage(ring, time.Minute, session.WithMinReplicas(1, time.Second))
+	err := st.Watch(t.Context(), time.Second, nil)
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+	require.EqualError(t, err, "session: watch: unsupported operation")
+	require.ErrorIs(t, st.Store(t.Context(), session.New(testID)), session.ErrUnavailable)
+}
+
+func TestTooFewReplicasAreAnOutage(t *testing.T) {
+	t.Parallel()
+	client := redistest.Start(t).Client(t)
+	st := session.NewRedisStorage(client, time.Minute, session.WithMinReplicas(1, 50*time.Millisecond))
+	s := session.New(testID)
+	err := st.Store(t.Context(), s)
+	require.ErrorIs(t, err, session.ErrUnavailable)
+	require.EqualError(t, err, "session: store: storage unavailable: too few replicas have the write")
+	require.Zero(t, s.Revision())
+	require.ErrorIs(t, st.Create(t.Context(), session.New("another")), session.ErrUnavailable)
+	require.ErrorIs(t, st.Delete(t.Context(), testID), session.ErrUnavailable)
+}
+
+func TestSessionThatIsOverIsNotProlonged(t *testing.T) {
+	t.Parallel()
+	client := redistest.Start(t).Client(t)
+	st := session.NewRedisStorage(client, time.Minute)
+	end := time.Now().Add(100 * time.Millisecond)
+	require.NoError(t, st.Store(t.Context(), session.New(testID).WithExpiresAt(end)))
+	held, err := st.Load(t.Context(), testID)
+	require.NoError(t, err)
+	// A replica that ended between the two commands of a Load.
+	require.NoError(t, client.GetEx(t.Context(), "session:"+testID, time.Minute).Err())
+	require.Eventually(t, func() bool { return held.Expired(time.Now()) }, 10*time.Second, time.Millisecond)
+	_, err = st.Load(t.Context(), testID)
+	require.ErrorIs(t, err, session.ErrNotFound)
+	require.ErrorIs(t, st.Store(t.Context(), held.WithExpiresAt(end.Add(time.Hour))), session.ErrNotFound)
+}
+
+// TestSubscriptionOnADemotedMaster moves a name from one server to another, as a load balancer does. The commands
+// follow the name. The subscription stays where it is, on what is a replica now: everything that is published still
+// arrives through it, except what was published before it copied the data.
+func TestSubscriptionOnADemotedMaster(t *testing.T) {
+	t.Parallel()
+	first, second := redistest.Start(t), redistest.Start(t, redistest.WithConfig("repl-diskless-sync-delay 0"))
+	ctx := t.Context()
+	var target atomic.Value
+	target.Store(first.Addr())
+	client := redis.NewClient(&redis.Options{
+		Addr: first.Addr(), PoolSize: 1, ContextTimeoutEnabled: true,
+		Dialer: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, target.Load().(string))
+		},
+	})
+	defer func() { require.NoError(t, client.Close()) }()
+	const bound = 4 * time.Second // heartbeats outlast the copying
+	b := session.NewRoutingStorage(session.NewRedisStorage(client, time.Hour), 10, session.WithMaxStaleness(bound))
+	defer func() { require.NoError(t, b.Close()) }()
+	leased := func() bool { return b.Stats().Mode == session.ModeLeased }
+	require.Eventually(t, leased, 10*time.Second, time.Millisecond)
+	require.NoError(t, b.Store(ctx, session.New(testID).With("v", "old")))
+
+	target.Store(second.Addr())
+	writer := session.NewRedisStorage(second.Client(t), time.Hour)
+	require.NoError(t, writer.Store(ctx, session.New(testID).With("v", "new")))
+	written := time.Now()
+	host, port, err := net.SplitHostPort(second.Addr())
+	require.NoError(t, err)
+	admin := first.Client(t)
+	require.NoError(t, admin.Do(ctx, "CLIENT", "KILL", "TYPE", "normal").Err())
+	require.NoError(t, admin.ReplicaOf(ctx, host, port).Err())
+	require.Eventually(t, func() bool {
+		return strings.Contains(admin.Info(ctx, "replication").Val(), "master_link_status:up")
+	}, 20*time.Second, time.Millisecond)
+
+	require.Eventually(t, func() bool { return time.Since(written) > bound }, 10*time.Second, time.Millisecond)
+	s, err := b.Load(ctx, testID)
+	require.NoError(t, err)
+	v, _ := s.Get("v")
+	require.Equal(t, "new", v)
 }

@@ -1,10 +1,10 @@
--- Deletes a session, announces it, and returns {what was stored, milliseconds that it would have lived on}.
+-- Deletes a value, announces it, and returns {what was stored, its remaining TTL in milliseconds}.
 --
--- KEYS[1]  the session's key
+-- KEYS[1]  the value's key
 -- ARGV[1]  the channel for events
--- ARGV[2]  the session's id
+-- ARGV[2]  the value's id
 --
--- What is not a session is returned as {value}, and left where it is.
+-- A value without a valid header is returned as {value}, and not deleted.
 local value = redis.call('GET', KEYS[1])
 if not value then
   return false

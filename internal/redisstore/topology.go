@@ -1,4 +1,4 @@
-package session
+package redisstore
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 // master is one server that accepts writes.
 type master struct {
 	client *redis.Client
-	key    string // for heartbeats: one whose writes this master is responsible for
+	key    string // for heartbeats: one in a slot of this master
 }
 
 var (
@@ -24,11 +24,11 @@ var (
 )
 
 // masters returns all servers that accept writes.
-func (r *RedisStorage) masters(ctx context.Context, timeout time.Duration) ([]master, error) {
-	// Another key each time: one whose slot is on the move may have no master that answers for it.
-	// No session has a key with a space.
-	key := r.prefix + "!hb " + rand.Text()
-	switch client := r.client.(type) {
+func (s *Store) masters(ctx context.Context, timeout time.Duration) ([]master, error) {
+	// The key is another one each time: while its slot moves, perhaps no master answers for it. No id has a space, so it
+	// is no value's key.
+	key := s.prefix + "!hb " + rand.Text()
+	switch client := s.client.(type) {
 	case *redis.Client: // also behind Sentinel: the client follows the master
 		return []master{{client, key}}, nil
 	case *redis.ClusterClient:
@@ -38,7 +38,7 @@ func (r *RedisStorage) masters(ctx context.Context, timeout time.Duration) ([]ma
 		}
 		return assignKeys(ctx, client, nodes, key)
 	}
-	return nil, fmt.Errorf("watching through a %T: %w", r.client, errors.ErrUnsupported)
+	return nil, fmt.Errorf("watching through a %T: %w", s.client, errors.ErrUnsupported)
 }
 
 // clusterMasters asks the Cluster for its masters that have slots, of which there is at least one.
@@ -74,7 +74,7 @@ func assignKeys(
 		}
 		keys[node] = key
 		if i > 1000*len(nodes) || !slices.Contains(nodes, node) {
-			return nil, errTopologyChanged // between the two questions; or a master has next to no slots
+			return nil, errTopologyChanged // since clusterMasters asked; or a master has next to no slots
 		}
 	}
 	masters := make([]master, len(nodes))
@@ -84,23 +84,23 @@ func assignKeys(
 	return masters, nil
 }
 
-// followTopology proves, like a heartbeat, that the masters that are watched are all there are. It asks them
-// themselves, in turn: the client would answer from what it remembers when nobody else does.
-func (w *redisWatch) followTopology(ctx context.Context, watched []master) error {
+// followTopology proves, like a heartbeat, that the watched masters are all there are. It asks the masters themselves,
+// in turn: an idle client would answer from its memory.
+func (w *watch) followTopology(ctx context.Context, watched []master) error {
 	var known []string
 	ticker := time.NewTicker(w.heartbeat)
 	defer ticker.Stop()
 	for turn := 0; ; turn++ {
 		asOf := time.Now()
-		present, err := masterAddresses(ctx, watched[turn%len(watched)].client, w.patience())
+		present, err := masterAddresses(ctx, watched[turn%len(watched)].client, w.timeout())
 		if err != nil {
 			return err
 		}
 		if known == nil {
 			known = present
 		}
-		// They are compared with each other, as clients may reach them by other addresses. That those of the first answer
-		// are the ones that are watched follows from their number: each of these accepts a heartbeat for slots of its own.
+		// The answers are compared with each other, not with the client's addresses, which may differ. That the first
+		// answer names the watched masters follows from their number: each of these accepts a heartbeat for its own slots.
 		if len(present) != len(watched) || !slices.Equal(present, known) {
 			return errTopologyChanged
 		}

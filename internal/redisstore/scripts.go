@@ -1,4 +1,4 @@
-package session
+package redisstore
 
 import (
 	"context"
@@ -10,20 +10,20 @@ import (
 )
 
 var (
-	//go:embed redis_store.lua
-	storeSource string
-	//go:embed redis_delete.lua
+	//go:embed scripts/put.lua
+	putSource string
+	//go:embed scripts/delete.lua
 	deleteSource string
-	//go:embed redis_take.lua
+	//go:embed scripts/take.lua
 	takeSource string
-	//go:embed redis_cap.lua
+	//go:embed scripts/cap.lua
 	capSource string
-	//go:embed redis_revalidate.lua
+	//go:embed scripts/revalidate.lua
 	revalidateSource string
-	//go:embed redis_heartbeat.lua
+	//go:embed scripts/heartbeat.lua
 	heartbeatSource string
 
-	storeScript      = newScript(storeSource)
+	putScript        = newScript(putSource)
 	deleteScript     = newScript(deleteSource)
 	takeScript       = newScript(takeSource)
 	capScript        = newScript(capSource)
@@ -38,20 +38,13 @@ func newScript(source string) script {
 	return script{source: source, hash: hex.EncodeToString(sum[:])}
 }
 
-// run executes a script by its hash. A server that does not know it (yet, or since it restarted) gets the source.
-func (r *RedisStorage) run(ctx context.Context, s script, key string, args ...any) (any, error) {
-	client, err := r.writer(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	return runScript(ctx, client, s, []string{key}, args...)
-}
-
-// processor is any client, or one node's of a Cluster.
+// processor is any client, or the client of one node of a Cluster.
 type processor interface {
 	Process(ctx context.Context, cmd redis.Cmder) error
 }
 
+// runScript executes a script by its hash. A server that does not know the hash (yet, or since a restart) gets the
+// source.
 func runScript(ctx context.Context, client processor, s script, keys []string, args ...any) (any, error) {
 	reply, err := runOnce(ctx, client, "evalsha", s.hash, keys, args)
 	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
@@ -66,17 +59,18 @@ func runOnce(ctx context.Context, client processor, command, script string, keys
 		all = append(all, key)
 	}
 	cmd := redis.NewCmd(ctx, append(all, args...)...)
-	cmd.SetFirstKeyPos(3) // the client routes by it on a Cluster
+	cmd.SetFirstKeyPos(3) // on a Cluster the client routes by it
 	_ = client.Process(ctx, atMostOnce{cmd})
 	return cmd.Result()
 }
 
-// atMostOnce is a command that the client does not send again. Clients repeat a command whose reply got lost. For a
-// write that is wrong, for example:
+// atMostOnce is a command that the client does not repeat. By default a client repeats a command whose reply was lost.
+// For a write that is wrong, for example:
 //
-//  1. Store(revision 5) is executed, the stored revision is now 6, and the reply is lost.
-//  2. The client sends it again: stored is 6, expected is 5.
-//  3. The caller is told ErrConflict, although the write took place; Update would apply its change twice.
+//  1. Put with IfRevision(5) is executed, the stored revision is now 6, and the reply is lost.
+//  2. The client sends the command again: 6 is stored, 5 is expected.
+//  3. The caller gets ErrConflict, although the write took place. A caller that then reads, changes and writes again
+//     applies its change twice.
 type atMostOnce struct{ *redis.Cmd }
 
 func (atMostOnce) NoRetry() bool { return true }

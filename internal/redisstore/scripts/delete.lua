@@ -1,0 +1,11 @@
+-- Deletes what is stored under a key, and announces it.
+--
+-- KEYS[1]  the value's key
+-- ARGV[1]  the channel for events
+-- ARGV[2]  the value's id
+--
+-- The event is published even when the key is gone already: another replica may still serve a copy. PUBLISH comes
+-- first: without permission to publish, nothing is deleted.
+redis.call('PUBLISH', ARGV[1], 'R' .. ARGV[2])
+redis.call('DEL', KEYS[1])
+return false

@@ -1,0 +1,129 @@
+package redisstore
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Sink takes in what [Store.Watch] reports, one call at a time. Its methods must not block.
+type Sink interface {
+	// Changed says that a value was written and has reached a revision.
+	Changed(id string, revision uint64)
+
+	// Removed says that a value was deleted or taken.
+	Removed(id string)
+
+	// Gap says that events flow from here on. Any number of earlier ones may be missing.
+	Gap()
+
+	// Alive says that every change that was acknowledged before asOf, and after the last Gap, has been reported. asOf has
+	// a monotonic clock reading.
+	Alive(asOf time.Time)
+}
+
+// maxUnanswered is how many heartbeats may be without an answer.
+const maxUnanswered = 4
+
+// Watch reports every change, and for each heartbeat that it is complete. It ends with the context, or with the first
+// failure: its caller starts anew, with a Gap. Nothing that it waits for takes longer than 4 heartbeats. Clients other
+// than those of redis.NewClient, NewFailoverClient and NewClusterClient are [errors.ErrUnsupported]: it is unknown what
+// they do with a connection.
+//
+// It has one Pub/Sub connection, on a Cluster one to each master. A Cluster forwards messages between its nodes, but
+// without acknowledgement: a link between two nodes that breaks for a moment loses messages without a notice.
+func (s *Store) Watch(ctx context.Context, heartbeat time.Duration, to Sink) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	w := &watch{store: s, heartbeat: heartbeat, sink: to}
+	masters, err := s.masters(ctx, w.timeout())
+	if err != nil {
+		return err
+	}
+	var running sync.WaitGroup
+	run := func(f func(context.Context) error) { running.Go(func() { stop(f(ctx)) }) }
+	w.proven = make([]time.Time, len(masters))
+	if _, ok := s.client.(*redis.ClusterClient); ok {
+		w.proven = append(w.proven, time.Time{})
+		run(func(ctx context.Context) error { return w.followTopology(ctx, masters) })
+	}
+	for i, master := range masters {
+		link := newLink(w, i, master)
+		run(link.receive)
+		run(link.sendHeartbeats)
+	}
+	<-ctx.Done()
+	running.Wait()
+	return context.Cause(ctx)
+}
+
+// watch is one call of [Store.Watch].
+type watch struct {
+	store     *Store
+	heartbeat time.Duration
+
+	mu     sync.Mutex // protects following fields, and makes the calls of the sink one at a time
+	sink   Sink
+	proven []time.Time // by link, up to when it has delivered everything; a Cluster's last one is its topology's
+	alive  time.Time   // the last one reported
+}
+
+// timeout bounds each single step of a watch.
+func (w *watch) timeout() time.Duration { return maxUnanswered * w.heartbeat }
+
+func (w *watch) gap() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sink.Gap()
+}
+
+func (w *watch) event(payload string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	reportEvent(payload, w.store.validID, w.sink)
+}
+
+// prove notes that a link has delivered everything up to asOf. All links have, up to the earliest of these instants.
+func (w *watch) prove(link int, asOf time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.proven[link] = asOf
+	oldest := asOf
+	for _, other := range w.proven {
+		if other.Before(oldest) {
+			oldest = other
+		}
+	}
+	if oldest.After(w.alive) {
+		w.alive = oldest
+		w.sink.Alive(oldest)
+	}
+}
+
+// The payload of an event is a letter, for a change its revision in 16 hex digits, and the id.
+const (
+	changedEvent = 'C'
+	removedEvent = 'R'
+)
+
+// reportEvent never fails: a payload that it cannot read may be any change, and a Gap says so.
+func reportEvent(payload string, validID func(string) bool, to Sink) {
+	if payload == "" {
+		to.Gap()
+		return
+	}
+	kind, rest := payload[0], payload[1:]
+	switch {
+	case kind == removedEvent && validID(rest):
+		to.Removed(rest)
+		return
+	case kind == changedEvent && len(rest) > revisionLength && validID(rest[revisionLength:]):
+		if revision, ok := parseRevision(rest[:revisionLength]); ok {
+			to.Changed(rest[revisionLength:], revision)
+			return
+		}
+	}
+	to.Gap()
+}
