@@ -3,10 +3,10 @@ module github.com/seed34611480/session
 go 1.26.0
 
 require (
-	github.com/alicebob/miniredis/v2 v2.40.0
+	github.com/alicebob/miniredis/v2 v2.40.0 // tests only; the first release with the virtual clock and pipes they use
 	github.com/hashicorp/golang-lru/v2 v2.0.7
 	github.com/redis/go-redis/v9 v9.23.0
-	github.com/stretchr/testify v1.12.1
+	github.com/stretchr/testify v1.12.1 // tests and mocks only; go-redis' own dependencies require no less
 )
 
 require (

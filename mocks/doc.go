@@ -6,4 +6,4 @@
 // The mock is generated. If a test only needs a storage that works, session.NewMemoryStorage is simpler.
 package mocks
 
-//go:generate go tool -modfile=../tools/go.mod mockery --config ../.mockery.yml
+//go:generate go tool -modfile=../tools/go.mod mockery --config mockery.yml
