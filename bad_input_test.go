@@ -20,9 +20,6 @@ import (
 // secretID must not appear in any error text.
 const secretID = "secret-id-0123456789"
 
-// maxRevision is the highest one that RedisStorage can store.
-const maxRevision = 1<<52 - 1
-
 // header is what a stored value begins with.
 func header(revision uint64) string { return fmt.Sprintf("1%016x", revision) }
 

@@ -31,7 +31,7 @@ func Update(
 			return current, nil
 		}
 		if changed.id != id {
-			return nil, fail("update", ErrInvalidID)
+			return nil, opErr("update", ErrInvalidID)
 		}
 		// Whatever change returned, it was based on current, and must not replace any other state.
 		changed = changed.snapshot(current.Revision())
@@ -43,7 +43,7 @@ func Update(
 			return nil, err
 		}
 		if err := pause(ctx, attempt); err != nil {
-			return nil, fail("update", err)
+			return nil, opErr("update", err)
 		}
 	}
 }
@@ -69,7 +69,7 @@ func LoadOwned(ctx context.Context, st Storage, id, principal string) (*Session,
 		return nil, err
 	}
 	if s.principal == "" || subtle.ConstantTimeCompare([]byte(s.principal), []byte(principal)) != 1 {
-		return nil, fail("load owned", ErrNotFound)
+		return nil, opErr("load owned", ErrNotFound)
 	}
 	return s, nil
 }
@@ -84,10 +84,10 @@ func LoadOwned(ctx context.Context, st Storage, id, principal string) (*Session,
 // If the storage is not a [Taker], a session that is deleted during the call may live on under its new id.
 func Renew(ctx context.Context, st Storage, s *Session) (*Session, error) {
 	if s == nil {
-		return nil, fail("renew", ErrInvalidID)
+		return nil, opErr("renew", ErrInvalidID)
 	}
 	if s.Revision() == 0 {
-		return nil, fail("renew", ErrNotFound)
+		return nil, opErr("renew", ErrNotFound)
 	}
 	current := s.clone()
 	if err := st.Store(ctx, current); err != nil { // is s still what is stored?

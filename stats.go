@@ -1,9 +1,6 @@
 package session
 
-import (
-	"sync/atomic"
-	"time"
-)
+import "time"
 
 // Mode is why a [RoutingStorage] may serve local sessions at present.
 type Mode string
@@ -37,65 +34,21 @@ type Stats struct {
 	Gaps      uint64 // times that the reports began, or began anew after some may have been missed
 }
 
-type counters struct {
-	hits [hitCounters]hitCounter
-
-	misses, refused, stale, remoteLoads, refreshes, droppedFills atomic.Uint64
-	evictions, events, revoked, gaps                             atomic.Uint64
-
-	provenAt     atomic.Int64 // an instant; 0 if nothing was proven yet
-	servingStale atomic.Bool  // since the last load that the remote answered
-}
-
-// hitCounter is one of several, each in a cache line of its own: processors that count hits do not wait for each other.
-type hitCounter struct {
-	_ [cacheLine - 8]byte // first: what precedes the counters is read by every hit
-	n atomic.Uint64
-}
-
-const hitCounters = 64
-
-func (c *counters) hit() { c.hits[stripe()%hitCounters].n.Add(1) }
-
-func (c *counters) countHits() (sum uint64) {
-	for i := range c.hits {
-		sum += c.hits[i].n.Load()
-	}
-	return sum
-}
-
-// Stats returns the present state and the counts so far. They are read one by one: a load that is under way may be in
-// some and not in others.
-func (r *RoutingStorage) Stats() Stats {
-	r.mu.Lock()
-	entries := r.local.lenLocked()
-	r.mu.Unlock()
-
-	now := r.clock.now()
+// Stats returns the present state and the counts so far. They are read one by one: a load that has not returned yet may
+// be in some and not in others.
+func (rt *RoutingStorage) Stats() Stats {
+	c := rt.cache.Stats()
 	mode := ModeBoundedAge
-	if r.stats.servingStale.Load() {
+	switch {
+	case c.ServingStale:
 		mode = ModeStaleIfError
-	} else if l := r.lease.read(); l.covers(l.epoch, now) {
+	case c.Leased:
 		mode = ModeLeased
 	}
-	proofAge := time.Duration(-1)
-	if provenAt := r.stats.provenAt.Load(); provenAt > 0 {
-		proofAge = time.Duration(now - instant(provenAt))
-	}
 	return Stats{
-		Mode:         mode,
-		ProofAge:     proofAge,
-		Hits:         r.stats.countHits(),
-		Misses:       r.stats.misses.Load(),
-		Refused:      r.stats.refused.Load(),
-		Stale:        r.stats.stale.Load(),
-		RemoteLoads:  r.stats.remoteLoads.Load(),
-		Refreshes:    r.stats.refreshes.Load(),
-		DroppedFills: r.stats.droppedFills.Load(),
-		Entries:      entries,
-		Evictions:    r.stats.evictions.Load(),
-		Events:       r.stats.events.Load(),
-		Revoked:      r.stats.revoked.Load(),
-		Gaps:         r.stats.gaps.Load(),
+		Mode: mode, ProofAge: c.ProofAge,
+		Hits: c.Hits, Misses: c.Misses, Refused: c.Refused, Stale: c.Stale,
+		RemoteLoads: c.RemoteLoads, Refreshes: c.Refreshes, DroppedFills: c.DroppedFills,
+		Entries: c.Entries, Evictions: c.Evictions, Events: c.Events, Revoked: c.Revoked, Gaps: c.Gaps,
 	}
 }

@@ -10,41 +10,45 @@ import (
 // The contract, which the package sessiontest checks:
 //
 //   - An id that [ValidateID] refuses, or a nil session, is [ErrInvalidID], before anything else happens.
-//   - What a storage returns is the caller's to keep and, being immutable, may be shared with other callers. What a
-//     storage keeps is its own snapshot, never the caller's pointer.
+//   - Callers may keep a returned session. It is immutable, and may be shared with other callers. A storage keeps a
+//     snapshot of its own, never the caller's pointer.
 //   - A session that is not loaded for the storage's idle lifetime (its TTL) is gone; each Load or Store starts that
-//     time anew. A session is also gone at its [Session.ExpiresAt]. Gone means [ErrNotFound], even before anything has
-//     removed it.
+//     time anew. A session is also gone at its [Session.ExpiresAt]. Gone means [ErrNotFound], even while its data still
+//     exists.
 //   - Revisions of an id grow, over a delete too: they tell a session from its successor, and which of two is newer.
-//   - When the context ends first, the error matches the context's, and nothing was done, or it is unknown. A Load that
-//     needs to wait for nothing may answer all the same.
-//   - After an error there is no session, and the revision of the caller's session is what it was. After ErrNotFound or
-//     ErrConflict the next Load through the same storage returns the present state, however much it caches.
-//   - A storage that cannot be reached says [ErrUnavailable], never [ErrNotFound].
+//   - When the context ends first, the error matches the context's. The operation was not executed, or its outcome is
+//     unknown. A Load that need not wait may answer all the same.
+//   - A call that fails returns no session, and leaves the revision of the caller's session as it was. After
+//     ErrNotFound or ErrConflict the next Load through the same storage returns the present state, however much it
+//     caches.
+//   - A storage that cannot be reached returns [ErrUnavailable], never [ErrNotFound].
 //
-// Capabilities beyond these four methods are small interfaces of their own: [Creator], [Taker], [Revalidator],
-// [Watcher] and [io.Closer]. They are optional. Ask for one with a type assertion; a storage that wraps another may
-// also answer a call with [errors.ErrUnsupported].
+// Capabilities beyond these four methods are small interfaces of their own: [Creator], [Taker], [Expirer],
+// [Revalidator], [Watcher] and [io.Closer]. They are optional. Ask for one with a type assertion; a storage that wraps
+// another may also return [errors.ErrUnsupported] from a call.
 type Storage interface {
-	// Store writes a session and, on success, sets its revision. A session with revision 0 is written unconditionally:
-	// created, or put in the place of what is there. A session that came from the storage (its revision is not 0) is
-	// written only if the stored revision is still the one that it came from. Otherwise nothing is written, and the
-	// error is ErrNotFound when the session was deleted or has expired, ErrConflict when it was changed. So a session
-	// that was deleted cannot come back through somebody who still holds a copy. To store it in another storage, or as a
-	// new one, take it Detached. A session that is past its ExpiresAt is not written either: ErrNotFound. ErrTooLarge:
-	// larger than the storage's limit. ErrCorrupt: there is something else under that id, and it was left alone.
+	// Store writes a session and, on success, sets its revision.
+	//
+	// A session with revision 0 is written unconditionally: it creates the session, or replaces the one with its id. A
+	// session that came from the storage (its revision is not 0) is written only if the stored revision is still the one
+	// that it came from. Otherwise nothing is written, and the error is ErrNotFound when the session was deleted or has
+	// expired, ErrConflict when it was changed. So a deleted session cannot come back through a copy that a caller still
+	// holds. To store a session in another storage, or as a new one, use [Session.Detached].
+	//
+	// Further errors: ErrNotFound, the session is past its ExpiresAt; ErrTooLarge, it is larger than the storage's limit;
+	// ErrCorrupt, the stored value is not a session, and was left alone.
 	Store(ctx context.Context, s *Session) error
 
-	// Load returns a session, and keeps it alive for another TTL. ErrNotFound: there is none. ErrCorrupt: there is
-	// something else under that id.
+	// Load returns a session, and keeps it alive for another TTL. ErrNotFound: there is none. ErrCorrupt: the stored
+	// value is not a session.
 	Load(ctx context.Context, id string) (*Session, error)
 
-	// Delete removes a session. It is not an error when there is none. It removes a corrupt value too.
+	// Delete removes a session, or a corrupt value. It is not an error when there is none.
 	Delete(ctx context.Context, id string) error
 
 	// DeleteExpired removes the sessions that were neither loaded nor stored since the given instant, and those that
-	// have expired anyway. A storage that expires sessions by itself may do nothing. A cache in front of a storage does
-	// not tell it of each load: let it be longer ago than the cache's refresh interval.
+	// have expired. A storage that expires sessions by itself may do nothing. A cache in front of a storage does not
+	// tell it of every load: choose an instant further back than the cache's refresh interval.
 	DeleteExpired(ctx context.Context, before time.Time) error
 }
 
@@ -58,16 +62,62 @@ type Creator interface {
 // Taker is implemented by storages that can load and delete in one step.
 type Taker interface {
 	// Take loads a session and deletes it atomically: of any number of concurrent calls at most one gets it, all others
-	// get ErrNotFound. It is what a single-use token needs. After ErrUnavailable it may or may not have been taken.
+	// get ErrNotFound. Single-use tokens need that. After ErrUnavailable the session may or may not have been taken.
 	Take(ctx context.Context, id string) (*Session, error)
 }
 
-// Revalidator is implemented by storages that can tell in one step whether many sessions have changed. A cache renews
-// what it has with that, without fetching it again.
+// Expirer is implemented by storages that forget a session which was not used for a fixed time. In front of one, a
+// cache renews its copies often enough to keep them alive.
+type Expirer interface {
+	// TTL is the idle lifetime of the storage's sessions. It is the same at every call; 0 or less: not known.
+	TTL() time.Duration
+}
+
+// Revalidator is implemented by storages that can tell in one step which of many sessions have changed. A cache renews
+// its copies with that, without fetching them again.
 type Revalidator interface {
-	// Revalidate tells for each of the sessions whether it is stored with the revision that it has here, at some instant
-	// during the call. They are as they were loaded or stored, not changed copies. It keeps alive those that are, as Load
-	// does. Of the others it says nothing more: false may be another revision, or nothing, or something corrupt.
-	// ErrInvalidID: one of them is nil, or has an invalid id. After any error nothing is known of any of them.
+	// Revalidate reports for each session whether it is stored with the revision that it has here, at some instant during
+	// the call, and keeps those alive as Load does. The sessions are as they were loaded or stored, not changed copies.
+	// false means another revision, no session, or a corrupt value. ErrInvalidID: a session is nil, or its id is invalid.
+	// After an error nothing is known of any of them.
 	Revalidate(ctx context.Context, sessions []*Session) (unchanged []bool, err error)
+}
+
+// Event is what a [Watcher] reports: a [Changed], [Removed], [Gap] or [Alive].
+type Event interface{ event() }
+
+// Changed says that a session was written, through any replica, and has reached a revision.
+type Changed struct {
+	ID       string
+	Revision uint64
+}
+
+// Removed says that a session was deleted or taken, through any replica.
+type Removed struct{ ID string }
+
+// Gap says that events flow from here on, and that earlier ones may be missing.
+type Gap struct{}
+
+// Alive says that every change that was acknowledged before AsOf, and not before the last [Gap], has been reported.
+// AsOf is an instant of this process and carries a monotonic clock reading.
+type Alive struct{ AsOf time.Time }
+
+func (Changed) event() {}
+func (Removed) event() {}
+func (Gap) event()     {}
+func (Alive) event()   {}
+
+// Watcher is implemented by storages that report changes as they happen. A [RoutingStorage] in front of one serves
+// local copies for as long as the reports flow; in front of another storage, for [WithMaxStaleness] after they were
+// fetched.
+type Watcher interface {
+	// Watch calls fn for the events of the whole storage, in order and one at a time, until the context ends or
+	// something fails, and returns that error. It begins with a Gap. Writes through this storage are reported, too. About
+	// once per heartbeat it proves from end to end that no event is missing, and reports an Alive, never an unproven one.
+	// fn must not block. Any number of Watch calls may run at a time.
+	//
+	// A storage that cannot watch as it is set up returns errors.ErrUnsupported at once.
+	Watch(ctx context.Context, heartbeat time.Duration, fn func(Event)) error
+
+	Expirer
 }

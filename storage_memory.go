@@ -32,9 +32,6 @@ type record struct {
 	usedAt   time.Time
 }
 
-// MemoryOption configures a [MemoryStorage].
-type MemoryOption interface{ applyMemory(m *MemoryStorage) }
-
 // NewMemoryStorage returns an empty storage. A session in it is gone after ttl without a Load or Store. It panics if
 // ttl is not positive.
 func NewMemoryStorage(ttl time.Duration, opts ...MemoryOption) *MemoryStorage {
@@ -45,11 +42,11 @@ func NewMemoryStorage(ttl time.Duration, opts ...MemoryOption) *MemoryStorage {
 	if err != nil {
 		panic(err) // cannot happen: only a size <= 0 is refused
 	}
-	m := &MemoryStorage{ttl: ttl, maxSize: defaultMaxSize, byUse: byUse, watches: make(map[*memoryWatch]struct{})}
+	o := memoryOptions{maxSize: defaultMaxSize}
 	for _, opt := range opts {
-		opt.applyMemory(m)
+		opt.applyMemory(&o)
 	}
-	return m
+	return &MemoryStorage{ttl: ttl, maxSize: o.maxSize, byUse: byUse, watches: make(map[*memoryWatch]struct{})}
 }
 
 // TTL returns the idle lifetime of the sessions.
@@ -64,15 +61,15 @@ func (m *MemoryStorage) Store(ctx context.Context, s *Session) error {
 	defer m.mu.Unlock()
 	now := time.Now()
 	if s.Expired(now) {
-		return fail("store", ErrNotFound)
+		return opErr("store", ErrNotFound)
 	}
 	if base := s.Revision(); base != 0 {
 		current := m.getLocked(s.id, now)
 		if current == nil {
-			return fail("store", ErrNotFound)
+			return opErr("store", ErrNotFound)
 		}
 		if current.revision != base {
-			return fail("store", ErrConflict)
+			return opErr("store", ErrConflict)
 		}
 	}
 	m.putLocked(s, now)
@@ -88,10 +85,10 @@ func (m *MemoryStorage) Create(ctx context.Context, s *Session) error {
 	defer m.mu.Unlock()
 	now := time.Now()
 	if s.Expired(now) {
-		return fail("create", ErrNotFound)
+		return opErr("create", ErrNotFound)
 	}
 	if m.getLocked(s.id, now) != nil {
-		return fail("create", ErrExists)
+		return opErr("create", ErrExists)
 	}
 	m.putLocked(s, now)
 	return nil
@@ -107,7 +104,7 @@ func (m *MemoryStorage) Load(ctx context.Context, id string) (*Session, error) {
 	now := time.Now()
 	found := m.getLocked(id, now)
 	if found == nil {
-		return nil, fail("load", ErrNotFound)
+		return nil, opErr("load", ErrNotFound)
 	}
 	found.usedAt = now
 	m.byUse.Get(id) // marks it as the most recently used
@@ -127,7 +124,7 @@ func (m *MemoryStorage) Take(ctx context.Context, id string) (*Session, error) {
 	defer m.mu.Unlock()
 	found := m.getLocked(id, time.Now())
 	if found == nil {
-		return nil, fail("take", ErrNotFound)
+		return nil, opErr("take", ErrNotFound)
 	}
 	m.byUse.Remove(id)
 	m.announceLocked(Removed{ID: id})
@@ -149,7 +146,7 @@ func (m *MemoryStorage) Delete(ctx context.Context, id string) error {
 // DeleteExpired implements [Storage]. It visits the sessions that it removes, and one more.
 func (m *MemoryStorage) DeleteExpired(ctx context.Context, before time.Time) error {
 	if err := ctx.Err(); err != nil {
-		return fail("delete expired", err)
+		return opErr("delete expired", err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -163,13 +160,13 @@ func (m *MemoryStorage) DeleteExpired(ctx context.Context, before time.Time) err
 
 func (m *MemoryStorage) check(ctx context.Context, op string, s *Session) error {
 	if s == nil {
-		return fail(op, ErrInvalidID)
+		return opErr(op, ErrInvalidID)
 	}
 	if err := checkCall(ctx, op, s.id); err != nil {
 		return err
 	}
 	if s.size() > m.maxSize {
-		return fail(op, ErrTooLarge)
+		return opErr(op, ErrTooLarge)
 	}
 	return nil
 }
@@ -211,4 +208,72 @@ func (m *MemoryStorage) removeIdleLocked(before time.Time) {
 func (m *MemoryStorage) oldestLocked() *record {
 	_, oldest, _ := m.byUse.GetOldest()
 	return oldest
+}
+
+// maxBacklog is the number of events that may wait for a slow watcher. Beyond it they are dropped, and the watcher gets
+// a Gap.
+const maxBacklog = 4096
+
+// memoryWatch is one Watch call. Guarded by MemoryStorage.mu.
+type memoryWatch struct {
+	backlog []Event
+	wake    chan struct{} // holds one element while there may be a backlog
+}
+
+// Watch implements [Watcher].
+func (m *MemoryStorage) Watch(ctx context.Context, heartbeat time.Duration, fn func(Event)) error {
+	if heartbeat <= 0 {
+		panic(fmt.Sprintf("session: Watch: heartbeat %v: must be positive", heartbeat))
+	}
+	w := &memoryWatch{backlog: []Event{Gap{}}, wake: make(chan struct{}, 1)}
+	m.mu.Lock()
+	m.watches[w] = struct{}{}
+	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.watches, w)
+	}()
+
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	for {
+		for _, e := range m.takeBacklog(w) {
+			fn(e)
+		}
+		select {
+		case <-w.wake:
+		case <-beat.C:
+			// Read the time before the backlog. Writes put their events into the backlog under the same lock, so every write
+			// that returned before asOf is in it.
+			asOf := time.Now()
+			for _, e := range m.takeBacklog(w) {
+				fn(e)
+			}
+			fn(Alive{AsOf: asOf})
+		case <-ctx.Done():
+			return opErr("watch", ctx.Err())
+		}
+	}
+}
+
+func (m *MemoryStorage) takeBacklog(w *memoryWatch) []Event {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	backlog := w.backlog
+	w.backlog = nil
+	return backlog
+}
+
+func (m *MemoryStorage) announceLocked(e Event) {
+	for w := range m.watches {
+		if len(w.backlog) >= maxBacklog {
+			w.backlog = []Event{Gap{}}
+		}
+		w.backlog = append(w.backlog, e)
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
 }

@@ -30,55 +30,6 @@ type RedisStorage struct {
 	maxSize int
 }
 
-// RedisOption configures a [RedisStorage].
-type RedisOption interface{ applyRedis(o *redisOptions) }
-
-type redisOptions struct {
-	prefix         string
-	codec          Codec
-	maxSize        int
-	minReplicas    int
-	replicaTimeout time.Duration
-}
-
-type redisOption func(o *redisOptions)
-
-func (f redisOption) applyRedis(o *redisOptions) { f(o) }
-
-// WithKeyPrefix sets what the keys of sessions, and the names of the library's channels, begin with. The default is
-// "session:". Storages with different prefixes see nothing of each other, unless one prefix is the beginning of
-// another.
-func WithKeyPrefix(prefix string) RedisOption {
-	return redisOption(func(o *redisOptions) { o.prefix = prefix })
-}
-
-// WithCodec sets how sessions are encoded. The default is [JSONCodec]. It panics when codec is nil.
-func WithCodec(codec Codec) RedisOption {
-	if isNil(codec) {
-		panic("session: WithCodec: the codec is nil")
-	}
-	return redisOption(func(o *redisOptions) { o.codec = codec })
-}
-
-// WithMinReplicas makes writes wait until at least n replicas have them, for up to the timeout, in the same round trip
-// (WAIT). Otherwise they fail with [ErrUnavailable], and it is unknown whether they will last.
-//
-// By default a write is acknowledged when the master has it, and a failover may lose the last ones: sessions can be
-// back that were deleted. With n equal to the number of replicas that may be promoted, none is lost. The price is the
-// time that replication takes, and that writes fail while too few replicas are there, or while their slot moves in a
-// Cluster. It does not keep a master that was cut off from answering loads: that is for min-replicas-to-write, on the
-// server.
-//
-// 0 turns it off, the default. It panics when n is negative, or n is positive and the timeout is less than a
-// millisecond. It needs a client made by redis.NewClient, NewFailoverClient or NewClusterClient: with others every
-// write fails.
-func WithMinReplicas(n int, timeout time.Duration) RedisOption {
-	if n < 0 || n > 0 && timeout < time.Millisecond {
-		panic(fmt.Sprintf("session: WithMinReplicas(%d, %v): needs n >= 0 and a timeout of at least 1ms", n, timeout))
-	}
-	return redisOption(func(o *redisOptions) { o.minReplicas, o.replicaTimeout = n, timeout })
-}
-
 // NewRedisStorage returns a storage on the caller's client, whose sessions are gone after ttl without a Load or Store.
 // Redis need not be there yet. It panics when client is nil, or ttl is less than a millisecond, Redis' unit.
 func NewRedisStorage(client redis.UniversalClient, ttl time.Duration, opts ...RedisOption) *RedisStorage {
@@ -88,7 +39,7 @@ func NewRedisStorage(client redis.UniversalClient, ttl time.Duration, opts ...Re
 	if ttl < time.Millisecond {
 		panic(fmt.Sprintf("session: NewRedisStorage: ttl %v: must be at least 1ms", ttl))
 	}
-	o := redisOptions{prefix: "session:", codec: JSONCodec{}, maxSize: defaultMaxSize}
+	o := redisOptions{prefix: defaultPrefix, codec: JSONCodec{}, maxSize: defaultMaxSize}
 	for _, opt := range opts {
 		opt.applyRedis(&o)
 	}
@@ -114,7 +65,7 @@ func (rs *RedisStorage) Load(ctx context.Context, id string) (*Session, error) {
 	}
 	s, err := decodeFor(rs.codec, id, v.Data, v.Revision)
 	if err != nil {
-		return nil, failBecause("load", ErrCorrupt, err, "")
+		return nil, opErrBecause("load", ErrCorrupt, err, "")
 	}
 	if s.expiresAt.IsZero() {
 		return s, nil
@@ -128,7 +79,7 @@ func (rs *RedisStorage) Load(ctx context.Context, id string) (*Session, error) {
 		}
 	}
 	if s.Expired(now) {
-		return nil, fail("load", ErrNotFound)
+		return nil, opErr("load", ErrNotFound)
 	}
 	return s, nil
 }
@@ -151,20 +102,20 @@ func (rs *RedisStorage) Create(ctx context.Context, s *Session) error {
 
 func (rs *RedisStorage) write(ctx context.Context, op string, s *Session, condition redisstore.Condition) error {
 	if s == nil {
-		return fail(op, ErrInvalidID)
+		return opErr(op, ErrInvalidID)
 	}
 	if err := checkCall(ctx, op, s.id); err != nil {
 		return err
 	}
 	if s.Expired(time.Now()) {
-		return fail(op, ErrNotFound)
+		return opErr(op, ErrNotFound)
 	}
 	data, err := rs.codec.Encode(s)
 	if err != nil {
-		return failBecause(op, errEncode, err, redact(err, s.id))
+		return opErrBecause(op, errEncode, err, redact(err, s.id))
 	}
 	if len(data) > rs.maxSize {
-		return fail(op, ErrTooLarge)
+		return opErr(op, ErrTooLarge)
 	}
 	revision, err := rs.store.Put(ctx, s.id, data, condition, s.expiresAt)
 	if err != nil {
@@ -186,10 +137,10 @@ func (rs *RedisStorage) Take(ctx context.Context, id string) (*Session, error) {
 	s, err := decodeFor(rs.codec, id, v.Data, v.Revision)
 	if err != nil {
 		undo() // it is not ours to destroy
-		return nil, failBecause("take", ErrCorrupt, err, "")
+		return nil, opErrBecause("take", ErrCorrupt, err, "")
 	}
 	if s.Expired(time.Now()) {
-		return nil, fail("take", ErrNotFound)
+		return nil, opErr("take", ErrNotFound)
 	}
 	return s, nil
 }
@@ -208,7 +159,7 @@ func (rs *RedisStorage) Delete(ctx context.Context, id string) error {
 // DeleteExpired implements [Storage]. It does nothing: Redis expires sessions by itself.
 func (rs *RedisStorage) DeleteExpired(ctx context.Context, _ time.Time) error {
 	if err := ctx.Err(); err != nil {
-		return fail("delete expired", err)
+		return opErr("delete expired", err)
 	}
 	return nil
 }
@@ -222,19 +173,19 @@ func (rs *RedisStorage) Revalidate(ctx context.Context, sessions []*Session) (un
 	versions := make([]redisstore.Version, len(sessions))
 	for i, s := range sessions {
 		if s == nil {
-			return nil, fail(op, ErrInvalidID)
+			return nil, opErr(op, ErrInvalidID)
 		}
 		if err := ValidateID(s.id); err != nil {
-			return nil, fail(op, err)
+			return nil, opErr(op, err)
 		}
 		versions[i] = redisstore.Version{ID: s.id, Revision: s.Revision(), End: s.expiresAt}
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, fail(op, err)
+		return nil, opErr(op, err)
 	}
 	unchanged, err = rs.store.Unchanged(ctx, versions)
 	if errors.Is(err, errors.ErrUnsupported) {
-		return nil, failBecause(op, errors.ErrUnsupported, err, "")
+		return nil, opErrBecause(op, errors.ErrUnsupported, err, "")
 	}
 	if err != nil {
 		return nil, rs.failure(ctx, op, "", err)
@@ -254,7 +205,7 @@ func (rs *RedisStorage) Watch(ctx context.Context, heartbeat time.Duration, fn f
 	}
 	err := rs.store.Watch(ctx, heartbeat, eventSink(fn))
 	if errors.Is(err, errors.ErrUnsupported) {
-		return failBecause("watch", errors.ErrUnsupported, err, "")
+		return opErrBecause("watch", errors.ErrUnsupported, err, "")
 	}
 	return rs.failure(ctx, "watch", "", err)
 }
@@ -271,30 +222,30 @@ func (fn eventSink) Alive(asOf time.Time)               { fn(Alive{AsOf: asOf}) 
 func (rs *RedisStorage) failure(ctx context.Context, op, id string, err error) error {
 	switch {
 	case errors.Is(err, redisstore.ErrMissing):
-		return fail(op, ErrNotFound)
+		return opErr(op, ErrNotFound)
 	case errors.Is(err, redisstore.ErrExists):
-		return fail(op, ErrExists)
+		return opErr(op, ErrExists)
 	case errors.Is(err, redisstore.ErrConflict):
-		return fail(op, ErrConflict)
+		return opErr(op, ErrConflict)
 	case errors.Is(err, redisstore.ErrCorrupt):
-		return failBecause(op, ErrCorrupt, err, "")
+		return opErrBecause(op, ErrCorrupt, err, "")
 	case errors.Is(ctx.Err(), context.Canceled):
-		return failBecause(op, context.Canceled, err, "")
+		return opErrBecause(op, context.Canceled, err, "")
 	}
 	detail := redact(err, id)
 	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
 		err = errors.Join(ended, err)
 	}
-	return failBecause(op, ErrUnavailable, err, detail)
+	return opErrBecause(op, ErrUnavailable, err, detail)
 }
 
 // checkCall begins every call on a single id.
 func checkCall(ctx context.Context, op, id string) error {
 	if err := ValidateID(id); err != nil {
-		return fail(op, err)
+		return opErr(op, err)
 	}
 	if err := ctx.Err(); err != nil {
-		return fail(op, err)
+		return opErr(op, err)
 	}
 	return nil
 }

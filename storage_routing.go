@@ -5,49 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/seed34611480/session/internal/nearcache"
 )
 
 // RoutingStorage answers loads from a bounded local tier in front of a remote storage, which all replicas share. It is
 // safe for concurrent use; use it for as long as the process lives, and then Close it.
 //
-// A load that is answered locally sends nothing, waits for nothing, and allocates nothing. All else goes to the remote
-// first; see [RoutingStorage.Load] and [RoutingStorage.Store]. The package documentation states what is promised.
+// A load that is answered locally sends nothing, waits for nothing, and allocates nothing. All other calls go to the
+// remote first; see [RoutingStorage.Load] and [RoutingStorage.Store]. The package documentation states what is
+// promised.
 type RoutingStorage struct {
 	remote  Storage
-	creator Creator // nil if the remote is none; likewise taker and revalidator
+	creator Creator // nil if the remote is none; likewise taker
 	taker   Taker
 
-	revalidator Revalidator
-
-	ttl          time.Duration // the remote's idle lifetime; 0 if it is not known
-	maxStaleness time.Duration
-	refreshAfter time.Duration
-	staleIfError time.Duration
-	loadTimeout  time.Duration
-
-	logger *slog.Logger
-
-	clock clock
-	lease leaseHolder
-	local *localTier
-	stats counters
-
-	watching atomic.Int32 // a watchState
-	begun    atomic.Bool  // the present Watch has reported a Gap
-
-	closing    context.Context // ends at Close
-	cancel     context.CancelFunc
-	background sync.WaitGroup
-
-	mu      sync.Mutex // protects following fields; nothing waits while holding it
-	closed  bool
-	flights map[string]*flight // by id, the one that a load may join
-	calls   map[string][]*call // by id, all that are under way: flights, joinable or not, and writes
-
-	refresher refresher
+	cache *nearcache.Cache[Session] // the local tier, and the protocol that keeps it coherent
 }
 
 // NewRoutingStorage returns a storage with at most maxLocalEntries sessions in its local tier. The remote belongs to
@@ -59,154 +33,145 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 	if maxLocalEntries <= 0 {
 		panic(fmt.Sprintf("session: NewRoutingStorage: maxLocalEntries %d: must be positive", maxLocalEntries))
 	}
-	r := &RoutingStorage{
-		remote: remote, clock: newClock(),
-		maxStaleness: defaultMaxStaleness, loadTimeout: defaultLoadTimeout, logger: slog.Default(),
-		refresher: refresher{limit: defaultRefreshConcurrency},
-		local:     newLocalTier(maxLocalEntries), flights: make(map[string]*flight), calls: make(map[string][]*call),
-	}
-	r.creator, _ = remote.(Creator)
-	r.taker, _ = remote.(Taker)
-	r.revalidator, _ = remote.(Revalidator)
-	if expiring, ok := remote.(interface{ TTL() time.Duration }); ok {
-		r.ttl = max(0, expiring.TTL())
+	o := routingOptions{
+		maxStaleness: defaultMaxStaleness, loadTimeout: defaultLoadTimeout,
+		refreshConcurrency: defaultRefreshConcurrency, logger: slog.Default(),
 	}
 	for _, opt := range opts {
-		opt.applyRouting(r)
+		opt.applyRouting(&o)
 	}
-	r.refreshAfter = refreshInterval(r.refreshAfter, r.ttl)
-	r.refresher.init(r)
-	r.lease.init()
-	r.closing, r.cancel = context.WithCancel(context.Background())
+	var ttl time.Duration
+	if expirer, ok := remote.(Expirer); ok {
+		ttl = max(0, expirer.TTL())
+	}
+	rt := &RoutingStorage{remote: remote}
+	rt.creator, _ = remote.(Creator)
+	rt.taker, _ = remote.(Taker)
+	config := nearcache.Config[Session]{
+		MaxEntries:         maxLocalEntries,
+		TTL:                ttl,
+		MaxStaleness:       o.maxStaleness,
+		RefreshAfter:       refreshInterval(o.refreshAfter, ttl),
+		RefreshConcurrency: o.refreshConcurrency,
+		LoadTimeout:        o.loadTimeout,
+		StaleIfError:       o.staleIfError,
+		Load:               rt.loadRemote,
+		Current:            current,
+		Unavailable:        func(err error) bool { return !isAnswer(err) },
+		WatchChanged:       o.logWatch,
+	}
+	if revalidator, ok := remote.(Revalidator); ok {
+		config.Unchanged = revalidator.Revalidate
+	}
 	if watcher, ok := remote.(Watcher); ok {
-		r.background.Go(func() { r.watch(watcher) })
+		config.Watch = func(ctx context.Context, heartbeat time.Duration, to nearcache.Sink) error {
+			return watcher.Watch(ctx, heartbeat, func(e Event) { deliver(e, to) })
+		}
 	}
-	return r
+	rt.cache = nearcache.New(config)
+	return rt
 }
 
 // Load implements [Storage]. A local answer does not look at the context. A remote load is shared by all who ask for
 // the same session meanwhile, and limited by [WithLoadTimeout].
-func (r *RoutingStorage) Load(ctx context.Context, id string) (*Session, error) {
-	e, now := r.hit(r.lease.read(), id)
-	if e == nil {
-		return r.loadRemote(ctx, id)
+func (rt *RoutingStorage) Load(ctx context.Context, id string) (*Session, error) {
+	if s := rt.cache.Hit(id); s != nil {
+		return s, nil
 	}
-	r.local.touch(e, now)
-	r.stats.hit()
-	if due := e.refreshAt.Load(); now >= instant(due) {
-		r.refresh(e, due)
-	}
-	return e.session, nil
+	return rt.fetch(ctx, id)
 }
 
-// hit reads the clock, and finds an entry that may be served then. In this order, because the other way round the use
-// of an entry could be later than its removal. It takes a lease that was read before, because one that is read after
-// the entry was found may owe its extension to an event that has removed the entry meanwhile:
-//  1. The link for events stalls. A session is changed elsewhere, and MaxStaleness passes.
-//  2. A load begins here, and finds the old entry.
-//  3. The link recovers. The event removes the entry, and a proof extends the lease.
-//  4. The load reads the lease: it covers what it has found.
-func (r *RoutingStorage) hit(l *lease, id string) (*entry, instant) {
-	now := r.clock.now()
-	e := r.local.get(id)
-	if e == nil || !r.servable(e, l, now) {
-		return nil, 0
-	}
-	return e, now
-}
-
-func (r *RoutingStorage) loadRemote(ctx context.Context, id string) (*Session, error) {
+func (rt *RoutingStorage) fetch(ctx context.Context, id string) (*Session, error) {
 	if err := checkCall(ctx, "load", id); err != nil {
 		return nil, err
 	}
-	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		return nil, fail("load", ErrClosed)
+	s, err := rt.cache.Fetch(ctx, id)
+	switch {
+	case err == nil && s.Expired(time.Now()): // on its way
+		return nil, opErr("load", ErrNotFound)
+	case err == nil:
+		return s, nil
+	case errors.Is(err, nearcache.ErrClosed):
+		return nil, opErr("load", ErrClosed)
+	case errors.Is(err, nearcache.ErrTimeout):
+		return nil, opErrBecause("load", ErrUnavailable, err, "the remote did not answer in time")
+	case known(err): // by loadRemote
+		return nil, err
 	}
-	if e := r.local.get(id); e != nil {
-		now := r.clock.now()
-		r.local.touch(e, now)
-		switch {
-		case r.servable(e, r.lease.read(), now): // a flight has landed since the index was asked
-			r.mu.Unlock()
-			r.stats.hit()
-			return e.session, nil
-		case r.outage(e, now) && r.servableOnError(e, now): // there is no use in waiting
-			r.mu.Unlock()
-			return r.serveStale(e), nil
-		case e.alive(now):
-			r.stats.refused.Add(1)
-		}
+	return nil, opErr("load", err) // the end of the caller's context
+}
+
+// loadRemote is the question that the cache asks. The context is not the caller's: others wait for the answer, too.
+func (rt *RoutingStorage) loadRemote(ctx context.Context, id string) (*Session, uint64, error) {
+	s, err := rt.remote.Load(ctx, id)
+	switch {
+	case err != nil:
+		return nil, 0, rt.remoteError(context.Background(), "load", id, err)
+	case s == nil || s.id != id:
+		return nil, 0, opErrBecause("load", ErrCorrupt, errWrongID, "")
 	}
-	f := r.joinLocked(id)
-	if f == nil {
-		f = r.startLocked(ctx, id)
+	return s, s.Revision(), nil
+}
+
+// current reports whether a local copy still is what was loaded.
+func current(s *Session, revision uint64) bool {
+	if s.Revision() != revision {
+		return false // a caller has stored it in another storage too, which stamped it
 	}
-	r.mu.Unlock()
-	r.stats.misses.Add(1)
-	s, err := r.wait(ctx, f)
-	if errors.Is(err, ErrUnavailable) {
-		return r.orStale(id, err)
-	}
-	return s, err
+	// The absolute expiry is an instant of the wall clock, which may have been set since the session was fetched.
+	return s.expiresAt.IsZero() || !s.Expired(time.Now())
 }
 
 // Store implements [Storage]. The session is served locally only after the remote has acknowledged it. When Store
 // fails, the local copy is dropped, as its outcome may be unknown.
-func (r *RoutingStorage) Store(ctx context.Context, s *Session) error {
-	return r.write(ctx, "store", s, r.remote.Store)
+func (rt *RoutingStorage) Store(ctx context.Context, s *Session) error {
+	return rt.write(ctx, "store", s, rt.remote.Store)
 }
 
 // Create implements [Creator] with the remote's Create, and is [errors.ErrUnsupported] if it has none.
-func (r *RoutingStorage) Create(ctx context.Context, s *Session) error {
-	if r.creator == nil {
-		return fail("create", errors.ErrUnsupported)
+func (rt *RoutingStorage) Create(ctx context.Context, s *Session) error {
+	if rt.creator == nil {
+		return opErr("create", errors.ErrUnsupported)
 	}
-	return r.write(ctx, "create", s, r.creator.Create)
+	return rt.write(ctx, "create", s, rt.creator.Create)
 }
 
-func (r *RoutingStorage) write(
+func (rt *RoutingStorage) write(
 	ctx context.Context, op string, s *Session, remote func(context.Context, *Session) error,
 ) error {
 	if s == nil {
-		return fail(op, ErrInvalidID)
+		return opErr(op, ErrInvalidID)
 	}
 	if err := checkCall(ctx, op, s.id); err != nil {
 		return err
 	}
+	w, err := rt.cache.Begin(s.id)
+	if err != nil {
+		return opErr(op, ErrClosed)
+	}
+	defer w.Gone() // unless it is acknowledged
 	// The remote stamps this copy: the caller's own may be stamped by another Store at the same time.
 	own := s.clone()
-	c := new(call)
-	if err := r.beginWrite(c, op, s.id); err != nil {
-		return err
-	}
-	var stored *Session
-	defer func() {
-		r.endWrite(c, stored)
-		if stored != nil {
-			Stamp(s, stored.Revision()) // last: s may be what the local tier had, and is not servable then
-		}
-	}()
 	if err := remote(ctx, own); err != nil {
-		return r.failure(ctx, op, s.id, err)
+		return rt.remoteError(ctx, op, s.id, err)
 	}
-	stored = own
+	w.Acknowledged(own, own.Revision())
+	Stamp(s, own.Revision()) // last: s may be the local copy of before, which is not servable once it is stamped
 	return nil
 }
 
 // Delete implements [Storage]. The local copy is dropped even if the remote cannot be reached.
-func (r *RoutingStorage) Delete(ctx context.Context, id string) error {
-	return r.remove(ctx, "delete", id, func() error { return r.remote.Delete(ctx, id) })
+func (rt *RoutingStorage) Delete(ctx context.Context, id string) error {
+	return rt.remove(ctx, "delete", id, func() error { return rt.remote.Delete(ctx, id) })
 }
 
 // Take implements [Taker] with the remote's Take, and is [errors.ErrUnsupported] if it has none.
-func (r *RoutingStorage) Take(ctx context.Context, id string) (taken *Session, err error) {
-	if r.taker == nil {
-		return nil, fail("take", errors.ErrUnsupported)
+func (rt *RoutingStorage) Take(ctx context.Context, id string) (taken *Session, err error) {
+	if rt.taker == nil {
+		return nil, opErr("take", errors.ErrUnsupported)
 	}
-	err = r.remove(ctx, "take", id, func() error {
-		taken, err = r.taker.Take(ctx, id)
+	err = rt.remove(ctx, "take", id, func() error {
+		taken, err = rt.taker.Take(ctx, id)
 		return err
 	})
 	if err != nil {
@@ -215,37 +180,32 @@ func (r *RoutingStorage) Take(ctx context.Context, id string) (taken *Session, e
 	return taken, nil
 }
 
-func (r *RoutingStorage) remove(ctx context.Context, op, id string, remote func() error) error {
+func (rt *RoutingStorage) remove(ctx context.Context, op, id string, remote func() error) error {
 	if err := checkCall(ctx, op, id); err != nil {
 		return err
 	}
-	c := new(call)
-	if err := r.beginWrite(c, op, id); err != nil {
-		return err
+	w, err := rt.cache.Begin(id)
+	if err != nil {
+		return opErr(op, ErrClosed)
 	}
-	r.drop(id)
-	// Once is not enough:
-	//  1. The local copy is dropped.
-	//  2. A load begins, and the remote answers it.
-	//  3. The session is deleted in the remote.
-	//  4. The load's answer arrives, and is cached.
-	defer r.endWrite(c, nil)
+	w.Drop()
+	defer w.Gone()
 	if err := remote(); err != nil {
-		return r.failure(ctx, op, id, err)
+		return rt.remoteError(ctx, op, id, err)
 	}
 	return nil
 }
 
 // DeleteExpired implements [Storage] with the remote's. Local copies follow within MaxStaleness.
-func (r *RoutingStorage) DeleteExpired(ctx context.Context, before time.Time) error {
+func (rt *RoutingStorage) DeleteExpired(ctx context.Context, before time.Time) error {
 	if err := ctx.Err(); err != nil {
-		return fail("delete expired", err)
+		return opErr("delete expired", err)
 	}
-	if r.closing.Err() != nil {
-		return fail("delete expired", ErrClosed)
+	if rt.cache.Closed() {
+		return opErr("delete expired", ErrClosed)
 	}
-	if err := r.remote.DeleteExpired(ctx, before); err != nil {
-		return r.failure(ctx, "delete expired", "", err)
+	if err := rt.remote.DeleteExpired(ctx, before); err != nil {
+		return rt.remoteError(ctx, "delete expired", "", err)
 	}
 	return nil
 }
@@ -253,71 +213,53 @@ func (r *RoutingStorage) DeleteExpired(ctx context.Context, before time.Time) er
 // Close stops what this storage has started, and waits for it; that takes as long as the remote needs to notice that
 // its context has ended. From then on calls return [ErrClosed]. The remote stays open. Close may be called again and
 // never fails.
-func (r *RoutingStorage) Close() error {
-	r.mu.Lock()
-	r.closed = true
-	r.local.purgeLocked() // so that hits need not ask whether the storage is closed
-	r.cancel()            // not before: refreshes that are not waited for any more must not begin others
-	for _, calls := range r.calls {
-		for _, c := range calls {
-			if c.cancel != nil {
-				c.cancel()
-			}
-		}
-	}
-	r.mu.Unlock()
-	r.background.Wait()
+func (rt *RoutingStorage) Close() error {
+	rt.cache.Close()
 	return nil
 }
 
-func (r *RoutingStorage) beginWrite(c *call, op, id string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return fail(op, ErrClosed)
+// deliver hands an event of the remote to the cache.
+func deliver(e Event, to nearcache.Sink) {
+	switch e := e.(type) {
+	case Changed:
+		to.Changed(e.ID, e.Revision)
+	case Removed:
+		to.Removed(e.ID)
+	case Gap:
+		to.Gap()
+	case Alive:
+		to.Alive(e.AsOf)
 	}
-	r.beginLocked(c, id)
-	return nil
 }
 
-// endWrite makes the local tier agree with a write that has ended, before its caller learns of it. stored is what the
-// remote has acknowledged, or nil if there is nothing, or if it is unknown what there is.
-func (r *RoutingStorage) endWrite(c *call, stored *Session) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.endLocked(c)
-	if stored == nil || stored.Revision() == 0 {
-		r.removedLocked(c.id)
+// logWatch writes one line when events begin to flow, and one when they end.
+func (o *routingOptions) logWatch(flows bool, err error) {
+	ctx := context.Background()
+	if flows {
+		o.logger.LogAttrs(ctx, slog.LevelInfo,
+			"session: change events flow, local sessions are served for as long as they do")
 		return
 	}
-	r.changedLocked(c.id, stored.Revision())
-	if e := r.local.get(c.id); e != nil && e.revision > stored.Revision() {
-		return // a load that was sent before this write has brought a later one
-	}
-	// Not if another write got the better of this one while both were under way, for example:
-	//  1. A Store and a Delete of this id reach the remote, in this order.
-	//  2. The Delete returns: the local copy is dropped.
-	//  3. The Store returns. Its session does not exist any more.
-	if c.mayCache(stored.Revision()) {
-		r.putLocked(c, stored, stored.Revision())
-	}
+	o.logger.LogAttrs(ctx, slog.LevelWarn,
+		"session: no change events, local sessions are served for a bounded time after they were fetched",
+		slog.Duration("max_staleness", o.maxStaleness), slog.Any("error", err))
 }
 
-func (r *RoutingStorage) drop(id string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.removedLocked(id)
+// isAnswer reports whether an error is the remote's answer about a session. Every other error is an outage, which says
+// nothing about the session.
+func isAnswer(err error) bool {
+	return known(err) && !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrClosed)
 }
 
-// failure passes on what the remote says in this package's terms. Everything else is an outage.
-func (r *RoutingStorage) failure(ctx context.Context, op, id string, err error) error {
+// remoteError passes on what the remote says in this package's terms. Every other error is an outage.
+func (rt *RoutingStorage) remoteError(ctx context.Context, op, id string, err error) error {
 	switch {
 	case known(err):
 		return err
 	case errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled):
-		return failBecause(op, context.Canceled, err, "")
-	case r.closing.Err() != nil:
-		return failBecause(op, ErrClosed, err, "")
+		return opErrBecause(op, context.Canceled, err, "")
+	case rt.cache.Closed():
+		return opErrBecause(op, ErrClosed, err, "")
 	}
-	return failBecause(op, ErrUnavailable, err, redact(err, id))
+	return opErrBecause(op, ErrUnavailable, err, redact(err, id))
 }

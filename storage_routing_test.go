@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed34611480/session/internal/redistest/embedded"
 )
 
 func TestHitSendsNothing(t *testing.T) {
@@ -47,7 +51,7 @@ func TestBusySessionNeverWaits(t *testing.T) {
 		const periods = 50
 		for range periods * 100 {
 			require.NoError(t, loadNow(t.Context(), st).err)
-			time.Sleep(st.maxStaleness / 100)
+			time.Sleep(staleness / 100)
 		}
 		stats := st.Stats()
 		require.Zero(t, stats.Misses)
@@ -132,66 +136,88 @@ func TestRefreshFindsTheSessionGone(t *testing.T) {
 	inBubble(t, func(t *testing.T, remote *stagedRemote, st *RoutingStorage) {
 		require.NoError(t, st.Store(t.Context(), New(testID)))
 		require.NoError(t, remote.MemoryStorage.Delete(t.Context(), testID))
-		time.Sleep(st.maxStaleness / 2)
+		time.Sleep(staleness / 2)
 		require.NoError(t, loadNow(t.Context(), st).err, "served, and refreshed in the background")
 		synctest.Wait()
 		require.ErrorIs(t, loadNow(t.Context(), st).err, ErrNotFound)
 	})
 }
 
-func TestFailedRefreshIsRepeatedWithBackoff(t *testing.T) {
+func TestRefreshConcurrencyIsAnOption(t *testing.T) {
 	inBubble(t, func(t *testing.T, remote *stagedRemote, st *RoutingStorage) {
-		require.NoError(t, st.Store(t.Context(), New(testID)))
-		for range 1000 {
-			remote.fail("load", "request", errLink)
+		release := remote.hold("load", "request")
+		for i := range 10 {
+			require.NoError(t, st.Store(t.Context(), New(fmt.Sprint("id-", i))))
 		}
-		time.Sleep(st.maxStaleness / 2)
-		for range 1000 {
-			require.NoError(t, loadNow(t.Context(), st).err)
-			time.Sleep(st.maxStaleness / 2000)
+		time.Sleep(staleness / 2)
+		for i := range 10 {
+			_, err := st.Load(t.Context(), fmt.Sprint("id-", i))
+			require.NoError(t, err)
 		}
-		// 50 ms, 100 ms, 200 ms, ... with jitter of half, within the second that is left.
-		require.GreaterOrEqual(t, remote.loadCount(), 3)
-		require.LessOrEqual(t, remote.loadCount(), 8)
+		synctest.Wait()
+		require.Equal(t, 1, remote.loadCount())
+		release()
+		synctest.Wait()
+		require.Equal(t, 10, remote.loadCount())
+		require.EqualValues(t, 10, st.Stats().Refreshes)
+	}, WithRefreshConcurrency(1))
+}
+
+// askedTogether is a Revalidator that says of all sessions that they have not changed.
+type askedTogether struct {
+	*stagedRemote
+	asked []string
+}
+
+func (r *askedTogether) Revalidate(_ context.Context, sessions []*Session) ([]bool, error) {
+	unchanged := make([]bool, len(sessions))
+	for i, s := range sessions {
+		r.asked, unchanged[i] = append(r.asked, s.ID()), true
+	}
+	return unchanged, nil
+}
+
+func TestDueSessionsAreRevalidatedTogether(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		remote := &askedTogether{stagedRemote: newStagedRemote(10 * time.Minute)}
+		st := NewRoutingStorage(remote, 10)
+		defer func() { require.NoError(t, st.Close()) }()
+		ids := []string{"id-0", "id-1"}
+		for _, id := range ids {
+			require.NoError(t, st.Store(t.Context(), New(id)))
+		}
+		time.Sleep(staleness / 2)
+		for _, id := range ids {
+			_, err := st.Load(t.Context(), id)
+			require.NoError(t, err)
+		}
+		time.Sleep(staleness / 4) // so that others may join
+		synctest.Wait()
+		require.Equal(t, ids, remote.asked)
+		require.Zero(t, remote.loadCount())
+		require.EqualValues(t, 2, st.Stats().Refreshes)
 	})
 }
 
-func TestRefreshesAreBounded(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		remote := newStagedRemote(10 * time.Minute)
-		st := NewRoutingStorage(remote, 100, WithRefreshConcurrency(3))
-		defer func() { require.NoError(t, st.Close()) }()
-		var releases []func()
-		for i := range 10 {
-			require.NoError(t, st.Store(t.Context(), New(fmt.Sprint("id-", i))))
-			releases = append(releases, remote.hold("load", "request"))
-		}
-		time.Sleep(st.maxStaleness / 2)
-		loadAll := func() {
-			for i := range 10 {
-				_, err := st.Load(t.Context(), fmt.Sprint("id-", i))
-				require.NoError(t, err)
-			}
-			synctest.Wait()
-		}
-		loadAll()
-		loadAll()
-		require.Equal(t, 3, remote.loadCount())
-		for _, release := range releases {
-			release()
-		}
-		for range 4 {
-			loadAll()
-		}
-		require.Equal(t, 10, remote.loadCount())
+func TestLocalCopyStampedElsewhereIsNotServed(t *testing.T) {
+	inBubble(t, func(t *testing.T, remote *stagedRemote, st *RoutingStorage) {
+		require.NoError(t, st.Store(t.Context(), New(testID)))
+		handedOut, err := st.Load(t.Context(), testID)
+		require.NoError(t, err)
+		want := handedOut.Revision()
+		Stamp(handedOut, want+1) // as another storage does that it was stored in
+		got, err := st.Load(t.Context(), testID)
+		require.NoError(t, err)
+		require.Equal(t, want, got.Revision())
+		require.Equal(t, 1, remote.loadCount())
 	})
 }
 
 func TestRemoteThatDoesNotAnswer(t *testing.T) {
 	inBubble(t, func(t *testing.T, remote *stagedRemote, st *RoutingStorage) {
 		remote.elsewhere(t, testID, "x")
-		release := remote.hold("load", "reply") // and does not heed its context
+		release := remote.hold("load", "reply") // and ignores its context
 		start := time.Now()
 		err := loadNow(t.Context(), st).err
 		require.ErrorIs(t, err, ErrUnavailable)
@@ -242,21 +268,6 @@ func TestEvictedSessionComesBackFromTheRemote(t *testing.T) {
 	})
 }
 
-func TestNothingIsLeftOfCallsThatHaveEnded(t *testing.T) {
-	inBubble(t, func(t *testing.T, remote *stagedRemote, st *RoutingStorage) {
-		for i := range 1000 {
-			id := fmt.Sprint("id-", i)
-			_, err := st.Load(t.Context(), id)
-			require.ErrorIs(t, err, ErrNotFound)
-			require.NoError(t, st.Store(t.Context(), New(id)))
-			require.NoError(t, st.Delete(t.Context(), id))
-		}
-		require.Zero(t, st.Stats().Entries)
-		require.Empty(t, st.calls)
-		require.Empty(t, st.flights)
-	})
-}
-
 func TestCloseDuringAWrite(t *testing.T) {
 	inBubble(t, func(t *testing.T, remote *stagedRemote, st *RoutingStorage) {
 		release := remote.hold("store", "reply")
@@ -274,22 +285,199 @@ func TestRoutingStorageRefusesNonsense(t *testing.T) {
 	remote := NewMemoryStorage(time.Hour)
 	var forgotten *MemoryStorage
 	for name, construct := range map[string]func(){
-		"no remote":             func() { NewRoutingStorage(nil, 1) },
-		"a nil pointer":         func() { NewRoutingStorage(forgotten, 1) },
-		"no entries":            func() { NewRoutingStorage(remote, 0) },
-		"negative entries":      func() { NewRoutingStorage(remote, -1) },
-		"negative staleness":    func() { NewRoutingStorage(remote, 1, WithMaxStaleness(-1)) },
-		"negative refresh":      func() { NewRoutingStorage(remote, 1, WithRefreshAfter(-1)) },
-		"negative load timeout": func() { NewRoutingStorage(remote, 1, WithLoadTimeout(-1)) },
-		"negative concurrency":  func() { NewRoutingStorage(remote, 1, WithRefreshConcurrency(-1)) },
+		"no remote":               func() { NewRoutingStorage(nil, 1) },
+		"a nil pointer":           func() { NewRoutingStorage(forgotten, 1) },
+		"no entries":              func() { NewRoutingStorage(remote, 0) },
+		"negative entries":        func() { NewRoutingStorage(remote, -1) },
+		"negative staleness":      func() { NewRoutingStorage(remote, 1, WithMaxStaleness(-1)) },
+		"negative refresh":        func() { NewRoutingStorage(remote, 1, WithRefreshAfter(-1)) },
+		"negative load timeout":   func() { NewRoutingStorage(remote, 1, WithLoadTimeout(-1)) },
+		"negative concurrency":    func() { NewRoutingStorage(remote, 1, WithRefreshConcurrency(-1)) },
+		"negative stale-if-error": func() { NewRoutingStorage(remote, 1, WithStaleIfError(-1)) },
 	} {
 		require.Panics(t, construct, name)
 	}
-	st := NewRoutingStorage(remote, 1,
-		WithMaxStaleness(0), WithRefreshAfter(0), WithLoadTimeout(0), WithRefreshConcurrency(0))
+	var o routingOptions
+	for _, opt := range []RoutingOption{
+		WithMaxStaleness(0), WithRefreshAfter(0), WithLoadTimeout(0), WithRefreshConcurrency(0), WithStaleIfError(0),
+		WithLogger(nil),
+	} {
+		opt.applyRouting(&o)
+	}
+	require.Equal(t, 2*time.Second, o.maxStaleness)
+	require.Equal(t, time.Minute, refreshInterval(o.refreshAfter, 0))
+	require.Equal(t, 2*time.Second, o.loadTimeout)
+	require.Equal(t, 16, o.refreshConcurrency)
+	require.Zero(t, o.staleIfError)
+	require.Equal(t, slog.Default(), o.logger)
+}
+
+func TestDeleteExpiredReachesLocalCopies(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		st := NewRoutingStorage(NewMemoryStorage(time.Hour), 10)
+		defer func() { require.NoError(t, st.Close()) }()
+		time.Sleep(staleness)
+		require.NoError(t, st.Store(t.Context(), New(testID)))
+		time.Sleep(staleness)
+		require.NoError(t, st.DeleteExpired(t.Context(), time.Now()))
+		synctest.Wait()
+		require.ErrorIs(t, loadNow(t.Context(), st).err, ErrNotFound)
+	})
+}
+
+func TestLimitThatIsMeantAsNone(t *testing.T) {
+	t.Parallel()
+	st := NewRoutingStorage(fourMethods{NewMemoryStorage(time.Hour)}, math.MaxInt)
+	require.NoError(t, st.Store(t.Context(), New(testID)))
+	require.NoError(t, loadNow(t.Context(), st).err)
+	require.NoError(t, st.Close())
+}
+
+func TestStaleIfError(t *testing.T) {
+	const allowed = 10 * time.Second
+	inBubble(t, func(t *testing.T, remote *stagedRemote, st *RoutingStorage) {
+		require.NoError(t, st.Store(t.Context(), New(testID).With("v", "known")))
+		require.NoError(t, st.Store(t.Context(), New("written")))
+		for range 10_000 {
+			remote.fail("load", "request", errLink)
+		}
+		remote.fail("store", "request", errLink)
+		require.ErrorIs(t, st.Store(t.Context(), New("written")), ErrUnavailable)
+		_, err := st.Load(t.Context(), "written")
+		require.ErrorIs(t, err, ErrUnavailable, "its state is not known")
+
+		start := time.Now()
+		for time.Since(start) < staleness+allowed {
+			require.Equal(t, outcome{value: "known"}, loadNow(t.Context(), st))
+			time.Sleep(time.Millisecond)
+		}
+		require.ErrorIs(t, loadNow(t.Context(), st).err, ErrUnavailable)
+		require.Less(t, remote.loadCount(), 100, "not each load asks")
+		require.Equal(t, ModeStaleIfError, st.Stats().Mode)
+		require.NotZero(t, st.Stats().Stale)
+	}, WithStaleIfError(allowed))
+}
+
+func TestCancelledLoadIsNotAnsweredWithStaleState(t *testing.T) {
+	inBubble(t, func(t *testing.T, remote *stagedRemote, st *RoutingStorage) {
+		require.NoError(t, st.Store(t.Context(), New(testID)))
+		time.Sleep(staleness)
+		release := remote.hold("load", "reply")
+		ctx, cancel := context.WithCancel(t.Context())
+		loaded := loadLater(ctx, st)
+		synctest.Wait()
+		cancel()
+		err := (<-loaded).err
+		require.ErrorIs(t, err, context.Canceled)
+		require.NotErrorIs(t, err, ErrUnavailable)
+		require.Zero(t, st.Stats().Stale)
+		release()
+	}, WithStaleIfError(time.Minute))
+}
+
+func TestStaleIfErrorEndsWithTheOutage(t *testing.T) {
+	inBubble(t, func(t *testing.T, remote *stagedRemote, st *RoutingStorage) {
+		require.NoError(t, st.Store(t.Context(), New(testID).With("v", "known")))
+		time.Sleep(staleness)
+		remote.fail("load", "request", errLink)
+		require.Equal(t, "known", loadNow(t.Context(), st).value)
+		require.Equal(t, ModeStaleIfError, st.Stats().Mode)
+		remote.elsewhere(t, testID, "new")
+		time.Sleep(time.Second)
+		require.Equal(t, "known", loadNow(t.Context(), st).value, "and the remote is asked in the background")
+		synctest.Wait()
+		require.Equal(t, "new", loadNow(t.Context(), st).value)
+		require.Equal(t, ModeBoundedAge, st.Stats().Mode)
+	}, WithStaleIfError(time.Minute))
+}
+
+func TestStaleIfErrorRespectsTheEndOfASession(t *testing.T) {
+	inBubble(t, func(t *testing.T, remote *stagedRemote, st *RoutingStorage) {
+		end := time.Now().Add(5 * time.Second)
+		require.NoError(t, st.Store(t.Context(), New(testID).WithExpiresAt(end)))
+		for range 100 {
+			remote.fail("load", "request", errLink)
+		}
+		time.Sleep(4 * time.Second)
+		require.NoError(t, loadNow(t.Context(), st).err)
+		time.Sleep(time.Second)
+		require.ErrorIs(t, loadNow(t.Context(), st).err, ErrUnavailable)
+	}, WithStaleIfError(time.Minute))
+}
+
+func TestStaleIfErrorIsNotForOtherErrors(t *testing.T) {
+	inBubble(t, func(t *testing.T, remote *stagedRemote, st *RoutingStorage) {
+		require.NoError(t, st.Store(t.Context(), New(testID)))
+		require.NoError(t, remote.MemoryStorage.Delete(t.Context(), testID))
+		time.Sleep(staleness)
+		require.ErrorIs(t, loadNow(t.Context(), st).err, ErrNotFound)
+		remote.fail("load", "request", errLink)
+		require.ErrorIs(t, loadNow(t.Context(), st).err, ErrUnavailable, "it is known to be gone")
+	}, WithStaleIfError(time.Minute))
+}
+
+func TestHitsSendNoCommand(t *testing.T) {
+	t.Parallel()
+	_, client, log := embedded.Start(t)
+	st := NewRoutingStorage(fourMethods{NewRedisStorage(client, time.Hour)}, 10, WithMaxStaleness(time.Hour))
 	defer func() { require.NoError(t, st.Close()) }()
-	require.Equal(t, 2*time.Second, st.maxStaleness)
-	require.Equal(t, time.Minute, st.refreshAfter)
-	require.Equal(t, 2*time.Second, st.loadTimeout)
-	require.Equal(t, 16, st.refresher.limit)
+	require.NoError(t, st.Store(t.Context(), New(testID)))
+	log.Take()
+	for range 100_000 {
+		if _, err := st.Load(t.Context(), testID); err != nil {
+			require.NoError(t, err)
+		}
+	}
+	require.Empty(t, log.Take())
+}
+
+func TestBusySessionCostsTwoCommandsAPeriod(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, client, log := embedded.StartInBubble(t)
+		defer m.Close()
+		defer func() { require.NoError(t, client.Close()) }()
+		const ttl, periods = 8 * time.Second, 40                               // that is ten TTLs
+		st := NewRoutingStorage(fourMethods{NewRedisStorage(client, ttl)}, 10) // no events, and the TTL is not known
+		defer func() { require.NoError(t, st.Close()) }()
+		require.NoError(t, st.Store(t.Context(), New(testID)))
+		require.NoError(t, st.Store(t.Context(), New("idle-twin")))
+		log.Take()
+
+		for range periods * 1000 {
+			time.Sleep(staleness / 1000)
+			if _, err := st.Load(t.Context(), testID); err != nil {
+				require.NoError(t, err)
+			}
+		}
+		require.Zero(t, st.Stats().Misses)
+		commands := log.Take()
+		require.GreaterOrEqual(t, len(commands), 2*periods-1)
+		require.LessOrEqual(t, len(commands), 3*periods)
+		_, err := st.Load(t.Context(), "idle-twin")
+		require.ErrorIs(t, err, ErrNotFound)
+	})
+}
+
+func TestRefreshDoesNotEvictAnothersCopy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, client, _ := embedded.StartInBubble(t)
+		defer m.Close()
+		defer func() { require.NoError(t, client.Close()) }()
+		remote := NewRedisStorage(client, time.Minute)
+		a, b := NewRoutingStorage(remote, 10), NewRoutingStorage(remote, 10)
+		defer func() { require.NoError(t, errors.Join(a.Close(), b.Close())) }()
+		require.NoError(t, a.Store(t.Context(), New(testID)))
+		require.NoError(t, loadNow(t.Context(), b).err)
+		for range 10 {
+			require.NoError(t, loadNow(t.Context(), a).err) // refreshes
+			synctest.Wait()
+			require.NoError(t, loadNow(t.Context(), b).err)
+			time.Sleep(staleness / 10)
+		}
+		require.Zero(t, a.Stats().Misses)
+		require.EqualValues(t, 1, b.Stats().Misses)
+	})
 }

@@ -12,11 +12,9 @@ import (
 )
 
 // stagedRemote is a MemoryStorage whose calls a test can stop: on their way there, before they have an effect, or on
-// their way back, when they had it. It counts the loads. It reports changes only if a test says so.
+// their way back, when they had it. It counts the loads, and reports no changes.
 type stagedRemote struct {
 	*MemoryStorage
-
-	watched bool // set before a RoutingStorage is made
 
 	mu    sync.Mutex
 	stops map[stopAt][]*stop
@@ -57,11 +55,8 @@ func (r *stagedRemote) releaseAll() {
 	}
 }
 
-func (r *stagedRemote) Watch(ctx context.Context, heartbeat time.Duration, fn func(Event)) error {
-	if !r.watched {
-		return errors.ErrUnsupported
-	}
-	return r.MemoryStorage.Watch(ctx, heartbeat, fn)
+func (r *stagedRemote) Watch(context.Context, time.Duration, func(Event)) error {
+	return errors.ErrUnsupported
 }
 
 // fail lets the next call of op fail: at "request" it has no effect, at "reply" it had it and only the answer is lost.
@@ -89,7 +84,7 @@ func (r *stagedRemote) pass(op, way string) error {
 	if s == nil {
 		return nil
 	}
-	<-s.release // whatever the context says: a remote need not heed it
+	<-s.release // whatever the context says: a remote may ignore it
 	return s.err
 }
 
@@ -145,7 +140,12 @@ func (r *stagedRemote) elsewhere(t *testing.T, id, value string) {
 	require.NoError(t, r.MemoryStorage.Store(t.Context(), New(id).With("v", value)))
 }
 
-const testID = "3DQ7JZ2N5W"
+const (
+	testID    = "3DQ7JZ2N5W"
+	staleness = 2 * time.Second // MaxStaleness, unless a test sets it
+)
+
+var errLink = errors.New("connection reset by peer")
 
 // outcome is what a call in the background returned.
 type outcome struct {
@@ -153,7 +153,7 @@ type outcome struct {
 	err   error
 }
 
-// load loads testID in the background. In a bubble, synctest.Wait lets it get as far as it can.
+// loadLater loads testID in the background. In a bubble, synctest.Wait lets it get as far as it can.
 func loadLater(ctx context.Context, st Storage) <-chan outcome {
 	done := make(chan outcome, 1)
 	go func() { done <- loadNow(ctx, st) }()
@@ -175,6 +175,52 @@ func later(f func() error) <-chan error {
 	return done
 }
 
+// scriptedRemote is a stagedRemote whose events a test makes up.
+type scriptedRemote struct {
+	*stagedRemote
+	events chan Event // what Watch reports
+}
+
+// brokenOff ends a Watch.
+type brokenOff struct{ Event }
+
+func (r *scriptedRemote) Watch(ctx context.Context, _ time.Duration, fn func(Event)) error {
+	for {
+		select {
+		case e := <-r.events:
+			if _, ok := e.(brokenOff); ok {
+				return errLink
+			}
+			fn(e)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// report delivers events, and returns when they have been taken in.
+func (r *scriptedRemote) report(events ...Event) {
+	for _, e := range events {
+		r.events <- e
+	}
+	synctest.Wait()
+}
+
+// inScriptedBubble is inBubble with a remote that reports what the test says.
+func inScriptedBubble(
+	t *testing.T, test func(t *testing.T, remote *scriptedRemote, st *RoutingStorage), opts ...RoutingOption,
+) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		remote := &scriptedRemote{newStagedRemote(10 * time.Minute), make(chan Event)}
+		st := NewRoutingStorage(remote, 100, opts...)
+		defer func() { require.NoError(t, st.Close()) }()
+		defer remote.releaseAll()
+		test(t, remote, st)
+	})
+}
+
 // inBubble runs a test of a RoutingStorage over a staged remote with a TTL of ten minutes, in virtual time.
 func inBubble(t *testing.T, test func(t *testing.T, remote *stagedRemote, st *RoutingStorage), opts ...RoutingOption) {
 	t.Helper()
@@ -187,3 +233,6 @@ func inBubble(t *testing.T, test func(t *testing.T, remote *stagedRemote, st *Ro
 		test(t, remote, st)
 	})
 }
+
+// Age makes local copies older by d: for remotes whose clock a test moves.
+func (rt *RoutingStorage) Age(d time.Duration) { rt.cache.Age(d) }

@@ -21,7 +21,7 @@ const testID = "3DQ7JZ2N5W"
 func TestSessionOfAnotherIDIsRefused(t *testing.T) {
 	t.Parallel()
 	remote := mocks.NewStorage(t)
-	remote.EXPECT().Load(mock.Anything, testID).Return(session.New("somebody-else"), nil).Once()
+	remote.EXPECT().Load(mock.Anything, testID).Return(session.New("another"), nil).Once()
 	remote.EXPECT().Load(mock.Anything, testID).Return(nil, nil).Once()
 	st := session.NewRoutingStorage(remote, 10)
 	defer func() { require.NoError(t, st.Close()) }()
@@ -65,7 +65,7 @@ func TestRemoteThatPanicsInAWrite(t *testing.T) {
 	require.NoError(t, st.Close(), "and nothing is locked")
 }
 
-func TestCloseEndsWhatIsUnderWay(t *testing.T) {
+func TestCloseEndsCallsInFlight(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		remote := mocks.NewStorage(t)

@@ -1,0 +1,76 @@
+// Package nearcache keeps copies of values near their readers, coherent with a source that others change too. A hit
+// costs no I/O and no lock, and is never staler than a bound, whatever the network and the scheduler do. The package
+// knows neither what a value is nor what the source is.
+//
+// # Reading order
+//
+//   - cache.go: [Config], and the two ways of a load: [Cache.Hit], then [Cache.Fetch]
+//   - lease.go: the serving rule, the lease and its epochs, the clock
+//   - table.go: the entries, how a hit finds one, which one makes room
+//   - flight.go: one call to the source for all who wait for the same value
+//   - write.go: what a write does to the copy
+//   - revoke.go: what forbids a copy, and what allows one
+//   - watch.go: what the watcher's reports do to the lease and the copies
+//   - refresh.go, revalidate.go: copies renewed in the background, many with one call
+//   - stale.go: answers in an outage, if asked for
+//   - stats.go, age.go: what the outside sees; what tests need
+//
+// # The serving rule
+//
+// S is MaxStaleness. A copy is served at an instant now if
+//
+//	( now < fetchedAt + S   or   its epoch is the lease's and now < lease.until )   and   it is alive
+//
+// fetchedAt is read before the source is asked, so a copy can miss only changes that were acknowledged after it. Alive
+// means that the source cannot have forgotten the value yet, and that the value itself has not expired.
+//
+// # The lease
+//
+// The watcher reports changes in order, and proves at intervals that none is missing. A proof Alive(asOf) says that all
+// changes acknowledged before asOf have been reported. So a change that is missing here is younger than asOf, and
+// serving until asOf + S keeps the bound:
+//
+//	             Gap                    the next Gap
+//	no epoch ----------> epoch 1 ---------------------> epoch 2 ...
+//	                     |    ^                          every Gap ends the lease
+//	            Alive(t) |    | Alive(t'), t' > t
+//	                     v    |
+//	                     until = t + S
+//
+// A copy belongs to the epoch that was read before the source was asked. When reports may have been lost, the watcher
+// reports a Gap: the next epoch begins, and the lease of the last one covers nothing any more. Copies of earlier epochs
+// stay, bounded by their age, until a load renews them. That is where a lost event is bounded: the lease that could
+// hide it ends S after the last proof before the loss.
+//
+// # The states of a copy
+//
+//	               flight lands, write is acknowledged
+//	(none) ------------------------------------------------> young     now < fetchedAt + S
+//	  ^                                                         |
+//	  |  Removed, a newer Changed, a write's end,               v
+//	  |  the source has answered "not there"                 leased    now < lease.until, same epoch
+//	  +---------------------------------------------------      |
+//	  |  made room, expired, Close                              v      no proof in time, or another epoch
+//	  +---------------------------------------------------  refused    a load asks the source
+//	                                                            |
+//	                                                            v      only with StaleIfError, in an outage
+//	                                                          stale
+//
+// While a flight or a write has not ended, what becomes known about its id decides whether its result may be kept
+// (revoke.go): a Removed, or a write with an unknown outcome, forbids every result; a Changed forbids older ones.
+//
+// # What is guaranteed
+//
+//   - No load that starts S after a change was acknowledged returns older state, as long as the source is one copy and
+//     the watcher's proofs are true.
+//   - After a write has returned, loads here see it, or something later.
+//   - Nothing is served before the source acknowledged it, or after it expired.
+//   - Memory is bounded by MaxEntries and the calls that have not ended.
+//
+// # What is not
+//
+//   - A copy is not fresh: within S it may miss a change. There is no barrier yet that waits until all have seen one.
+//   - A change that sends no event and keeps its revision is noticed only when the value is fetched anew.
+//   - The clock is monotonic and goes on while the process is stopped, but on most systems not while the whole machine
+//     is suspended.
+package nearcache

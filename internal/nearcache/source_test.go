@@ -1,0 +1,292 @@
+package nearcache
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing/synctest"
+	"time"
+)
+
+var (
+	errAbsent = errors.New("the source does not have it")
+	errLink   = errors.New("connection reset by peer")
+)
+
+// state is a value. Its revision is what Current and Unchanged compare; a test may stamp it anew.
+type state struct {
+	id, v    string
+	revision atomic.Uint64
+}
+
+func newState(id, v string, revision uint64) *state {
+	s := &state{id: id, v: v}
+	s.revision.Store(revision)
+	return s
+}
+
+func current(s *state, revision uint64) bool { return s.revision.Load() == revision }
+
+// source keeps states, and forgets those that are not used for its TTL. A test can stop its calls at the request,
+// before they have an effect, or at the reply, when they had it. It counts the loads and the revalidations.
+type source struct {
+	ttl    time.Duration // 0: for ever
+	events chan event    // what the watcher reports
+
+	mu       sync.Mutex // protects following fields
+	states   map[string]*record
+	revision uint64 // of the last change
+	stops    map[stopAt][]*stop
+	held     []*stop
+	loads    int
+	batches  []int // how many values each revalidation asked for
+	asking   int   // revalidations that have not been answered
+	mostAsk  int   // the most of them at a time
+}
+
+type record struct {
+	v        string
+	revision uint64
+	usedAt   time.Time
+}
+
+type stopAt struct {
+	op  string // "load", "store", "remove", "unchanged"
+	way string // "request" or "reply"
+}
+
+type stop struct {
+	release chan struct{}
+	once    sync.Once
+	ends    bool  // with the call's context
+	err     error // what the caller gets instead of the answer
+}
+
+func newSource() *source {
+	return &source{
+		ttl: ttl, events: make(chan event),
+		states: make(map[string]*record), stops: make(map[stopAt][]*stop),
+	}
+}
+
+// hold stops the next call of op that is not stopped there already, until the returned function is called. The call
+// ignores its context meanwhile.
+func (s *source) hold(op, way string) (release func()) {
+	at := &stop{release: make(chan struct{})}
+	s.add(op, way, at)
+	return at.open
+}
+
+// holdUntilDone is hold for a call that ends with its context.
+func (s *source) holdUntilDone(op, way string) {
+	s.add(op, way, &stop{release: make(chan struct{}), ends: true})
+}
+
+// fail makes the next calls of op fail: at "request" they have no effect, at "reply" only the answer is lost.
+func (s *source) fail(op, way string, err error, calls int) {
+	for range calls {
+		at := &stop{release: make(chan struct{}), err: err}
+		at.open()
+		s.add(op, way, at)
+	}
+}
+
+func (s *stop) open() { s.once.Do(func() { close(s.release) }) }
+
+// recover ends an outage: calls that follow are neither stopped nor fail.
+func (s *source) recover() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.stops)
+}
+
+// releaseAll lets a test that has failed end.
+func (s *source) releaseAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, at := range s.held {
+		at.open()
+	}
+}
+
+func (s *source) add(op, way string, at *stop) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stops[stopAt{op, way}] = append(s.stops[stopAt{op, way}], at)
+	s.held = append(s.held, at)
+}
+
+func (s *source) pass(ctx context.Context, op, way string) error {
+	s.mu.Lock()
+	at := stopAt{op, way}
+	var next *stop
+	if len(s.stops[at]) > 0 {
+		next, s.stops[at] = s.stops[at][0], s.stops[at][1:]
+	}
+	s.mu.Unlock()
+	switch {
+	case next == nil:
+		return nil
+	case next.ends:
+		select {
+		case <-next.release:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	<-next.release
+	return next.err
+}
+
+// put changes a value behind the back of the cache, as another replica does, and returns its revision.
+func (s *source) put(id, v string) (revision uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.revision++
+	s.states[id] = &record{v: v, revision: s.revision, usedAt: time.Now()}
+	return s.revision
+}
+
+// drop removes a value behind the back of the cache.
+func (s *source) drop(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.states, id)
+}
+
+// revisionOf returns the revision of a value, and does not keep it alive.
+func (s *source) revisionOf(id string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.states[id].revision
+}
+
+// useLocked returns a value, and keeps it alive. It returns nil if there is none.
+func (s *source) useLocked(id string) *record {
+	r := s.states[id]
+	if r == nil {
+		return nil
+	}
+	if s.ttl > 0 && time.Since(r.usedAt) >= s.ttl {
+		delete(s.states, id)
+		return nil
+	}
+	r.usedAt = time.Now()
+	return r
+}
+
+func (s *source) load(ctx context.Context, id string) (*state, uint64, error) {
+	s.mu.Lock()
+	s.loads++
+	s.mu.Unlock()
+	if err := s.pass(ctx, "load", "request"); err != nil {
+		return nil, 0, err
+	}
+	var found *state
+	s.mu.Lock()
+	if r := s.useLocked(id); r != nil {
+		found = newState(id, r.v, r.revision)
+	}
+	s.mu.Unlock()
+	if err := s.pass(ctx, "load", "reply"); err != nil {
+		return nil, 0, err
+	}
+	if found == nil {
+		return nil, 0, errAbsent
+	}
+	return found, found.revision.Load(), nil
+}
+
+func (s *source) unchanged(ctx context.Context, values []*state) ([]bool, error) {
+	s.asks(1)
+	defer s.asks(-1)
+	s.mu.Lock()
+	s.batches = append(s.batches, len(values))
+	s.mu.Unlock()
+	if err := s.pass(ctx, "unchanged", "request"); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	unchanged := make([]bool, len(values))
+	for i, value := range values {
+		r := s.useLocked(value.id)
+		unchanged[i] = r != nil && current(value, r.revision)
+	}
+	s.mu.Unlock()
+	return unchanged, s.pass(ctx, "unchanged", "reply")
+}
+
+func (s *source) asks(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asking += n
+	s.mostAsk = max(s.mostAsk, s.asking)
+}
+
+func (s *source) loadCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loads
+}
+
+// takeBatches returns the sizes of the revalidations since it was called last.
+func (s *source) takeBatches() []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	batches := s.batches
+	s.batches = nil
+	return batches
+}
+
+// event is one report of the watcher. An error ends the watch.
+type event func(to Sink) error
+
+func changed(id string, revision uint64) event {
+	return func(to Sink) error {
+		to.Changed(id, revision)
+		return nil
+	}
+}
+
+func removed(id string) event {
+	return func(to Sink) error {
+		to.Removed(id)
+		return nil
+	}
+}
+
+func gap(to Sink) error {
+	to.Gap()
+	return nil
+}
+
+func alive(asOf time.Time) event {
+	return func(to Sink) error {
+		to.Alive(asOf)
+		return nil
+	}
+}
+
+func brokenOff(Sink) error { return errLink }
+
+func (s *source) watch(ctx context.Context, _ time.Duration, to Sink) error {
+	for {
+		select {
+		case e := <-s.events:
+			if err := e(to); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// report delivers events, and returns when the cache has taken them in.
+func (s *source) report(events ...event) {
+	for _, e := range events {
+		s.events <- e
+	}
+	synctest.Wait()
+}

@@ -1,0 +1,39 @@
+package nearcache
+
+// servableOnError reports whether a copy that is not servable may be served instead of the error of an outage.
+func (c *Cache[V]) servableOnError(e *entry[V], now instant) bool {
+	staleSince := e.fetchedAt.add(c.config.MaxStaleness)
+	if l := c.lease.Load(); l.epoch == e.epoch {
+		staleSince = max(staleSince, l.until)
+	}
+	return now < staleSince.add(c.config.StaleIfError) && c.alive(e, now)
+}
+
+// outageLocked reports whether the source was unavailable for this id less than MaxStaleness ago.
+func (c *Cache[V]) outageLocked(e *entry[V], now instant) bool {
+	return e.failedAt != 0 && now < e.failedAt.add(c.config.MaxStaleness)
+}
+
+// serveStaleLocked answers with a copy during an outage, without waiting, and asks the source in the background.
+func (c *Cache[V]) serveStaleLocked(e *entry[V]) *V {
+	if due := e.refreshAt.Load(); due != int64(never) && e.refreshAt.CompareAndSwap(due, int64(never)) {
+		c.enqueueLocked(e)
+	}
+	c.stats.serveStale()
+	return e.value
+}
+
+// orStale returns the last known state if it may be served instead of the error.
+func (c *Cache[V]) orStale(id string, err error) (*V, error) {
+	if c.config.StaleIfError == 0 {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.table.find(id)
+	if e == nil || !c.servableOnError(e, c.clock.now()) {
+		return nil, err
+	}
+	c.stats.serveStale()
+	return e.value, nil
+}

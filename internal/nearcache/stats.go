@@ -1,0 +1,109 @@
+package nearcache
+
+import (
+	"sync/atomic"
+	"time"
+	"unsafe"
+)
+
+// Stats is a snapshot of a [Cache]. Numbers count from when it was made.
+type Stats struct {
+	Leased       bool          // reports flow: copies of this epoch are served for as long as they do
+	ServingStale bool          // the last call to the source failed, and older state was served instead
+	ProofAge     time.Duration // since the instant that the last proof spoke of; negative: there was none
+
+	Hits         uint64 // loads answered with a copy
+	Misses       uint64 // loads that had to wait for the source
+	Refused      uint64 // misses although there was a copy: it was too old, and not covered by the lease
+	Stale        uint64 // loads answered with older state in an outage
+	RemoteLoads  uint64 // calls of Config.Load
+	Refreshes    uint64 // values asked for in the background, ahead of a miss
+	DroppedFills uint64 // loads whose result was not kept, as the value changed meanwhile
+
+	Entries   int    // copies held now, some of which may not be servable any more
+	Evictions uint64 // copies that made room for others
+	Events    uint64 // changes and removals that the watcher reported
+	Revoked   uint64 // copies dropped because of one of these
+	Gaps      uint64 // times that reports began, or began anew
+}
+
+type counters struct {
+	hits [hitCounters]hitCounter
+
+	misses, refused, stale, remoteLoads, refreshes, droppedFills atomic.Uint64
+	evictions, events, revoked, gaps                             atomic.Uint64
+
+	provenAt     atomic.Int64 // an instant; 0 if nothing was proven yet
+	servingStale atomic.Bool  // since the last load that the source answered
+}
+
+// hitCounter is one shard of the count of hits, on a cache line of its own: processors that count hits do not take the
+// line from each other. Processors fetch lines in pairs, hence 128.
+type hitCounter struct {
+	_ [128 - 8]byte // first: every hit reads what precedes the counters
+	n atomic.Uint64
+}
+
+const hitCounters = 64
+
+func (c *counters) hit() { c.hits[shard()%hitCounters].n.Add(1) }
+
+// shard picks a shard by the caller's stack address, so that goroutines rarely share one.
+func shard() uint {
+	var here byte
+	return shardOf(uintptr(unsafe.Pointer(&here))) //nolint:gosec // only a number, never a pointer again
+}
+
+// shardOf gives neighboring stacks of 2 KiB, the least, and more different shards.
+func shardOf(stack uintptr) uint { return uint(stack>>11 ^ stack>>17) }
+
+func (c *counters) countHits() (sum uint64) {
+	for i := range c.hits {
+		sum += c.hits[i].n.Load()
+	}
+	return sum
+}
+
+func (c *counters) event(dropped bool) {
+	c.events.Add(1)
+	if dropped {
+		c.revoked.Add(1)
+	}
+}
+
+func (c *counters) serveStale() {
+	c.stale.Add(1)
+	c.servingStale.Store(true)
+}
+
+// Stats returns the present state, and the counts so far. They are read one by one: a load that has not returned yet
+// may be in some and not in others.
+func (c *Cache[V]) Stats() Stats {
+	c.mu.Lock()
+	entries := c.table.lenLocked()
+	c.mu.Unlock()
+
+	now := c.clock.now()
+	l := c.lease.Load()
+	proofAge := time.Duration(-1)
+	if provenAt := c.stats.provenAt.Load(); provenAt > 0 {
+		proofAge = time.Duration(now - instant(provenAt))
+	}
+	return Stats{
+		Leased:       l.covers(l.epoch, now),
+		ServingStale: c.stats.servingStale.Load(),
+		ProofAge:     proofAge,
+		Hits:         c.stats.countHits(),
+		Misses:       c.stats.misses.Load(),
+		Refused:      c.stats.refused.Load(),
+		Stale:        c.stats.stale.Load(),
+		RemoteLoads:  c.stats.remoteLoads.Load(),
+		Refreshes:    c.stats.refreshes.Load(),
+		DroppedFills: c.stats.droppedFills.Load(),
+		Entries:      entries,
+		Evictions:    c.stats.evictions.Load(),
+		Events:       c.stats.events.Load(),
+		Revoked:      c.stats.revoked.Load(),
+		Gaps:         c.stats.gaps.Load(),
+	}
+}

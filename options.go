@@ -1,0 +1,208 @@
+package session
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// The options of all storages, with their defaults. An option checks its argument when it is made.
+
+// --- Every storage that limits the size of a session ---
+
+// MaxSizeOption is an option of every storage that limits the size of a session, see [WithMaxSize].
+type MaxSizeOption interface {
+	MemoryOption
+	RedisOption
+}
+
+const defaultMaxSize = 1 << 20
+
+// WithMaxSize limits the size of one session, in bytes: larger ones are refused with [ErrTooLarge]. RedisStorage counts
+// the encoded session, MemoryStorage the bytes that the session holds. 0 means the default, 1 MiB. It panics when bytes
+// is negative.
+func WithMaxSize(bytes int) MaxSizeOption {
+	if bytes < 0 {
+		panic(fmt.Sprintf("session: WithMaxSize(%d): the limit cannot be negative", bytes))
+	}
+	if bytes == 0 {
+		bytes = defaultMaxSize
+	}
+	return maxSize(bytes)
+}
+
+type maxSize int
+
+func (n maxSize) applyMemory(o *memoryOptions) { o.maxSize = int(n) }
+func (n maxSize) applyRedis(o *redisOptions)   { o.maxSize = int(n) }
+
+// --- MemoryStorage ---
+
+// MemoryOption configures a [MemoryStorage].
+type MemoryOption interface{ applyMemory(o *memoryOptions) }
+
+type memoryOptions struct{ maxSize int }
+
+// --- RedisStorage ---
+
+// RedisOption configures a [RedisStorage].
+type RedisOption interface{ applyRedis(o *redisOptions) }
+
+type redisOptions struct {
+	prefix         string
+	codec          Codec
+	maxSize        int
+	minReplicas    int
+	replicaTimeout time.Duration
+}
+
+const defaultPrefix = "session:"
+
+type redisOption func(o *redisOptions)
+
+func (set redisOption) applyRedis(o *redisOptions) { set(o) }
+
+// WithKeyPrefix sets what the keys of sessions, and the names of the library's channels, begin with. The default is
+// "session:". Storages with different prefixes see nothing of each other, unless one prefix is the beginning of
+// another.
+func WithKeyPrefix(prefix string) RedisOption {
+	return redisOption(func(o *redisOptions) { o.prefix = prefix })
+}
+
+// WithCodec sets how sessions are encoded. The default is [JSONCodec]. It panics when codec is nil.
+func WithCodec(codec Codec) RedisOption {
+	if isNil(codec) {
+		panic("session: WithCodec: the codec is nil")
+	}
+	return redisOption(func(o *redisOptions) { o.codec = codec })
+}
+
+// WithMinReplicas makes writes wait until at least n replicas have them, for up to the timeout, in the same round trip
+// (WAIT). Otherwise they fail with [ErrUnavailable], and it is unknown whether they will last.
+//
+// By default a write is acknowledged when the master has it, and a failover may lose the last ones: sessions can be
+// back that were deleted. With n equal to the number of replicas that may be promoted, none is lost. The price is the
+// time that replication takes, and that writes fail while too few replicas are there, or while their slot moves in a
+// Cluster. It does not keep a master that was cut off from answering loads: that is for min-replicas-to-write, on the
+// server.
+//
+// 0 turns it off, the default. It panics when n is negative, or n is positive and the timeout is less than a
+// millisecond. It needs a client made by redis.NewClient, NewFailoverClient or NewClusterClient: with others every
+// write fails.
+func WithMinReplicas(n int, timeout time.Duration) RedisOption {
+	if n < 0 || n > 0 && timeout < time.Millisecond {
+		panic(fmt.Sprintf("session: WithMinReplicas(%d, %v): needs n >= 0 and a timeout of at least 1ms", n, timeout))
+	}
+	return redisOption(func(o *redisOptions) { o.minReplicas, o.replicaTimeout = n, timeout })
+}
+
+// --- RoutingStorage ---
+
+// RoutingOption configures a [RoutingStorage].
+type RoutingOption interface{ applyRouting(o *routingOptions) }
+
+type routingOption func(o *routingOptions)
+
+func (set routingOption) applyRouting(o *routingOptions) { set(o) }
+
+type routingOptions struct {
+	maxStaleness, refreshAfter, loadTimeout, staleIfError time.Duration
+	refreshConcurrency                                    int
+	logger                                                *slog.Logger
+}
+
+const (
+	defaultMaxStaleness       = 2 * time.Second
+	minMaxStaleness           = time.Millisecond
+	defaultRefreshAfter       = time.Minute
+	defaultLoadTimeout        = 2 * time.Second
+	defaultRefreshConcurrency = 16
+)
+
+// WithMaxStaleness sets the bound on stale reads: when a Store or Delete has returned, through any replica, no load
+// that starts this much later returns older state. 0 means the default, 2 s. It panics when d is negative, or
+// less than a millisecond.
+func WithMaxStaleness(d time.Duration) RoutingOption {
+	d = positiveOr("WithMaxStaleness", d, defaultMaxStaleness)
+	if d < minMaxStaleness {
+		panic(fmt.Sprintf("session: WithMaxStaleness(%v): must be at least %v, no proof comes that fast", d, minMaxStaleness))
+	}
+	return routingOption(func(o *routingOptions) { o.maxStaleness = d })
+}
+
+// WithRefreshAfter sets how old a local copy gets before a hit renews it in the background, which also keeps the
+// session alive in the remote. 0 means the default: an eighth of the remote's TTL, and at most a minute. It is never
+// more than a quarter of the TTL. While local copies are bounded by their age, they are renewed after half of
+// MaxStaleness if that is sooner. It panics when d is negative.
+//
+// If the remote is a [Revalidator], copies that are due at about the same time are renewed together, some of them a
+// little early: by up to a 64th of d, or a quarter of MaxStaleness if that is less.
+func WithRefreshAfter(d time.Duration) RoutingOption {
+	d = positiveOr("WithRefreshAfter", d, 0)
+	return routingOption(func(o *routingOptions) { o.refreshAfter = d })
+}
+
+// WithLoadTimeout sets how long a load waits for the remote at most, whatever the caller's context allows: the load is
+// shared with others, and goes on when a caller gives up. After that it fails with [ErrUnavailable]. 0 means the
+// default, 2 s. It panics when d is negative.
+func WithLoadTimeout(d time.Duration) RoutingOption {
+	d = positiveOr("WithLoadTimeout", d, defaultLoadTimeout)
+	return routingOption(func(o *routingOptions) { o.loadTimeout = d })
+}
+
+// WithLogger sets where changes between the modes of [Stats] are logged, one line for each; never an id, never anything
+// else. The default, also for nil, is slog.Default().
+func WithLogger(logger *slog.Logger) RoutingOption {
+	if logger == nil {
+		logger = slog.Default()
+	}
+	return routingOption(func(o *routingOptions) { o.logger = logger })
+}
+
+// WithRefreshConcurrency sets how many background calls may renew local copies at a time; one that renews many copies
+// together counts as one. Those beyond it wait. 0 means the default, 16. It panics when n is negative.
+func WithRefreshConcurrency(n int) RoutingOption {
+	if n < 0 {
+		panic(fmt.Sprintf("session: WithRefreshConcurrency(%d): cannot be negative", n))
+	}
+	if n == 0 {
+		n = defaultRefreshConcurrency
+	}
+	return routingOption(func(o *routingOptions) { o.refreshConcurrency = n })
+}
+
+// WithStaleIfError allows a session's last known state to be served while the remote cannot be reached, for up to d
+// after it could still be served as fresh. Without it, or with 0, that is [ErrUnavailable]: this option gives up the
+// bound on stale reads for as long as an outage lasts, and a replica that is cut off serves a session for so long after
+// it was deleted elsewhere. It does not extend the life of a session, and the local copy of a session whose write has
+// failed is not served. It panics when d is negative.
+func WithStaleIfError(d time.Duration) RoutingOption {
+	d = positiveOr("WithStaleIfError", d, 0)
+	return routingOption(func(o *routingOptions) { o.staleIfError = d })
+}
+
+func positiveOr(option string, d, fallback time.Duration) time.Duration {
+	if d < 0 {
+		panic(fmt.Sprintf("session: %s(%v): cannot be negative", option, d))
+	}
+	if d == 0 {
+		return fallback
+	}
+	return d
+}
+
+// refreshInterval is the refresh-ahead interval for a remote's TTL, which is 0 if it is not known. It is smaller than
+// any TTL: a session that is loaded steadily is renewed in the remote three times before it could expire there.
+func refreshInterval(asked, ttl time.Duration) time.Duration {
+	interval := asked
+	if interval == 0 {
+		interval = defaultRefreshAfter
+		if ttl > 0 {
+			interval = min(interval, ttl/8)
+		}
+	}
+	if ttl > 0 {
+		interval = min(interval, ttl/4)
+	}
+	return max(interval, 1)
+}
