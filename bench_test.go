@@ -79,7 +79,7 @@ func bothWays(b *testing.B, benchmark func(b *testing.B, parallel bool)) {
 // BenchmarkHit has a row for golang-lru, for comparison.
 func BenchmarkHit(b *testing.B) {
 	bothWays(b, func(b *testing.B, parallel bool) {
-		for _, entries := range []int{1024, 1 << 16} { // exact and approximate eviction order
+		for _, entries := range []int{1024, 1 << 16} { // hardly more than the sessions, and many more
 			b.Run(fmt.Sprintf("of=session/max=%d", entries), func(b *testing.B) {
 				st, ids := benchStorage(b, entries)
 				ctx := b.Context()

@@ -63,7 +63,7 @@ func designs() []design {
 		{nameOtter, "`MaximumSize: 10_000`, no expiry", openOtter},
 		{nameClock, "`time.Since`, which every hit of ours needs once", openClock},
 		{nameOurs, "defaults, on a RedisStorage with its defaults; leased", openOurs},
-		{nameOursSmall, "the same, but so small that its eviction order is exact", openOursSmall},
+		{nameOursSmall, "the same, with hardly more room than the sessions need", openOursSmall},
 		{nameNothing, "contained in each of the above", openNothing},
 	}
 }
