@@ -1,9 +1,9 @@
 // Package session keeps session state for servers and proxies that run as several replicas: of the Model Context
 // Protocol, or of any other protocol with sessions over HTTP.
 //
-// [Storage] is the interface. [MemoryStorage] is for a single replica. [RedisStorage] is shared by all of them.
-// [RoutingStorage] is a bounded local tier in front of the shared one, so that a request for a session that is known
-// here costs no round trip:
+// [Storage] is the interface. [MemoryStorage] is for a single replica. [RedisStorage] is shared by all replicas.
+// [RoutingStorage] is a bounded local tier in front of the shared storage, so that a request for a session with a local
+// copy costs no round trip:
 //
 //	remote := session.NewRedisStorage(client, 30*time.Minute)
 //	sessions := session.NewRoutingStorage(remote, 10_000)
@@ -15,9 +15,9 @@
 //
 //   - P1, hits are free: a Load that is served locally does no I/O, takes no lock, and allocates nothing.
 //   - P2, staleness is bounded, hard: when a Store or Delete has returned at time t, through any replica, no Load that
-//     starts after t+S, on any replica, returns older state; not on a replica that is cut off from the remote, nor on
-//     one that was paused. What happens behind the library's back (redis-cli DEL, eviction, FLUSHALL) is noticed within
-//     R on a busy session.
+//     starts after t+S, on any replica, returns older state. That includes replicas that are cut off from the remote or
+//     were paused. Changes without this library (redis-cli DEL, eviction, FLUSHALL) are noticed within R on a busy
+//     session.
 //   - P3, a replica reads its own writes: after Store or Delete has returned nil, loads on that replica see it.
 //   - P4, nothing deleted comes back: storing a session that came from the storage succeeds only if the stored revision
 //     is still the one it came from. Otherwise it is [ErrNotFound] or [ErrConflict].
@@ -26,17 +26,18 @@
 //   - P6, absolute lifetime: a session is never served at or after its [Session.ExpiresAt].
 //   - P7, memory is bounded by the number of local entries and of calls in flight.
 //   - P8, an outage is an explicit outcome: while the remote is unreachable, local answers go on for as long as P2
-//     allows; then it is [ErrUnavailable], never [ErrNotFound], or, only with [WithStaleIfError], the last known state.
+//     allows. Then Load returns [ErrUnavailable], never [ErrNotFound]. Only with [WithStaleIfError] it returns the last
+//     known state.
 //   - P9, no phantom writes: a session is served locally only after the remote has acknowledged it. When a write fails,
 //     the local copy is dropped, as its outcome may be unknown.
 //
-// P2 is what a storage that is a [Watcher] makes cheap: it reports changes as they happen, and proves as often that
-// none is missing. While it does, local copies stay valid; while it does not, they are served for S after they were
-// fetched. The file docs/guarantees.md in the repository says how, and why each promise follows.
+// A remote that is a [Watcher] makes P2 cheap: it reports changes as they happen, and proves at intervals that no
+// report is missing. While the proofs come, local copies stay valid. Without them, a copy is served for S after it was
+// fetched. The file docs/guarantees.md in the repository argues why each promise follows.
 //
-// The promises hold for as long as the remote keeps the writes that it has acknowledged. A Redis that fails over to a
-// replica may lose the last of them, see [WithMinReplicas].
+// The promises assume that the remote keeps the writes that it has acknowledged. A failover of Redis may lose the last
+// ones, see [WithMinReplicas].
 //
-// Times are measured with the monotonic clock, which goes on while a process is stopped, but on most systems not while
-// the whole machine is suspended.
+// Times are measured with the monotonic clock. It goes on while a process is stopped, but on most systems not while the
+// whole machine is suspended.
 package session

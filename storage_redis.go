@@ -198,7 +198,7 @@ func (rs *RedisStorage) Revalidate(ctx context.Context, sessions []*Session) (un
 // do with a connection.
 //
 // Why one to each master, although a Cluster forwards messages between its nodes: it does so without acknowledgement. A
-// link between two nodes that breaks for a moment loses messages, and nobody is told.
+// link between two nodes that breaks for a moment loses messages without a notice.
 func (rs *RedisStorage) Watch(ctx context.Context, heartbeat time.Duration, fn func(Event)) error {
 	if heartbeat <= 0 {
 		panic(fmt.Sprintf("session: Watch: heartbeat %v: must be positive", heartbeat))

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stagedRemote is a MemoryStorage whose calls a test can stop: on their way there, before they have an effect, or on
-// their way back, when they had it. It counts the loads, and reports no changes.
+// stagedRemote is a MemoryStorage whose calls a test can stop: at the request, before their effect, or at the reply,
+// after it. It counts the loads, and reports no changes.
 type stagedRemote struct {
 	*MemoryStorage
 

@@ -29,7 +29,7 @@ func newState(id, v string, revision uint64) *state {
 func current(s *state, revision uint64) bool { return s.revision.Load() == revision }
 
 // source keeps states, and forgets those that are not used for its TTL. A test can stop its calls at the request,
-// before they have an effect, or at the reply, when they had it. It counts the loads and the revalidations.
+// before their effect, or at the reply, after it. It counts the loads and the revalidations.
 type source struct {
 	ttl    time.Duration // 0: for ever
 	events chan event    // what the watcher reports
@@ -41,7 +41,7 @@ type source struct {
 	held     []*stop
 	loads    int
 	batches  []int // how many values each revalidation asked for
-	asking   int   // revalidations that have not been answered
+	asking   int   // revalidations without an answer yet
 	mostAsk  int   // the most of them at a time
 }
 

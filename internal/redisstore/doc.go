@@ -10,15 +10,15 @@
 //	| +- the revision in 16 hex digits
 //	+- the version of this layout
 //
-// (There are no spaces in it.) The width of the header is fixed, so that scripts read it with GETRANGE and compare it
-// as text. A revision is the larger of the stored one plus 1, and the server's TIME in microseconds: it grows even
-// after a failover to a server whose clock is behind, and a value that was deleted and created again does not get an
-// old one. Redis expires values; Get, Put and Unchanged start their TTL anew.
+// The spaces are not part of it. The header has a fixed width, so that scripts read it with GETRANGE and compare it as
+// text. A revision is the larger of the stored one plus 1, and the server's TIME in microseconds. So it grows even
+// after a failover to a server whose clock is behind, and a value that was deleted and created again gets no old
+// revision. Redis expires values; Get, Put and Unchanged start their TTL anew.
 //
 // Each operation is one round trip: GETEX to read, a script for everything else. The first use of a script on a server
-// takes a second one. Every write is a script, and a script is atomic: it compares the revision, publishes, and writes.
-// It publishes first, so that a user without permission to publish changes nothing. The client sends a write once only,
-// see atMostOnce.
+// takes a second round trip. Every write is a script, and a script is atomic: it compares the revision, publishes, and
+// writes. It publishes first, so that a user without permission to publish changes nothing. The client never repeats a
+// write, see atMostOnce.
 //
 // # Events
 //
@@ -28,26 +28,28 @@
 //	                         R and the id of a value that was deleted
 //	prefix + "!hb:" + random the heartbeats of one link: their numbers
 //
-// Pub/Sub loses messages without a notice. Watch therefore proves completeness from end to end: each master gets a
-// heartbeat through the path that writes take, and publishes it on the channel of the link that sent it. Messages of a
-// connection arrive in order, so when the heartbeat has arrived, all earlier events have. Alive reports the time from
-// before it was sent, on a Cluster the earliest of all masters', and of the proof that these are all the masters.
+// Pub/Sub loses messages without a notice. Watch therefore proves from end to end that no event is missing: each
+// master gets a heartbeat through the path that writes take, and publishes it on the channel of the link that sent it.
+// Messages of a connection arrive in order, so all earlier events arrive before the heartbeat. Alive reports the time
+// that was read before the heartbeat was sent. On a Cluster it is the earliest of the times for all masters, and of the
+// time of the last proof that these are all the masters.
 //
-// A heartbeat is a write (the DEL of a key that never exists), because only where writes are accepted does its arrival
-// say anything about writes. As a mere PUBLISH it would prove the wrong thing:
+// A heartbeat is a write (the DEL of a key that never exists), because its arrival proves something about writes only
+// on a server that accepts writes. A mere PUBLISH would prove the wrong thing:
 //
-//  1. A master is cut off from its replicas and the other clients; this process reaches it still.
+//  1. A master is cut off from its replicas and the other clients, but this process still reaches it.
 //  2. Another server is promoted, and a value is changed there.
-//  3. The old master still publishes heartbeats, and the watch goes on reporting that there is no news.
+//  3. The old master still publishes heartbeats, and the watch reports that no event is missing.
 //
-// As a write the heartbeat fails in 3, as soon as the old master is demoted, or, with min-replicas-to-write, has missed
-// its replicas. It also counts only where it was delivered by the very server that executed it, see link.send.
+// As a write the heartbeat fails in step 3 as soon as the old master is demoted, or, with min-replicas-to-write, as
+// soon as it misses its replicas. A heartbeat also counts only if the server that executed it delivered it, see
+// link.send.
 //
-// What changes without a script of this package (redis-cli DEL, expiry, eviction, FLUSHALL) sends no event.
+// Changes without a script of this package (redis-cli DEL, expiry, eviction, FLUSHALL) send no event.
 //
 // # Ids
 //
-// An id has no space: the keys of heartbeats, which are prefix + "!hb " + random, have one.
+// An id has no space, so that it never names the key of a heartbeat, which is prefix + "!hb " + random.
 //
 // # Reading order
 //
