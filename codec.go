@@ -2,11 +2,12 @@ package session
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/seed34611480/session/internal/errs"
 )
 
 // Codec turns sessions into bytes and back. Implementations are safe for concurrent use. They neither keep nor change
@@ -28,6 +29,11 @@ type Record struct {
 	ExpiresAt time.Time         `json:"expires_at,omitzero"` // zero: no absolute expiry
 	Metadata  map[string]string `json:"metadata,omitempty"`
 	Data      []byte            `json:"data,omitempty"`
+
+	// Unknown is a JSON object with what a later version of this package has stored, and this one does not know: loading
+	// a session and storing it again keeps that, byte for byte. [JSONCodec] writes its members beside the other fields. A
+	// codec of another format should keep the object as it is. nil: there is none.
+	Unknown json.RawMessage `json:"unknown,omitempty"`
 }
 
 // Record returns a copy of the session's contents, without the revision.
@@ -35,7 +41,7 @@ func (s *Session) Record() Record {
 	r := Record{
 		ID: s.id, Type: s.typ, Principal: s.principal,
 		CreatedAt: s.createdAt, UpdatedAt: s.updatedAt, ExpiresAt: s.expiresAt,
-		Data: s.Data(),
+		Data: s.Data(), Unknown: s.unknownObject(),
 	}
 	if len(s.metadata) > 0 {
 		r.Metadata = make(map[string]string, len(s.metadata))
@@ -47,12 +53,13 @@ func (s *Session) Record() Record {
 }
 
 // FromRecord makes a session with revision 0 from plain data, which it copies. Like the With methods, it adjusts text
-// that is not UTF-8 and instants that cannot be expressed.
+// that is not UTF-8 and instants that cannot be expressed. Unknown counts only if it is a JSON object, and without the
+// members that have the name of a field.
 func FromRecord(r Record) *Session {
 	s := &Session{
 		id: r.ID, typ: Type(validText(string(r.Type))), principal: validText(r.Principal),
 		createdAt: normalTime(r.CreatedAt), updatedAt: normalTime(r.UpdatedAt), expiresAt: normalTime(r.ExpiresAt),
-		data: string(r.Data),
+		data: string(r.Data), unknown: unknownMembers(r.Unknown),
 	}
 	s.metadata = slices.Grow(s.metadata, len(r.Metadata))
 	for key, value := range r.Metadata {
@@ -66,14 +73,17 @@ func FromRecord(r Record) *Session {
 	return s
 }
 
-var errWrongID = errors.New("the value is another session's")
+const (
+	errWrongID = errs.SafeError("the value is another session's")
+	errNotOurs = errs.SafeError("the value is not a session")
+)
 
 // decodeFor decodes a value that was found under an id, and refuses it if it belongs to another id: a value that was
 // copied or restored to the wrong key must not hand one user the session of another.
 func decodeFor(codec Codec, id string, data []byte, revision uint64) (*Session, error) {
 	s, err := codec.Decode(data)
 	if err != nil {
-		return nil, fmt.Errorf("session: decode: %w", err)
+		return nil, errs.Because("the codec cannot decode the value", err)
 	}
 	if s == nil || s.id != id {
 		return nil, errWrongID

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// JSONCodec is the default [Codec]. Its output is readable with redis-cli. It ignores unknown fields, so that a later
-// version can add some.
+// JSONCodec is the default [Codec]. Its output is readable with redis-cli. It keeps fields that it does not know, and
+// writes them back as they were, after the others: a later version can add some while replicas of both are running.
 //
-// It writes what [json.Marshal] writes for the [Record], and reads everything that [json.Unmarshal] can read. Its own
-// output, as long as it is plain ASCII, it reads in a fraction of that time: otherwise, decoding would cost a miss more
-// than everything else that this library adds to the round trip.
+// But for these ([Record].Unknown) it writes what [json.Marshal] writes for the [Record], and it reads everything that
+// [json.Unmarshal] can read. Its own output, as long as it is plain ASCII, it reads in a fraction of that time:
+// otherwise, decoding would cost a miss more than everything else that this library adds to the round trip.
 type JSONCodec struct{}
 
 // Encode implements [Codec].
@@ -49,7 +49,7 @@ func (JSONCodec) Encode(s *Session) ([]byte, error) {
 		b = base64.StdEncoding.AppendEncode(append(b, `,"data":"`...), []byte(s.data))
 		b = append(b, '"')
 	}
-	return append(b, '}'), nil
+	return append(append(b, s.unknown...), '}'), nil
 }
 
 func appendText(b []byte, text string) []byte {
@@ -74,14 +74,60 @@ func (JSONCodec) Decode(data []byte) (*Session, error) {
 	if s := decodePlain(data); s != nil {
 		return s, nil
 	}
-	var r Record
-	if err := json.Unmarshal(data, &r); err != nil {
+	var known struct {
+		Record
+
+		Hidden json.RawMessage `json:"unknown"` // the Record's: in this format, "unknown" is a name like any other
+	}
+	if err := json.Unmarshal(data, &known); err != nil {
 		return nil, err
 	}
-	if r.ID == "" {
+	if known.ID == "" {
 		return nil, errors.New("session: decode: no id")
 	}
-	return FromRecord(r), nil
+	known.Unknown = data
+	return FromRecord(known.Record), nil
+}
+
+// unknownMembers returns the members of a JSON object whose names are none of a session's fields, in their order, as
+// they are, with a comma before each. It returns "" for anything else.
+func unknownMembers(object []byte) string {
+	if !json.Valid(object) {
+		return ""
+	}
+	in := json.NewDecoder(bytes.NewReader(object))
+	if start, err := in.Token(); err != nil || start != json.Delim('{') {
+		return ""
+	}
+	var b []byte
+	for in.More() {
+		begin := in.InputOffset()
+		token, err := in.Token()
+		end := in.InputOffset()
+		name, _ := token.(string)
+		var value json.RawMessage
+		if err != nil || in.Decode(&value) != nil {
+			return "" // cannot happen: the object is valid
+		}
+		if slices.ContainsFunc(fields, func(field string) bool { return strings.EqualFold(field, name) }) {
+			continue
+		}
+		quoted := bytes.TrimLeft(object[begin:end], ", \t\r\n")
+		b = append(append(append(append(b, ','), quoted...), ':'), value...)
+	}
+	return string(b)
+}
+
+// fields are the names of a session's fields. Like encoding/json, the codec takes a name in another case for the same:
+// a member that is written back must not override a field when it is read again.
+var fields = []string{"id", "type", "principal", "created_at", "updated_at", "expires_at", "metadata", "data"}
+
+// unknownObject is the reverse of unknownMembers.
+func (s *Session) unknownObject() json.RawMessage {
+	if s.unknown == "" {
+		return nil
+	}
+	return json.RawMessage("{" + s.unknown[1:] + "}")
 }
 
 // decodePlain reads the output of Encode if every text in it is plain. It returns nil for anything else.

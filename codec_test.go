@@ -2,10 +2,13 @@ package session
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 )
 
@@ -111,13 +114,134 @@ func FuzzDecodeStoredValue(f *testing.F) {
 	})
 }
 
-func TestJSONCodecIgnoresUnknownFields(t *testing.T) {
+func TestJSONCodecKeepsUnknownFields(t *testing.T) {
 	t.Parallel()
-	s, err := JSONCodec{}.Decode([]byte(`{"id":"id","added_later":true}`))
-	require.NoError(t, err)
-	require.Equal(t, "id", s.ID())
-	_, err = JSONCodec{}.Decode([]byte(`{"type":"streamable"}`))
+	const times = `"created_at":"2026-01-02T03:04:05Z","updated_at":"2026-01-02T03:04:05Z"`
+	for stored, want := range map[string]string{
+		`{"id":"id",` + times + `,"added_later":true}`: `,"added_later":true`,
+		// In their order, names and values as they are, and without the space around them.
+		`{ "z" : [1,  {"a":[ ]}] , "id":"id",` + times + "\n,\t" + `"\u00e9":"\u003c<\ud83d" ,"é": -0.1e+1}`: "" +
+			`,"z":[1,  {"a":[ ]}],"\u00e9":"\u003c<\ud83d","é":-0.1e+1`,
+		`{"z":1,"id":"id",` + times + `,"z":null}`:                         `,"z":1,"z":null`,
+		`{"id":"id",` + times + `,"unknown":{"a":1}}`:                      `,"unknown":{"a":1}`,
+		`{"id":"id",` + times + `,"ID":"id","Principal":"","Metadata":{}}`: ``, // encoding/json takes them for fields
+		`{"id":"id",` + times + `,"":0}`:                                   `,"":0`,
+		`{"id":"id",` + times + `}`:                                        ``,
+	} {
+		s, err := JSONCodec{}.Decode([]byte(stored))
+		require.NoError(t, err)
+		require.Equal(t, "id", s.ID())
+		if want == "" {
+			require.Nil(t, s.Record().Unknown)
+		} else {
+			require.Equal(t, "{"+want[1:]+"}", string(s.Record().Unknown))
+		}
+		require.Equal(t, len(want)+len("id"), s.size(), "they count")
+		encoded, err := JSONCodec{}.Encode(s)
+		require.NoError(t, err)
+		require.Equal(t, `{"id":"id",`+times+want+`}`, string(encoded))
+	}
+	_, err := JSONCodec{}.Decode([]byte(`{"type":"streamable"}`))
 	require.ErrorContains(t, err, "no id")
+}
+
+func TestUnknownFieldsCannotOverrideOthers(t *testing.T) {
+	t.Parallel()
+	for _, unknown := range []string{
+		``, `null`, `[]`, `"text"`, `{`, `{}`, `{"a":1}}`, `{"a":1},`,
+		`{"principal":"admin"}`, `{"PRINCIPAL":"admin","Id":"x"}`, `{"\u0070rincipal":"admin"}`,
+		`{"metadata":{"role":"admin"}}`, "{\"expire\u017f_at\":\"2030-01-02T03:04:05Z\"}",
+	} {
+		s := FromRecord(Record{ID: "id", Principal: "user", Unknown: json.RawMessage(unknown)})
+		require.Nil(t, s.Record().Unknown, unknown)
+		encoded, err := JSONCodec{}.Encode(s)
+		require.NoError(t, err)
+		decoded, err := JSONCodec{}.Decode(encoded)
+		require.NoError(t, err)
+		require.Equal(t, s, decoded, unknown)
+	}
+	unknown := json.RawMessage(`{"a":1}`)
+	s := FromRecord(Record{ID: "id", Unknown: unknown})
+	unknown[2] = 'X'
+	clear(s.Record().Unknown)
+	require.Equal(t, `{"a":1}`, string(s.Record().Unknown), "they are copies")
+}
+
+// TestUnknownFieldsSurvive plays an older release that handles what a newer one has stored.
+func TestUnknownFieldsSurvive(t *testing.T) {
+	t.Parallel()
+	const later = `,"idle_timeout":3600,"later":{"x":[1, 2],"é":null}`
+	newer := func() *Session {
+		encoded, err := JSONCodec{}.Encode(New(testID).With("a", "b"))
+		require.NoError(t, err)
+		s, err := JSONCodec{}.Decode([]byte(string(encoded[:len(encoded)-1]) + later + "}"))
+		require.NoError(t, err)
+		return s
+	}
+	client := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()})
+	defer func() { require.NoError(t, client.Close()) }()
+	for name, remote := range map[string]Storage{
+		"memory": NewMemoryStorage(time.Hour), "redis": NewRedisStorage(client, time.Hour),
+	} {
+		st := NewRoutingStorage(remote, 10)
+		require.NoError(t, st.Store(t.Context(), newer()))
+		_, err := Update(t.Context(), remote, testID, func(s *Session) (*Session, error) {
+			return s.WithType("t").WithPrincipal("p").WithData([]byte("d")).With("k", "v").Without("a").
+				WithExpiresAt(time.Now().Add(time.Hour)).Detached(), nil
+		})
+		require.NoError(t, err)
+		s, err := remote.Load(t.Context(), testID)
+		require.NoError(t, err)
+		renewed, err := Renew(t.Context(), st, s.With("k", "w"))
+		require.NoError(t, err)
+		loaded, err := remote.Load(t.Context(), renewed.ID())
+		require.NoError(t, err)
+		encoded, err := JSONCodec{}.Encode(loaded)
+		require.NoError(t, err)
+		require.True(t, strings.HasSuffix(string(encoded), later+"}"), "%s: %s", name, encoded)
+		require.NoError(t, st.Close())
+	}
+}
+
+func FuzzUnknownFieldsSurvive(f *testing.F) {
+	f.Add(`"later"`, `{"a":[1, 2]}`, `"z"`, `null`)
+	f.Add(`"principal"`, `"x"`, `"Unknown"`, `1e999`)
+	f.Add(`"\u0069d"`, `"id"`, `"expire\u017f_at"`, `"2030-01-02T03:04:05Z"`)
+	f.Fuzz(func(t *testing.T, name1, value1, name2, value2 string) {
+		stored := `{"id":"id","type":"t",` + name1 + ":" + value1 + "," + name2 + ":" + value2 + "}"
+		s, err := JSONCodec{}.Decode([]byte(stored))
+		if err != nil {
+			return
+		}
+		encoded, err := JSONCodec{}.Encode(s)
+		require.NoError(t, err)
+		again, err := JSONCodec{}.Decode(encoded)
+		require.NoError(t, err)
+		require.Equal(t, s, again)
+		require.Equal(t, s, FromRecord(s.Record()))
+		var before, after map[string]json.RawMessage
+		require.NoError(t, json.Unmarshal([]byte(stored), &before))
+		require.NoError(t, json.Unmarshal(encoded, &after))
+		for name, value := range before {
+			if slices.ContainsFunc(fields, func(field string) bool { return strings.EqualFold(field, name) }) {
+				continue
+			}
+			require.Equal(t, string(value), string(after[name]), "byte for byte")
+		}
+	})
+}
+
+func BenchmarkDecode(b *testing.B) {
+	s := New(NewID()).WithType(TypeStreamable).WithPrincipal("https://issuer.example|user-1").
+		With("backend_url", "http://10.0.0.7:8080/mcp").With("tenant", "t-1").WithData(make([]byte, 100))
+	encoded, err := JSONCodec{}.Encode(s)
+	require.NoError(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := (JSONCodec{}).Decode(encoded); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 func TestFromRecordMakesEqualKeysOne(t *testing.T) {

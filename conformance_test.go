@@ -6,15 +6,18 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session"
 	"github.com/seed34611480/session/internal/realtest"
 	"github.com/seed34611480/session/internal/redistest"
+	"github.com/seed34611480/session/mocks"
 	"github.com/seed34611480/session/sessiontest"
 )
 
@@ -61,11 +64,6 @@ func TestRedisStorageOnClusterConforms(t *testing.T) { //nolint:tparallel // cas
 	subject := clusterSubject(cluster)
 	t.Run("Redis", func(t *testing.T) { sessiontest.Run(t, subject) })
 	t.Run("Routing", func(t *testing.T) { sessiontest.Run(t, routed(subject)) })
-	t.Run("a client of one node revalidates nothing", func(t *testing.T) {
-		st := session.NewRedisStorage(cluster.Nodes[0].Client(t), time.Minute)
-		_, err := st.Revalidate(t.Context(), []*session.Session{session.New("one-slot"), session.New("another-slot")})
-		require.ErrorIs(t, err, errors.ErrUnsupported)
-	})
 }
 
 func TestRedisStorageViaSentinelConforms(t *testing.T) { //nolint:tparallel // cases share the servers
@@ -197,4 +195,82 @@ func (d *cuttableDialer) cut() {
 	for _, conn := range d.conns {
 		_ = conn.Close()
 	}
+}
+
+// These tests use the generated mock as a remote that has the four methods of Storage and nothing else.
+
+const testID = "3DQ7JZ2N5W"
+
+func TestSessionOfAnotherIDIsRefused(t *testing.T) {
+	t.Parallel()
+	remote := mocks.NewStorage(t)
+	remote.EXPECT().Load(mock.Anything, testID).Return(session.New("another"), nil).Once()
+	remote.EXPECT().Load(mock.Anything, testID).Return(nil, nil).Once()
+	st := session.NewRoutingStorage(remote, 10)
+	defer func() { require.NoError(t, st.Close()) }()
+	for range 2 {
+		_, err := st.Load(t.Context(), testID)
+		require.ErrorIs(t, err, session.ErrCorrupt)
+	}
+	require.Zero(t, st.Stats().Entries)
+}
+
+func TestDeleteExpiredIsDelegated(t *testing.T) {
+	t.Parallel()
+	remote := mocks.NewStorage(t)
+	before := time.Now()
+	remote.EXPECT().DeleteExpired(mock.Anything, before).Return(nil).Once()
+	remote.EXPECT().DeleteExpired(mock.Anything, before).Return(errors.New("connection refused")).Once()
+	st := session.NewRoutingStorage(remote, 10)
+	require.NoError(t, st.DeleteExpired(t.Context(), before))
+	require.ErrorIs(t, st.DeleteExpired(t.Context(), before), session.ErrUnavailable)
+	require.NoError(t, st.Close())
+	require.ErrorIs(t, st.DeleteExpired(t.Context(), before), session.ErrClosed)
+}
+
+func TestRemoteWithoutCapabilities(t *testing.T) {
+	t.Parallel()
+	st := session.NewRoutingStorage(mocks.NewStorage(t), 10)
+	defer func() { require.NoError(t, st.Close()) }()
+	require.ErrorIs(t, st.Create(t.Context(), session.New(testID)), errors.ErrUnsupported)
+	_, err := st.Take(t.Context(), testID)
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+}
+
+func TestRemoteThatPanicsInAWrite(t *testing.T) {
+	t.Parallel()
+	remote := mocks.NewStorage(t)
+	remote.EXPECT().Store(mock.Anything, mock.Anything).RunAndReturn(func(context.Context, *session.Session) error {
+		panic("a bug")
+	})
+	st := session.NewRoutingStorage(remote, 10)
+	require.Panics(t, func() { _ = st.Store(t.Context(), session.New(testID)) })
+	require.NoError(t, st.Close(), "and nothing is locked")
+}
+
+func TestCloseEndsCallsInFlight(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		remote := mocks.NewStorage(t)
+		remote.EXPECT().Load(mock.Anything, testID).RunAndReturn(
+			func(ctx context.Context, _ string) (*session.Session, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			})
+		st := session.NewRoutingStorage(remote, 10, session.WithLoadTimeout(time.Hour))
+		loaded, closed := make(chan error, 1), make(chan error, 1)
+		go func() {
+			_, err := st.Load(t.Context(), testID)
+			loaded <- err
+		}()
+		synctest.Wait()
+		start := time.Now()
+		go func() { closed <- st.Close() }()
+		require.NoError(t, st.Close())
+		require.NoError(t, <-closed)
+		require.ErrorIs(t, <-loaded, session.ErrClosed)
+		require.Zero(t, time.Since(start))
+		_, err := st.Load(t.Context(), testID)
+		require.ErrorIs(t, err, session.ErrClosed)
+	})
 }

@@ -13,7 +13,8 @@
 //
 // S is [WithMaxStaleness], R is [WithRefreshAfter], TTL is the remote's idle lifetime.
 //
-//   - P1, hits are free: a Load that is served locally does no I/O, takes no lock, and allocates nothing.
+//   - P1, hits are free: a Load that is served locally does no I/O, takes no lock, and allocates nothing. One per R and
+//     session is an exception: it queues a use for the remote.
 //   - P2, staleness is bounded, hard: when a Store or Delete has returned at time t, through any replica, no Load that
 //     starts after t+S, on any replica, returns older state. That includes replicas that are cut off from the remote or
 //     were paused. Changes without this library (redis-cli DEL, eviction, FLUSHALL) are noticed within R on a busy
@@ -22,12 +23,16 @@
 //   - P4, nothing deleted comes back: storing a session that came from the storage succeeds only if the stored revision
 //     is still the one it came from. Otherwise it is [ErrNotFound] or [ErrConflict].
 //   - P5, active sessions live, idle ones die: a session that is loaded at least once every TTL-R, on any replica, does
-//     not expire. One that is not loaded for a TTL is gone, everywhere. Hits never make a local copy any fresher.
+//     not expire, as long as the remote can be told of it before its TTL ends. A session that is not loaded for a TTL
+//     is gone, everywhere: the remote is told when it was used, however late. (A remote that is no [Revalidator] keeps
+//     it for a TTL from when that was told.) Hits never make a local copy any fresher.
 //   - P6, absolute lifetime: a session is never served at or after its [Session.ExpiresAt].
-//   - P7, memory is bounded by the number of local entries and of calls in flight.
+//   - P7, memory is bounded by the number of local entries and of calls in flight; these are bounded by
+//     [WithLoadConcurrency], [WithRefreshConcurrency] and the callers that wait.
 //   - P8, an outage is an explicit outcome: while the remote is unreachable, local answers go on for as long as P2
-//     allows. Then Load returns [ErrUnavailable], never [ErrNotFound]. Only with [WithStaleIfError] it returns the last
-//     known state.
+//     allows. Then Load returns [ErrUnavailable], never [ErrNotFound]: the first loads after they have waited for the
+//     remote in vain, further ones at once, until a probe finds the remote back. Only with [WithStaleIfError] it
+//     returns the last known state.
 //   - P9, no phantom writes: a session is served locally only after the remote has acknowledged it. When a write fails,
 //     the local copy is dropped, as its outcome may be unknown.
 //

@@ -1,13 +1,22 @@
 package session
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strings"
+
+	"github.com/seed34611480/session/internal/errs"
 )
 
-// Every error of this package matches one of these with [errors.Is], or the error of the caller's context. The cause,
-// where there is one, stays reachable with [errors.Is] and [errors.As]. The text of an error never contains a session
-// id.
+// Every error of this package matches one of these with [errors.Is], or [errors.ErrUnsupported], or the error of the
+// caller's context. It never matches two of these. The cause, where there is one, stays reachable with [errors.Is] and
+// [errors.As].
+//
+// The text of an error is safe to log: it never contains a session id, nor anything of a session. Of a foreign error, a
+// client's for example, it shows only what is known to be safe: the code of a Redis reply, an address, the text of a
+// system error. The rest it replaces by "(details hidden: <type>)". That also holds for an error in which the storage
+// behind a [RoutingStorage] has wrapped one of these: the sentinel is passed on, and the text around it is hidden.
 var (
 	// ErrNotFound: there is no such session. It was deleted, or it expired, or it never existed. Only the storage's own
 	// answer makes this error, never a failure to ask it.
@@ -20,7 +29,7 @@ var (
 	// again; [Update] does that.
 	ErrConflict = errors.New("session: changed by another writer")
 
-	// ErrInvalidID: the id is not 1 to 256 bytes of visible ASCII, or the session is nil.
+	// ErrInvalidID: the id is not 1 to 4,096 bytes of visible ASCII, or the session is nil.
 	ErrInvalidID = errors.New("session: invalid id")
 
 	// ErrTooLarge: the session is larger than the storage accepts, see [WithMaxSize].
@@ -30,6 +39,9 @@ var (
 	// that this one cannot read. The value is left alone.
 	ErrCorrupt = errors.New("session: corrupt value")
 
+	// ErrEncode: the [Codec] could not encode the session, which was not stored. To try again is of no use.
+	ErrEncode = errors.New("session: cannot be encoded")
+
 	// ErrUnavailable: the storage could not be asked, or did not answer in time. Nothing is known about the session;
 	// after a failed write, not even whether it was executed. Answer with 503, not with 404.
 	ErrUnavailable = errors.New("session: storage unavailable")
@@ -38,60 +50,102 @@ var (
 	ErrClosed = errors.New("session: storage closed")
 )
 
-// opError names the operation that failed, the sentinel that it matches, and the cause.
+// opError names the operation that failed, the sentinel that it matches, and the cause. Its text is safe to show.
 type opError struct {
-	op     string
-	kind   error  // a sentinel, or the error of the caller's context
-	cause  error  // may be nil
-	detail string // the part of the cause that may be shown: without ids
+	op    string // "" if the caller adds it
+	kind  error  // a sentinel, or the error of the caller's context
+	cause error  // may be nil
 }
 
 func (e *opError) Error() string {
-	text := "session: " + e.op + ": " + strings.TrimPrefix(e.kind.Error(), "session: ")
-	if e.detail != "" {
-		text += ": " + e.detail
+	text := prefix
+	if e.op != "" {
+		text += e.op + ": "
 	}
-	return text
+	text += strings.TrimPrefix(e.kind.Error(), prefix)
+	if e.cause == nil || errors.Is(e.kind, context.Canceled) || errors.Is(e.kind, context.DeadlineExceeded) {
+		return text // what the end of a context has caused says nothing more
+	}
+	return text + ": " + errs.Shown(e.cause)
 }
+
+// SafeText is the text without the package's name, for an error that wraps this one.
+func (e *opError) SafeText() string { return strings.TrimPrefix(e.Error(), prefix) }
+
+// GoString keeps %#v from printing the text of the cause.
+func (e *opError) GoString() string { return e.Error() }
 
 func (e *opError) Unwrap() []error {
 	if e.cause == nil {
 		return []error{e.kind}
 	}
-	return []error{e.kind, e.cause}
+	return []error{e.kind, cause{e.cause}}
 }
+
+const prefix = "session: "
+
+// cause is what [opError] wraps beside its kind. It matches everything that the error matches, but for this package's
+// sentinels: an outage stays one when the dialer's error matches [errors.ErrUnsupported] (a system call did) or
+// [ErrNotFound] (a hook looked something up).
+type cause struct{ error }
+
+func (c cause) Is(target error) bool {
+	if target == errors.ErrUnsupported || slices.Contains(sentinels, target) {
+		return false
+	}
+	return errors.Is(c.error, target)
+}
+
+func (c cause) As(target any) bool { return errors.As(c.error, target) }
 
 func opErr(op string, kind error) error { return &opError{op: op, kind: kind} }
 
-func opErrBecause(op string, kind, cause error, detail string) error {
-	return &opError{op: op, kind: kind, cause: cause, detail: detail}
+func opErrBecause(op string, kind, cause error) error {
+	return &opError{op: op, kind: kind, cause: cause}
 }
 
-// sentinels are the errors that a storage may return. Its callers take any other error for an outage.
+// errNilSession is the cause of an [ErrInvalidID].
+const errNilSession = errs.SafeError("the session is nil")
+
+func tooLarge(op string, size, limit int) error {
+	return opErrBecause(op, ErrTooLarge, errs.Reason("%d bytes, the limit is %d", size, limit))
+}
+
+// sentinels are the errors that a storage may return, beside errors.ErrUnsupported. Its callers take any other error
+// for an outage. What matches two of them counts as the first.
 var sentinels = []error{
-	ErrNotFound, ErrExists, ErrConflict, ErrInvalidID, ErrTooLarge, ErrCorrupt, ErrUnavailable, ErrClosed,
-	errors.ErrUnsupported,
+	ErrUnavailable, ErrClosed, ErrNotFound, ErrExists, ErrConflict, ErrInvalidID, ErrTooLarge, ErrCorrupt, ErrEncode,
 }
 
-// known reports whether an error already matches one of this package's sentinels.
-func known(err error) bool {
+// sentinelOf returns the sentinel that an error of a storage matches, or nil: then it is foreign, and an outage.
+func sentinelOf(err error) error {
 	for _, sentinel := range sentinels {
 		if errors.Is(err, sentinel) {
-			return true
+			return sentinel
 		}
 	}
-	return false
+	if errs.Unsupported(err) {
+		return errors.ErrUnsupported
+	}
+	return nil
 }
 
-// redact removes the id from the text of a foreign error. Redis, for one, quotes the arguments of a command that it
-// does not know, and the id is one of them.
-func redact(err error, id string) string {
-	text := err.Error()
-	for _, quote := range []string{" '", " `", " \""} { // a space first, to keep the apostrophe of a "can't"
-		text, _, _ = strings.Cut(text, quote)
+// inOurTerms returns an error of another storage as an error of this package.
+func inOurTerms(op string, err error) error {
+	if err == nil {
+		return nil
 	}
-	if id != "" {
-		text = strings.ReplaceAll(text, id, "<id>")
+	if sentinel := sentinelOf(err); sentinel != nil {
+		return passOn(op, sentinel, err)
 	}
-	return text
+	return opErrBecause(op, ErrUnavailable, err)
+}
+
+// passOn returns an error of another storage that matches a sentinel in a form whose text is safe to show. Errors that
+// this package made, and bare sentinels, are safe already.
+func passOn(op string, sentinel, err error) error {
+	if _, ok := err.(*opError); ok || err == sentinel { //nolint:errorlint // what wraps these adds foreign text
+		return err
+	}
+	return opErrBecause(op, sentinel, err)
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"time"
+
+	"github.com/seed34611480/session/internal/errs"
 )
 
 // Update changes a stored session. It loads the session, calls change, and stores the result. If another writer has
@@ -23,6 +25,7 @@ func Update(
 		if err != nil {
 			return nil, err
 		}
+		base := current.Revision() // before others can stamp it: a cache may return one session to many callers
 		changed, err := change(current)
 		if err != nil {
 			return nil, err
@@ -31,10 +34,10 @@ func Update(
 			return current, nil
 		}
 		if changed.id != id {
-			return nil, opErr("update", ErrInvalidID)
+			return nil, opErrBecause("update", ErrInvalidID, errs.Reason("change has returned a session with another id"))
 		}
 		// Whatever change returned, it was based on current, and must not replace any other state.
-		changed = changed.snapshot(current.Revision())
+		changed = changed.snapshot(base)
 		err = st.Store(ctx, changed)
 		if err == nil {
 			return changed, nil
@@ -76,45 +79,85 @@ func LoadOwned(ctx context.Context, st Storage, id, principal string) (*Session,
 
 // Renew gives a session a new id, destroys the old one, and returns the session under its new id. Call it when a user
 // logs in or gains rights: an old id that an attacker knew or planted is worthless from then on. s must come from the
-// storage. It may have been changed since; the change is stored too.
+// storage. It may have been changed since; the change is stored too, under the new id only. Contents and creation time
+// are kept.
 //
-// The error is ErrNotFound or ErrConflict if s is no longer what is stored; nothing has happened then. The old id is
-// dead before the new one exists: a failure in between costs the session, and its user has to log in again.
+// What s has gained is never stored under the old id. Renew (1) replaces the stored session by a blank one, without
+// owner, contents or type, if s is still based on what is stored; (2) destroys that; (3) stores s under the new id. The
+// blank one expires after a minute at most, in case that (2) fails. A replica that has a local copy of the old session
+// may serve that, as it was, for MaxStaleness.
 //
-// If the storage is not a [Taker], a session that is deleted during the call may live on under its new id.
+// The error is ErrNotFound or ErrConflict if s is no longer what is stored; nothing has happened then, unless another
+// writer deleted or changed the blank session between (1) and (2). After any other error, and ErrTooLarge or ErrEncode
+// for what s has gained are among these, the session may be lost, and its user has to log in again.
+//
+// If the storage is not a [Taker], a delete or a change of the blank session goes unnoticed: what is deleted during the
+// call may live on under its new id. A change of the session itself is never lost unnoticed: it is an ErrConflict, here
+// or for the other writer.
 func Renew(ctx context.Context, st Storage, s *Session) (*Session, error) {
 	if s == nil {
-		return nil, opErr("renew", ErrInvalidID)
+		return nil, opErrBecause("renew", ErrInvalidID, errNilSession)
 	}
-	if s.Revision() == 0 {
-		return nil, opErr("renew", ErrNotFound)
+	base := s.Revision()
+	if base == 0 {
+		return nil, opErrBecause("renew", ErrNotFound, errs.Reason("the session was never stored"))
 	}
-	current := s.clone()
-	if err := st.Store(ctx, current); err != nil { // is s still what is stored?
-		return nil, err
-	}
-	current, err := take(ctx, st, current)
-	if err != nil {
-		return nil, err
-	}
-	renewed := current.Detached()
+	renewed := s.Detached()
 	renewed.id = NewID()
-	if err := st.Store(ctx, renewed); err != nil {
+	blank := blankOf(s, base)
+	if err := st.Store(ctx, blank); err != nil { // is s still what is stored?
+		return nil, err
+	}
+	if err := destroy(ctx, st, blank); err != nil {
+		return nil, err
+	}
+	if err := storeNew(ctx, st, renewed); err != nil {
 		return nil, err
 	}
 	return renewed, nil
 }
 
-// take removes a session, and returns what was stored at that moment: another writer may have changed it since it was
-// loaded.
-func take(ctx context.Context, st Storage, s *Session) (*Session, error) {
-	if taker, ok := st.(Taker); ok {
-		taken, err := taker.Take(ctx, s.id)
-		if !errors.Is(err, errors.ErrUnsupported) {
-			return taken, err
+// blankLifetime is how long the blank session of [Renew] lives if it cannot be destroyed.
+const blankLifetime = time.Minute
+
+// blankOf returns a session that may replace s in a compare-and-set, and has nothing that is worth having.
+func blankOf(s *Session, base uint64) *Session {
+	blank := New(s.id)
+	blank.expiresAt = normalTime(blank.createdAt.Add(blankLifetime))
+	if !s.expiresAt.IsZero() && s.expiresAt.Before(blank.expiresAt) {
+		blank.expiresAt = s.expiresAt
+	}
+	Stamp(blank, base)
+	return blank
+}
+
+// destroy removes a session that was just stored. If the storage is a Taker, the error is ErrConflict when it was
+// changed meanwhile, and ErrNotFound when it was deleted.
+func destroy(ctx context.Context, st Storage, s *Session) error {
+	taker, ok := st.(Taker)
+	if !ok {
+		return st.Delete(ctx, s.id)
+	}
+	taken, err := taker.Take(ctx, s.id)
+	switch {
+	case errs.Unsupported(err):
+		return st.Delete(ctx, s.id)
+	case err != nil:
+		return err
+	case taken == nil || taken.Revision() != s.Revision():
+		return opErr("renew", ErrConflict)
+	}
+	return nil
+}
+
+// storeNew stores a session whose id is fresh.
+func storeNew(ctx context.Context, st Storage, s *Session) error {
+	if creator, ok := st.(Creator); ok {
+		if err := creator.Create(ctx, s); !errs.Unsupported(err) {
+			return err
 		}
 	}
-	return s, st.Delete(ctx, s.id)
+	return st.Store(ctx, s)
 }
 
 // Sweep calls DeleteExpired for sessions that were idle for at least the given time. It does so once at the start and

@@ -3,6 +3,7 @@ package session
 import (
 	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 )
 
@@ -19,8 +20,8 @@ type MaxSizeOption interface {
 const defaultMaxSize = 1 << 20
 
 // WithMaxSize limits the size of one session, in bytes: larger ones are refused with [ErrTooLarge]. RedisStorage counts
-// the encoded session, MemoryStorage the bytes that the session holds. 0 means the default, 1 MiB. It panics when bytes
-// is negative.
+// the encoded session, MemoryStorage the bytes that the session holds. The error tells the size and the limit. 0 means
+// the default, 1 MiB. It panics when bytes is negative.
 func WithMaxSize(bytes int) MaxSizeOption {
 	if bytes < 0 {
 		panic(fmt.Sprintf("session: WithMaxSize(%d): the limit cannot be negative", bytes))
@@ -80,8 +81,8 @@ func WithCodec(codec Codec) RedisOption {
 // WithMinReplicas makes writes wait until at least n replicas have them, for up to the timeout, in the same round trip
 // (WAIT). Otherwise they fail with [ErrUnavailable], and it is unknown whether they will last.
 //
-// By default a write is acknowledged when the master has it, and a failover may lose the last ones: sessions can be
-// back that were deleted. With n equal to the number of replicas that may be promoted, none is lost. The price is the
+// By default a write is acknowledged when the master has it, and a failover may lose the last ones: deleted sessions
+// can reappear. With n equal to the number of replicas that may be promoted, none is lost. The price is the
 // time that replication takes, and that writes fail while too few replicas are there, or while their slot moves in a
 // Cluster. It does not keep a master that was cut off from answering loads: that is for min-replicas-to-write, on the
 // server.
@@ -107,7 +108,7 @@ func (set routingOption) applyRouting(o *routingOptions) { set(o) }
 
 type routingOptions struct {
 	maxStaleness, refreshAfter, loadTimeout, staleIfError time.Duration
-	refreshConcurrency                                    int
+	loadConcurrency, refreshConcurrency                   int
 	logger                                                *slog.Logger
 }
 
@@ -159,8 +160,24 @@ func WithLogger(logger *slog.Logger) RoutingOption {
 	return routingOption(func(o *routingOptions) { o.logger = logger })
 }
 
-// WithRefreshConcurrency sets how many background calls may renew local copies at a time; one that renews many copies
-// together counts as one. Those beyond it wait. 0 means the default, 16. It panics when n is negative.
+// WithLoadConcurrency sets how many loads may wait for the remote's answer at a time. Further loads wait for their
+// turn, for as long as their contexts and [WithLoadTimeout] allow, and then fail with [ErrUnavailable]; a load that no
+// caller waits for any more is not sent. 0 means the default: 10 for each processor, as go-redis sizes its pool. With
+// a larger pool, or a remote that is far away, set it to the size of the pool. It panics when n is negative.
+func WithLoadConcurrency(n int) RoutingOption {
+	if n < 0 {
+		panic(fmt.Sprintf("session: WithLoadConcurrency(%d): cannot be negative", n))
+	}
+	if n == 0 {
+		n = defaultLoadConcurrency()
+	}
+	return routingOption(func(o *routingOptions) { o.loadConcurrency = n })
+}
+
+func defaultLoadConcurrency() int { return 10 * runtime.GOMAXPROCS(0) }
+
+// WithRefreshConcurrency sets how many background calls may tell the remote of uses, and renew local copies, at a time;
+// one for many sessions counts as one. Uses beyond it wait. 0 means the default, 16. It panics when n is negative.
 func WithRefreshConcurrency(n int) RoutingOption {
 	if n < 0 {
 		panic(fmt.Sprintf("session: WithRefreshConcurrency(%d): cannot be negative", n))
@@ -172,9 +189,9 @@ func WithRefreshConcurrency(n int) RoutingOption {
 }
 
 // WithStaleIfError allows a session's last known state to be served while the remote cannot be reached, for up to d
-// after it could still be served as fresh. Without it, or with 0, that is [ErrUnavailable]: this option gives up the
-// bound on stale reads for as long as an outage lasts, and a replica that is cut off serves a session for so long after
-// it was deleted elsewhere. It does not extend the life of a session, and the local copy of a session whose write has
+// after it could still be served as fresh. The default, 0, returns [ErrUnavailable] instead. This option gives up the
+// bound on stale reads during an outage: a replica that is cut off may serve a session for MaxStaleness + d after it
+// was deleted elsewhere. It does not extend the life of a session, and the local copy of a session whose write has
 // failed is not served. It panics when d is negative.
 func WithStaleIfError(d time.Duration) RoutingOption {
 	d = positiveOr("WithStaleIfError", d, 0)

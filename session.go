@@ -3,6 +3,7 @@ package session
 import (
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed34611480/session/internal/errs"
 )
 
 // Type is the kind of a session. The package gives it no meaning; applications may define their own.
@@ -42,6 +45,7 @@ type Session struct {
 	updatedAt time.Time
 	metadata  []pair // sorted by key, and never modified once set
 	data      string // a string, so that nothing that reads it can change it
+	unknown   string // see Record.Unknown: the members with a comma before each, or ""
 }
 
 type pair struct{ key, value string }
@@ -194,7 +198,7 @@ func (s *Session) clone() *Session {
 	c := &Session{
 		id: s.id, typ: s.typ, principal: s.principal,
 		createdAt: s.createdAt, updatedAt: s.updatedAt, expiresAt: s.expiresAt,
-		metadata: s.metadata, data: s.data,
+		metadata: s.metadata, data: s.data, unknown: s.unknown,
 	}
 	c.revision.Store(s.revision.Load())
 	return c
@@ -221,7 +225,7 @@ func (s *Session) find(key string) (int, bool) {
 
 // size returns the number of bytes of content, without the overhead of any encoding.
 func (s *Session) size() int {
-	n := len(s.id) + len(s.typ) + len(s.principal) + len(s.data)
+	n := len(s.id) + len(s.typ) + len(s.principal) + len(s.data) + len(s.unknown)
 	for _, p := range s.metadata {
 		n += len(p.key) + len(p.value)
 	}
@@ -245,6 +249,17 @@ func (s *Session) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("type", string(s.typ)), slog.Uint64("revision", s.Revision()))
 }
 
+// MarshalJSON is an error: a session that is part of a reply or a log record would show its id, or arrive as an empty
+// object. Encode its [Session.Record] where that is what you want.
+func (s *Session) MarshalJSON() ([]byte, error) {
+	return nil, opErrBecause("marshal", errors.ErrUnsupported, errs.SafeError("encode its Record instead"))
+}
+
+// UnmarshalJSON is an error: a session cannot be changed. Decode a [Record], and use [FromRecord].
+func (s *Session) UnmarshalJSON([]byte) error {
+	return opErrBecause("unmarshal", errors.ErrUnsupported, errs.SafeError("decode a Record instead"))
+}
+
 // latest is the last instant that every time encoding can express.
 var latest = time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC)
 
@@ -264,21 +279,25 @@ func normalTime(t time.Time) time.Time {
 
 func validText(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
-const maxIDLength = 256
+const maxIDLength = 4096
 
 // NewID returns a fresh random id: at least 128 bits from the operating system's secure source, in visible ASCII. It is
 // safe for concurrent use.
 func NewID() string { return rand.Text() }
 
-// ValidateID returns [ErrInvalidID] unless id is 1 to 256 bytes of visible ASCII (0x21 to 0x7E), which is what the
-// Model Context Protocol allows in its session header. Storages check ids before anything else.
+// ValidateID returns nil if id is 1 to 4,096 bytes of visible ASCII (0x21 to 0x7E), which is what the Model Context
+// Protocol allows in its session header; some MCP servers make ids of kilobytes. Otherwise the error matches
+// [ErrInvalidID], and says which rule the id breaks, without the id. Storages check ids before anything else.
 func ValidateID(id string) error {
-	if len(id) == 0 || len(id) > maxIDLength {
-		return ErrInvalidID
+	switch {
+	case id == "":
+		return opErrBecause("", ErrInvalidID, errs.Reason("it is empty"))
+	case len(id) > maxIDLength:
+		return opErrBecause("", ErrInvalidID, errs.Reason("%d bytes, the limit is %d", len(id), maxIDLength))
 	}
 	for i := range len(id) {
 		if id[i] < 0x21 || id[i] > 0x7E {
-			return ErrInvalidID
+			return opErrBecause("", ErrInvalidID, errs.Reason("byte %d of %d is not visible ASCII", i+1, len(id)))
 		}
 	}
 	return nil

@@ -3,10 +3,12 @@ package session
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,9 +141,13 @@ func TestFormattedSessionShowsNoCredential(t *testing.T) {
 		fmt.Fprintf(&log, verb, s)
 		fmt.Fprintf(&log, verb, (*Session)(nil))
 	}
-	encoded, err := json.Marshal(s)
-	require.NoError(t, err)
+	encoded, err := json.Marshal(map[string]any{"session": s})
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+	require.ErrorContains(t, err, "encode its Record instead")
+	log.WriteString(err.Error())
 	log.Write(encoded)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("text", "nested", struct{ S *Session }{s})
+	require.ErrorIs(t, json.Unmarshal([]byte(`{"id":"changed"}`), s), errors.ErrUnsupported)
 	require.NotContains(t, log.String(), "secret")
 	require.NotContains(t, log.String(), fmt.Sprintf("%x", "secret"))
 }
@@ -168,12 +174,13 @@ func TestNewID(t *testing.T) {
 }
 
 func FuzzValidateID(f *testing.F) {
-	for _, id := range []string{"", "a", "~", "!", " ", "\x7f", "é", string(bytes.Repeat([]byte{'a'}, 257))} {
+	longest := strings.Repeat("a", 4096)
+	for _, id := range []string{"", "a", "~", "!", " ", "\x7f", "é", longest, longest + "a"} {
 		f.Add(id)
 	}
 	f.Fuzz(func(t *testing.T, id string) {
 		bad := func(c byte) bool { return c <= ' ' || c > '~' }
-		valid := len(id) >= 1 && len(id) <= 256 && !slices.ContainsFunc([]byte(id), bad)
+		valid := len(id) >= 1 && len(id) <= 4096 && !slices.ContainsFunc([]byte(id), bad)
 		require.Equal(t, valid, ValidateID(id) == nil)
 	})
 }

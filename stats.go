@@ -2,7 +2,7 @@ package session
 
 import "time"
 
-// Mode is why a [RoutingStorage] may serve local sessions at present.
+// Mode tells what currently permits a [RoutingStorage] to serve local sessions.
 type Mode string
 
 const (
@@ -26,6 +26,10 @@ type Stats struct {
 	RemoteLoads  uint64 // loads sent to the remote: fewer than misses when callers shared one, and refreshes
 	Refreshes    uint64 // sessions asked for in the background, ahead of a miss; see [WithRefreshAfter]
 	DroppedFills uint64 // remote loads whose result was not kept, as the session changed meanwhile
+	Queued       uint64 // loads that waited for their turn, see [WithLoadConcurrency]
+	Rejected     uint64 // loads that were not sent: their turn did not come in time, or the remote did not answer others
+	DroppedUses  uint64 // uses of sessions that the remote was not told of, as too many waited
+	Panics       uint64 // panics in calls of the remote that were contained, and reported as [ErrUnavailable]
 
 	Entries   int    // entries in the local tier now, some of which may not be servable any more
 	Evictions uint64 // entries that had to make room for others
@@ -49,6 +53,7 @@ func (rt *RoutingStorage) Stats() Stats {
 		Mode: mode, ProofAge: c.ProofAge,
 		Hits: c.Hits, Misses: c.Misses, Refused: c.Refused, Stale: c.Stale,
 		RemoteLoads: c.RemoteLoads, Refreshes: c.Refreshes, DroppedFills: c.DroppedFills,
+		Queued: c.Queued, Rejected: c.Rejected, DroppedUses: c.DroppedUses, Panics: c.Panics,
 		Entries: c.Entries, Evictions: c.Evictions, Events: c.Events, Revoked: c.Revoked, Gaps: c.Gaps,
 	}
 }

@@ -10,8 +10,10 @@ import (
 // The contract, which the package sessiontest checks:
 //
 //   - An id that [ValidateID] refuses, or a nil session, is [ErrInvalidID], before anything else happens.
-//   - Callers may keep a returned session. It is immutable, and may be shared with other callers. A storage keeps a
-//     snapshot of its own, never the caller's pointer.
+//   - Callers may keep a returned session. It is immutable, but for its revision: a caller that stores it in another
+//     storage has it stamped there. So a storage keeps a snapshot of its own, never a pointer that a caller has, and
+//     returns from each Load a session of its own, which carries the storage's own revision when it is returned. (A
+//     cache may return one session to many callers, for as long as it still carries the revision that was loaded.)
 //   - A session that is not loaded for the storage's idle lifetime (its TTL) is gone; each Load or Store starts that
 //     time anew. A session is also gone at its [Session.ExpiresAt]. Gone means [ErrNotFound], even while its data still
 //     exists.
@@ -73,14 +75,22 @@ type Expirer interface {
 	TTL() time.Duration
 }
 
-// Revalidator is implemented by storages that can tell in one step which of many sessions have changed. A cache renews
-// its copies with that, without fetching them again.
+// Use is the last use of a session that a cache has answered by itself.
+type Use struct {
+	ID        string
+	Revision  uint64    // of the session that was used
+	ExpiresAt time.Time // of that session; the zero time for none
+	At        time.Time // carries a monotonic clock reading
+}
+
+// Revalidator is implemented by storages that can take in the uses of many sessions in one step, and tell which of the
+// sessions have changed. A cache renews its copies with that, without fetching them again.
 type Revalidator interface {
-	// Revalidate reports for each session whether it is stored with the revision that it has here, at some instant during
-	// the call, and keeps those alive as Load does. The sessions are as they were loaded or stored, not changed copies.
-	// false means another revision, no session, or a corrupt value. ErrInvalidID: a session is nil, or its id is invalid.
-	// After an error nothing is known of any of them.
-	Revalidate(ctx context.Context, sessions []*Session) (unchanged []bool, err error)
+	// Revalidate reports for each use whether the session is stored with that revision, at some instant during the call,
+	// and keeps those that are alive for a TTL from their use: not from now on, and never shorter than they would live
+	// anyway. false means another revision, no session, a corrupt value, or a use that is a TTL ago; such a session is
+	// not kept alive. ErrInvalidID: an id is invalid. After an error nothing is known of any of them.
+	Revalidate(ctx context.Context, uses []Use) (unchanged []bool, err error)
 }
 
 // Event is what a [Watcher] reports: a [Changed], [Removed], [Gap] or [Alive].

@@ -13,8 +13,9 @@ import (
 // MemoryStorage keeps sessions in this process: for a single replica, and for tests. It is safe for concurrent use,
 // needs no Close, and starts no goroutine.
 //
-// Each write removes the sessions that have been idle for the TTL, at a cost that does not grow with the number of
-// sessions. So memory is bounded by the sessions that were used within one TTL, and no sweep is needed.
+// Each call removes a few of the sessions that have been idle for the TTL, at a cost that does not grow with the number
+// of sessions. So memory is bounded by the sessions that were used within one TTL, and after a flood it is given back
+// as the storage is used: no sweep is needed. A storage that is not used at all keeps what it has until DeleteExpired.
 type MemoryStorage struct {
 	ttl     time.Duration
 	maxSize int
@@ -22,13 +23,13 @@ type MemoryStorage struct {
 	mu           sync.Mutex // protects following fields
 	lastRevision uint64
 	byUse        *simplelru.LRU[string, *record] // the oldest is the session that has been idle longest
+	peak         int                             // the most sessions that byUse has held since it was made
 	watches      map[*memoryWatch]struct{}
 }
 
-// record is one stored session. The snapshot is never modified, because Load hands it out.
+// record is one stored session. The snapshot is never handed out, so its revision stays the stored one.
 type record struct {
 	snapshot *Session
-	revision uint64
 	usedAt   time.Time
 }
 
@@ -38,15 +39,19 @@ func NewMemoryStorage(ttl time.Duration, opts ...MemoryOption) *MemoryStorage {
 	if ttl <= 0 {
 		panic(fmt.Sprintf("session: NewMemoryStorage: ttl %v: must be positive", ttl))
 	}
-	byUse, err := simplelru.NewLRU[string, *record](math.MaxInt, nil) // bounded by the TTL, not by a number
-	if err != nil {
-		panic(err) // cannot happen: only a size <= 0 is refused
-	}
 	o := memoryOptions{maxSize: defaultMaxSize}
 	for _, opt := range opts {
 		opt.applyMemory(&o)
 	}
-	return &MemoryStorage{ttl: ttl, maxSize: o.maxSize, byUse: byUse, watches: make(map[*memoryWatch]struct{})}
+	return &MemoryStorage{ttl: ttl, maxSize: o.maxSize, byUse: newByUse(), watches: make(map[*memoryWatch]struct{})}
+}
+
+func newByUse() *simplelru.LRU[string, *record] {
+	byUse, err := simplelru.NewLRU[string, *record](math.MaxInt, nil) // bounded by the TTL, not by a number
+	if err != nil {
+		panic(err) // cannot happen: only a size <= 0 is refused
+	}
+	return byUse
 }
 
 // TTL returns the idle lifetime of the sessions.
@@ -68,7 +73,7 @@ func (m *MemoryStorage) Store(ctx context.Context, s *Session) error {
 		if current == nil {
 			return opErr("store", ErrNotFound)
 		}
-		if current.revision != base {
+		if current.snapshot.Revision() != base {
 			return opErr("store", ErrConflict)
 		}
 	}
@@ -102,17 +107,16 @@ func (m *MemoryStorage) Load(ctx context.Context, id string) (*Session, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
+	m.removeSomeIdleLocked(now)
 	found := m.getLocked(id, now)
 	if found == nil {
 		return nil, opErr("load", ErrNotFound)
 	}
 	found.usedAt = now
 	m.byUse.Get(id) // marks it as the most recently used
-	if found.snapshot.Revision() != found.revision {
-		// A caller stored the snapshot in another storage, which stamped it: hand out a fresh copy.
-		found.snapshot = found.snapshot.snapshot(found.revision)
-	}
-	return found.snapshot, nil
+	// A copy for each caller: one that stores it in another storage has it stamped there, and the others read a revision
+	// that is not of this storage.
+	return found.snapshot.clone(), nil
 }
 
 // Take implements [Taker].
@@ -122,7 +126,9 @@ func (m *MemoryStorage) Take(ctx context.Context, id string) (*Session, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	found := m.getLocked(id, time.Now())
+	now := time.Now()
+	m.removeSomeIdleLocked(now)
+	found := m.getLocked(id, now)
 	if found == nil {
 		return nil, opErr("take", ErrNotFound)
 	}
@@ -138,35 +144,53 @@ func (m *MemoryStorage) Delete(ctx context.Context, id string) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.removeSomeIdleLocked(time.Now())
 	m.byUse.Remove(id)
 	m.announceLocked(Removed{ID: id}) // even if there was none: a cache may still hold a copy
 	return nil
 }
 
-// DeleteExpired implements [Storage]. It visits the sessions that it removes, and one more.
+// DeleteExpired implements [Storage]. It visits the sessions that it removes, and one more. Other calls, and watchers,
+// have their turn after every thousand.
 func (m *MemoryStorage) DeleteExpired(ctx context.Context, before time.Time) error {
-	if err := ctx.Err(); err != nil {
-		return opErr("delete expired", err)
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.removeIdleLocked(m.aliveSince(time.Now()))
-	for oldest := m.oldestLocked(); oldest != nil && oldest.usedAt.Before(before); oldest = m.oldestLocked() {
-		m.byUse.RemoveOldest()
-		m.announceLocked(Removed{ID: oldest.snapshot.id}) // before its TTL is over
+	const turn = 1000
+	for more := true; more; {
+		if err := ctx.Err(); err != nil {
+			return opErr("delete expired", err)
+		}
+		more = m.deleteSomeExpired(before, turn)
 	}
 	return nil
 }
 
-func (m *MemoryStorage) check(ctx context.Context, op string, s *Session) error {
-	if s == nil {
-		return opErr(op, ErrInvalidID)
+func (m *MemoryStorage) deleteSomeExpired(before time.Time, limit int) (more bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer m.shrinkLocked()
+	aliveSince := m.aliveSince(time.Now())
+	for range limit {
+		oldest := m.oldestLocked()
+		switch {
+		case oldest == nil:
+			return false
+		case oldest.usedAt.Before(aliveSince):
+			m.byUse.RemoveOldest()
+		case oldest.usedAt.Before(before):
+			m.byUse.RemoveOldest()
+			m.announceLocked(Removed{ID: oldest.snapshot.id}) // before its TTL is over
+		default:
+			return false
+		}
 	}
-	if err := checkCall(ctx, op, s.id); err != nil {
+	return true
+}
+
+func (m *MemoryStorage) check(ctx context.Context, op string, s *Session) error {
+	if err := checkSession(ctx, op, s); err != nil {
 		return err
 	}
-	if s.size() > m.maxSize {
-		return opErr(op, ErrTooLarge)
+	if size := s.size(); size > m.maxSize {
+		return tooLarge(op, size, m.maxSize)
 	}
 	return nil
 }
@@ -185,12 +209,12 @@ func (m *MemoryStorage) getLocked(id string, now time.Time) *record {
 }
 
 func (m *MemoryStorage) putLocked(s *Session, now time.Time) {
-	// Each write removes the sessions that have become idle: amortized, one removal per write.
-	m.removeIdleLocked(m.aliveSince(now))
+	m.removeSomeIdleLocked(now)
 	// The revision is the time in microseconds. It runs ahead of the clock only if writes come faster than its ticks. As
 	// in Redis, a revision is never used twice, not even after a delete.
 	m.lastRevision = max(m.lastRevision+1, uint64(now.UnixMicro()))
-	m.byUse.Add(s.id, &record{snapshot: s.snapshot(m.lastRevision), revision: m.lastRevision, usedAt: now})
+	m.byUse.Add(s.id, &record{snapshot: s.snapshot(m.lastRevision), usedAt: now})
+	m.peak = max(m.peak, m.byUse.Len())
 	Stamp(s, m.lastRevision)
 	m.announceLocked(Changed{ID: s.id, Revision: m.lastRevision})
 }
@@ -198,10 +222,33 @@ func (m *MemoryStorage) putLocked(s *Session, now time.Time) {
 // aliveSince returns the earliest instant of its last use for a session that is alive now.
 func (m *MemoryStorage) aliveSince(now time.Time) time.Time { return now.Add(1 - m.ttl) }
 
-// removeIdleLocked removes the sessions that were last used before the given instant.
-func (m *MemoryStorage) removeIdleLocked(before time.Time) {
-	for oldest := m.oldestLocked(); oldest != nil && oldest.usedAt.Before(before); oldest = m.oldestLocked() {
+// removeSomeIdleLocked removes a few sessions that have been idle for the TTL: more than one call can add, so that they
+// do not pile up, and no call has to pay for a flood.
+func (m *MemoryStorage) removeSomeIdleLocked(now time.Time) {
+	const few = 8
+	aliveSince := m.aliveSince(now)
+	for range few {
+		oldest := m.oldestLocked()
+		if oldest == nil || !oldest.usedAt.Before(aliveSince) {
+			break
+		}
 		m.byUse.RemoveOldest()
+	}
+	m.shrinkLocked()
+}
+
+// shrinkLocked makes byUse anew when it is nearly empty after it was large: a map does not shrink by itself. It copies
+// one session for seven that were removed.
+func (m *MemoryStorage) shrinkLocked() {
+	const small = 1024
+	if m.peak <= small || m.byUse.Len() > m.peak/8 {
+		return
+	}
+	old := m.byUse
+	m.byUse, m.peak = newByUse(), old.Len()
+	for _, id := range old.Keys() { // from the oldest
+		kept, _ := old.Peek(id)
+		m.byUse.Add(id, kept)
 	}
 }
 
@@ -210,13 +257,18 @@ func (m *MemoryStorage) oldestLocked() *record {
 	return oldest
 }
 
-// maxBacklog is the number of events that may wait for a slow watcher. Beyond it they are dropped, and the watcher gets
-// a Gap.
-const maxBacklog = 4096
+// The events that may wait for a slow watcher, and the bytes of their ids. Beyond these they are dropped, and the
+// watcher gets a Gap, for which a RoutingStorage loads all its local sessions again. A sweep of 50,000 sessions should
+// not have that effect. What waits for a watcher that is stuck is at most about 20 MiB.
+const (
+	maxBacklog      = 1 << 16
+	maxBacklogBytes = 16 << 20
+)
 
 // memoryWatch is one Watch call. Guarded by MemoryStorage.mu.
 type memoryWatch struct {
 	backlog []Event
+	bytes   int           // of the ids in backlog
 	wake    chan struct{} // holds one element while there may be a backlog
 }
 
@@ -261,16 +313,24 @@ func (m *MemoryStorage) takeBacklog(w *memoryWatch) []Event {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	backlog := w.backlog
-	w.backlog = nil
+	w.backlog, w.bytes = nil, 0
 	return backlog
 }
 
 func (m *MemoryStorage) announceLocked(e Event) {
+	var bytes int
+	switch e := e.(type) {
+	case Changed:
+		bytes = len(e.ID)
+	case Removed:
+		bytes = len(e.ID)
+	}
 	for w := range m.watches {
-		if len(w.backlog) >= maxBacklog {
-			w.backlog = []Event{Gap{}}
+		if len(w.backlog) >= maxBacklog || w.bytes+bytes > maxBacklogBytes {
+			w.backlog, w.bytes = []Event{Gap{}}, 0
 		}
 		w.backlog = append(w.backlog, e)
+		w.bytes += bytes
 		select {
 		case w.wake <- struct{}{}:
 		default:

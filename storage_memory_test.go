@@ -2,7 +2,11 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"runtime"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +24,193 @@ func TestMemoryIsBoundedBySessionsInUse(t *testing.T) {
 		}
 		require.Equal(t, 60, m.byUse.Len())
 	})
+}
+
+// flood fills a storage with sessions that are idle for the TTL afterwards, in a bubble.
+func flood(t *testing.T, m *MemoryStorage, n int) {
+	t.Helper()
+	for i := range n {
+		require.NoError(t, m.Store(t.Context(), New(fmt.Sprintf("id-of-a-usual-length-%012d", i))))
+	}
+	time.Sleep(m.TTL())
+}
+
+func TestReadsFreeIdleSessions(t *testing.T) {
+	t.Parallel()
+	for name, call := range map[string]func(ctx context.Context, m *MemoryStorage) error{
+		"load": func(ctx context.Context, m *MemoryStorage) error { _, err := m.Load(ctx, testID); return err },
+		"miss": func(ctx context.Context, m *MemoryStorage) error {
+			if _, err := m.Load(ctx, "absent"); !errors.Is(err, ErrNotFound) {
+				return errors.New("found")
+			}
+			return nil
+		},
+		"take": func(ctx context.Context, m *MemoryStorage) error {
+			if _, err := m.Take(ctx, "absent"); !errors.Is(err, ErrNotFound) {
+				return errors.New("found")
+			}
+			return nil
+		},
+		"delete": func(ctx context.Context, m *MemoryStorage) error { return m.Delete(ctx, "absent") },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m := NewMemoryStorage(time.Minute)
+			flood(t, m, 10_000)
+			require.NoError(t, m.Store(t.Context(), New(testID)))
+			require.Greater(t, m.byUse.Len(), 9_000, "no call has to pay for the flood")
+			for range 10_000 / 4 {
+				require.NoError(t, call(t.Context(), m), name)
+			}
+			require.Equal(t, []string{testID}, m.byUse.Keys(), name)
+		})
+	}
+}
+
+// TestMemoryIsGivenBackAfterAFlood is not parallel, as it measures the memory of the process.
+func TestMemoryIsGivenBackAfterAFlood(t *testing.T) {
+	inUse := func() uint64 {
+		var stats runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemoryStorage(time.Minute)
+		ids := []string{"busy-1", "busy-2", "busy-3"}
+		before := inUse()
+		flood(t, m, 200_000)
+		full := inUse()
+		for _, id := range ids {
+			require.NoError(t, m.Store(t.Context(), New(id)))
+		}
+		for i := range 100_000 {
+			_, err := m.Load(t.Context(), ids[i%3])
+			require.NoError(t, err)
+		}
+		after := inUse()
+		t.Logf("KiB: %d before, %d full, %d after", before>>10, full>>10, after>>10)
+		require.Less(t, after, before+(full-before)/50)
+		slices.Sort(ids)
+		kept := m.byUse.Keys()
+		slices.Sort(kept)
+		require.Equal(t, ids, kept)
+		runtime.KeepAlive(m)
+	})
+}
+
+func TestShrinkingKeepsTheOrderOfUse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemoryStorage(time.Minute)
+		flood(t, m, 5000)
+		var ids []string
+		for i := range 100 {
+			ids = append(ids, fmt.Sprint("kept-", i))
+			require.NoError(t, m.Store(t.Context(), New(ids[i])))
+		}
+		for range 5000 / 4 {
+			require.NoError(t, m.Delete(t.Context(), "absent"))
+		}
+		require.Less(t, m.peak, 1000)
+		require.Equal(t, ids, m.byUse.Keys())
+	})
+}
+
+func TestSweepOfManySessionsIsNoGap(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{5000, 50_000} {
+		for _, stalled := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				m := NewMemoryStorage(time.Hour)
+				for i := range n {
+					require.NoError(t, m.Store(t.Context(), New(fmt.Sprintf("id-of-a-usual-length-%012d", i))))
+				}
+				time.Sleep(time.Minute)
+				ctx, cancel := context.WithCancel(t.Context())
+				removed, gaps, goOn := 0, 0, make(chan struct{})
+				if !stalled {
+					close(goOn)
+				}
+				watched := later(func() error {
+					return m.Watch(ctx, time.Hour, func(e Event) {
+						<-goOn
+						switch e.(type) {
+						case Removed:
+							removed++
+						case Gap:
+							gaps++
+						}
+					})
+				})
+				synctest.Wait()
+				require.NoError(t, m.DeleteExpired(t.Context(), time.Now()))
+				require.Zero(t, m.byUse.Len())
+				if stalled {
+					close(goOn)
+				}
+				synctest.Wait()
+				require.Equal(t, n, removed)
+				require.Equal(t, 1, gaps, "the one that a watch begins with")
+				cancel()
+				require.ErrorIs(t, <-watched, context.Canceled)
+			})
+		}
+	}
+}
+
+func TestStuckMemoryWatcherCostsLittle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemoryStorage(time.Hour)
+		ctx, cancel := context.WithCancel(t.Context())
+		goOn := make(chan struct{})
+		watched := later(func() error { return m.Watch(ctx, time.Hour, func(Event) { <-goOn }) })
+		synctest.Wait()
+		for i := range 10_000 {
+			require.NoError(t, m.Delete(t.Context(), fmt.Sprintf("%04096d", i)))
+		}
+		for w := range m.watches {
+			kept := 0
+			for _, e := range w.backlog {
+				if removed, ok := e.(Removed); ok {
+					kept += len(removed.ID)
+				}
+			}
+			require.Equal(t, w.bytes, kept)
+			require.LessOrEqual(t, kept, maxBacklogBytes)
+			require.Equal(t, Gap{}, w.backlog[0])
+		}
+		close(goOn)
+		cancel()
+		require.ErrorIs(t, <-watched, context.Canceled)
+	})
+}
+
+func TestSweepEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	m := NewMemoryStorage(time.Hour)
+	for i := range 5000 {
+		require.NoError(t, m.Store(t.Context(), New(fmt.Sprint("id-", i))))
+	}
+	ctx := &endsLater{Context: t.Context(), left: 3}
+	err := m.DeleteExpired(ctx, time.Now().Add(time.Second))
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, 3000, 5000-m.byUse.Len())
+}
+
+// endsLater is a context that ends after it was asked a number of times.
+type endsLater struct {
+	context.Context //nolint:containedctx // it is one
+
+	left int
+}
+
+func (c *endsLater) Err() error {
+	if c.left--; c.left < 0 {
+		return context.Canceled
+	}
+	return nil
 }
 
 func TestDeleteExpired(t *testing.T) {
@@ -59,6 +250,32 @@ func TestMemoryStorageKeepsItsRevisions(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, want, s.Revision())
 	require.NoError(t, a.Store(t.Context(), s.With("k", "v")))
+}
+
+func TestLoadsOfOneSessionShareNoRevision(t *testing.T) {
+	t.Parallel()
+	a, b := NewMemoryStorage(time.Hour), NewMemoryStorage(time.Hour)
+	require.NoError(t, a.Store(t.Context(), New(testID)))
+	var loads sync.WaitGroup
+	for range 4 { // others, which store what they load in another storage
+		loads.Go(func() {
+			for range 1000 {
+				s, err := a.Load(t.Context(), testID)
+				require.NoError(t, err)
+				require.NoError(t, b.Store(t.Context(), s.Detached()))
+				Stamp(s, 7)
+			}
+		})
+	}
+	first, err := a.Load(t.Context(), testID)
+	require.NoError(t, err)
+	want := first.Revision()
+	for range 10_000 {
+		s, err := a.Load(t.Context(), testID)
+		require.NoError(t, err)
+		require.Equal(t, want, s.Revision())
+	}
+	loads.Wait()
 }
 
 func TestMemoryStorageRefusesNonsense(t *testing.T) {

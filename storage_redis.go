@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed34611480/session/internal/errs"
 	"github.com/seed34611480/session/internal/redisstore"
 )
 
@@ -16,9 +17,9 @@ import (
 // for concurrent use by any number of processes.
 //
 // Each session is one string, readable with redis-cli: a version digit, the revision in 16 hex digits, the encoded
-// session. Redis expires it; each Load and Store starts its TTL anew. Every operation is one round trip: GETEX to load,
-// a script for the rest. Two corners need a second one: the first use of a script on a server, and loading a session
-// whose [Session.ExpiresAt] is nearer than the TTL.
+// session. Redis expires it; each Load and Store starts its TTL anew. Every operation is a script, and one round trip.
+// Two corners need a second one: the first use of a script on a server, and loading a session whose
+// [Session.ExpiresAt] is nearer than the TTL.
 //
 // The client belongs to the caller, who closes it. Its time-outs bound the calls, and contexts do too if the client has
 // ContextTimeoutEnabled, which is recommended. A write is never repeated after it was sent: when its reply is lost, the
@@ -61,24 +62,23 @@ func (rs *RedisStorage) Load(ctx context.Context, id string) (*Session, error) {
 	}
 	v, err := rs.store.Get(ctx, id)
 	if err != nil {
-		return nil, rs.failure(ctx, "load", id, err)
+		return nil, rs.failure(ctx, "load", err)
 	}
 	s, err := decodeFor(rs.codec, id, v.Data, v.Revision)
 	if err != nil {
-		return nil, opErrBecause("load", ErrCorrupt, err, "")
+		return nil, opErrBecause("load", ErrCorrupt, err)
 	}
 	if s.expiresAt.IsZero() {
 		return s, nil
 	}
-	now := time.Now()
-	if s.expiresAt.Before(now.Add(rs.ttl)) {
+	if s.expiresAt.Before(time.Now().Add(rs.ttl)) {
 		// Get started the TTL anew, so the key would outlive the session. It could not be loaded, but a caller that holds
 		// a copy could store it with a later expiry, and so bring back a session that is over.
 		if err := rs.store.Cap(ctx, id, v.Revision, s.expiresAt); err != nil {
-			return nil, rs.failure(ctx, "load", id, err)
+			return nil, rs.failure(ctx, "load", err)
 		}
 	}
-	if s.Expired(now) {
+	if s.Expired(time.Now()) { // now: Cap took a round trip
 		return nil, opErr("load", ErrNotFound)
 	}
 	return s, nil
@@ -101,10 +101,7 @@ func (rs *RedisStorage) Create(ctx context.Context, s *Session) error {
 }
 
 func (rs *RedisStorage) write(ctx context.Context, op string, s *Session, condition redisstore.Condition) error {
-	if s == nil {
-		return opErr(op, ErrInvalidID)
-	}
-	if err := checkCall(ctx, op, s.id); err != nil {
+	if err := checkSession(ctx, op, s); err != nil {
 		return err
 	}
 	if s.Expired(time.Now()) {
@@ -112,14 +109,14 @@ func (rs *RedisStorage) write(ctx context.Context, op string, s *Session, condit
 	}
 	data, err := rs.codec.Encode(s)
 	if err != nil {
-		return opErrBecause(op, errEncode, err, redact(err, s.id))
+		return opErrBecause(op, ErrEncode, err)
 	}
 	if len(data) > rs.maxSize {
-		return opErr(op, ErrTooLarge)
+		return tooLarge(op, len(data), rs.maxSize)
 	}
 	revision, err := rs.store.Put(ctx, s.id, data, condition, s.expiresAt)
 	if err != nil {
-		return rs.failure(ctx, op, s.id, err)
+		return rs.failure(ctx, op, err)
 	}
 	Stamp(s, revision)
 	return nil
@@ -132,12 +129,12 @@ func (rs *RedisStorage) Take(ctx context.Context, id string) (*Session, error) {
 	}
 	v, undo, err := rs.store.Take(ctx, id)
 	if err != nil {
-		return nil, rs.failure(ctx, "take", id, err)
+		return nil, rs.failure(ctx, "take", err)
 	}
 	s, err := decodeFor(rs.codec, id, v.Data, v.Revision)
 	if err != nil {
 		undo() // it is not ours to destroy
-		return nil, opErrBecause("take", ErrCorrupt, err, "")
+		return nil, opErrBecause("take", ErrCorrupt, err)
 	}
 	if s.Expired(time.Now()) {
 		return nil, opErr("take", ErrNotFound)
@@ -151,7 +148,7 @@ func (rs *RedisStorage) Delete(ctx context.Context, id string) error {
 		return err
 	}
 	if err := rs.store.Delete(ctx, id); err != nil {
-		return rs.failure(ctx, "delete", id, err)
+		return rs.failure(ctx, "delete", err)
 	}
 	return nil
 }
@@ -164,31 +161,24 @@ func (rs *RedisStorage) DeleteExpired(ctx context.Context, _ time.Time) error {
 	return nil
 }
 
-// Revalidate implements [Revalidator] with one command, whatever the number of sessions, when the client is made by
-// redis.NewClient or NewFailoverClient. With others, and when the server belongs to a Cluster, it is
-// [errors.ErrUnsupported]: hardly two keys are in the same slot there, and a script may only use keys of one. A value
-// that was changed past this package and kept its revision counts as unchanged.
-func (rs *RedisStorage) Revalidate(ctx context.Context, sessions []*Session) (unchanged []bool, err error) {
+// Revalidate implements [Revalidator] with one command, whatever the number of sessions. On a Cluster, and where the
+// server refuses scripts with several keys, it is one command for each session, and those of one master go in one round
+// trip. A value that was changed past this package and kept its revision counts as unchanged.
+func (rs *RedisStorage) Revalidate(ctx context.Context, uses []Use) (unchanged []bool, err error) {
 	const op = "revalidate"
-	versions := make([]redisstore.Version, len(sessions))
-	for i, s := range sessions {
-		if s == nil {
-			return nil, opErr(op, ErrInvalidID)
-		}
-		if err := ValidateID(s.id); err != nil {
+	asked := make([]redisstore.Use, len(uses))
+	for i, u := range uses {
+		if err := ValidateID(u.ID); err != nil {
 			return nil, opErr(op, err)
 		}
-		versions[i] = redisstore.Version{ID: s.id, Revision: s.Revision(), End: s.expiresAt}
+		asked[i] = redisstore.Use{ID: u.ID, Revision: u.Revision, End: u.ExpiresAt, Idle: time.Since(u.At)}
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, opErr(op, err)
 	}
-	unchanged, err = rs.store.Unchanged(ctx, versions)
-	if errors.Is(err, errors.ErrUnsupported) {
-		return nil, opErrBecause(op, errors.ErrUnsupported, err, "")
-	}
+	unchanged, err = rs.store.Unchanged(ctx, asked)
 	if err != nil {
-		return nil, rs.failure(ctx, op, "", err)
+		return nil, rs.failure(ctx, op, err)
 	}
 	return unchanged, nil
 }
@@ -204,10 +194,10 @@ func (rs *RedisStorage) Watch(ctx context.Context, heartbeat time.Duration, fn f
 		panic(fmt.Sprintf("session: Watch: heartbeat %v: must be positive", heartbeat))
 	}
 	err := rs.store.Watch(ctx, heartbeat, eventSink(fn))
-	if errors.Is(err, errors.ErrUnsupported) {
-		return opErrBecause("watch", errors.ErrUnsupported, err, "")
+	if errs.Unsupported(err) {
+		return opErrBecause("watch", errors.ErrUnsupported, err)
 	}
-	return rs.failure(ctx, "watch", "", err)
+	return rs.failure(ctx, "watch", err)
 }
 
 // eventSink calls a function with what the store reports.
@@ -219,7 +209,7 @@ func (fn eventSink) Gap()                               { fn(Gap{}) }
 func (fn eventSink) Alive(asOf time.Time)               { fn(Alive{AsOf: asOf}) }
 
 // failure translates an error of the store. Every error that is not an answer about this session is an outage.
-func (rs *RedisStorage) failure(ctx context.Context, op, id string, err error) error {
+func (rs *RedisStorage) failure(ctx context.Context, op string, err error) error {
 	switch {
 	case errors.Is(err, redisstore.ErrMissing):
 		return opErr(op, ErrNotFound)
@@ -228,15 +218,14 @@ func (rs *RedisStorage) failure(ctx context.Context, op, id string, err error) e
 	case errors.Is(err, redisstore.ErrConflict):
 		return opErr(op, ErrConflict)
 	case errors.Is(err, redisstore.ErrCorrupt):
-		return opErrBecause(op, ErrCorrupt, err, "")
+		return opErrBecause(op, ErrCorrupt, err)
 	case errors.Is(ctx.Err(), context.Canceled):
-		return opErrBecause(op, context.Canceled, err, "")
+		return opErrBecause(op, context.Canceled, err)
 	}
-	detail := redact(err, id)
 	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
 		err = errors.Join(ended, err)
 	}
-	return opErrBecause(op, ErrUnavailable, err, detail)
+	return opErrBecause(op, ErrUnavailable, err)
 }
 
 // checkCall begins every call on a single id.
@@ -250,6 +239,13 @@ func checkCall(ctx context.Context, op, id string) error {
 	return nil
 }
 
+func checkSession(ctx context.Context, op string, s *Session) error {
+	if s == nil {
+		return opErrBecause(op, ErrInvalidID, errNilSession)
+	}
+	return checkCall(ctx, op, s.id)
+}
+
 // isNil also finds the nil pointer in a non-nil interface: a client that was declared, and never made.
 func isNil(v any) bool {
 	if v == nil {
@@ -258,5 +254,3 @@ func isNil(v any) bool {
 	value := reflect.ValueOf(v)
 	return value.Kind() == reflect.Pointer && value.IsNil()
 }
-
-var errEncode = errors.New("the codec failed")

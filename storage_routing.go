@@ -7,19 +7,21 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/seed34611480/session/internal/errs"
+
 	"github.com/seed34611480/session/internal/nearcache"
 )
 
-// RoutingStorage answers loads from a bounded local tier in front of a remote storage, which all replicas share. It is
-// safe for concurrent use; use it for as long as the process lives, and then Close it.
+// RoutingStorage answers loads from a bounded local tier in front of a remote storage, which all replicas share: it
+// routes a load to either. It is safe for concurrent use; use it for as long as the process lives, and then Close it.
 //
 // A load that is answered locally sends nothing, waits for nothing, and allocates nothing. All other calls go to the
 // remote first; see [RoutingStorage.Load] and [RoutingStorage.Store]. The package documentation states what is
 // promised.
 type RoutingStorage struct {
 	remote  Storage
-	creator Creator // nil if the remote is none; likewise taker
-	taker   Taker
+	creator Creator // nil if the remote is not a Creator
+	taker   Taker   // nil if the remote is not a Taker
 
 	cache *nearcache.Cache[Session] // the local tier, and the protocol that keeps it coherent
 }
@@ -35,7 +37,8 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 	}
 	o := routingOptions{
 		maxStaleness: defaultMaxStaleness, loadTimeout: defaultLoadTimeout,
-		refreshConcurrency: defaultRefreshConcurrency, logger: slog.Default(),
+		loadConcurrency: defaultLoadConcurrency(), refreshConcurrency: defaultRefreshConcurrency,
+		logger: slog.Default(),
 	}
 	for _, opt := range opts {
 		opt.applyRouting(&o)
@@ -52,20 +55,29 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 		TTL:                ttl,
 		MaxStaleness:       o.maxStaleness,
 		RefreshAfter:       refreshInterval(o.refreshAfter, ttl),
+		LoadConcurrency:    o.loadConcurrency,
 		RefreshConcurrency: o.refreshConcurrency,
 		LoadTimeout:        o.loadTimeout,
 		StaleIfError:       o.staleIfError,
 		Load:               rt.loadRemote,
 		Current:            current,
+		ExpiresAt:          (*Session).ExpiresAt,
 		Unavailable:        func(err error) bool { return !isAnswer(err) },
 		WatchChanged:       o.logWatch,
 	}
 	if revalidator, ok := remote.(Revalidator); ok {
-		config.Unchanged = revalidator.Revalidate
+		config.Unchanged = func(ctx context.Context, uses []nearcache.Use) ([]bool, error) {
+			own := make([]Use, len(uses))
+			for i, u := range uses {
+				own[i] = Use(u)
+			}
+			unchanged, err := revalidator.Revalidate(ctx, own)
+			return unchanged, inOurTerms("revalidate", err)
+		}
 	}
 	if watcher, ok := remote.(Watcher); ok {
 		config.Watch = func(ctx context.Context, heartbeat time.Duration, to nearcache.Sink) error {
-			return watcher.Watch(ctx, heartbeat, func(e Event) { deliver(e, to) })
+			return inOurTerms("watch", watcher.Watch(ctx, heartbeat, func(e Event) { deliver(e, to) }))
 		}
 	}
 	rt.cache = nearcache.New(config)
@@ -87,15 +99,21 @@ func (rt *RoutingStorage) fetch(ctx context.Context, id string) (*Session, error
 	}
 	s, err := rt.cache.Fetch(ctx, id)
 	switch {
-	case err == nil && s.Expired(time.Now()): // on its way
+	case err == nil && s.Expired(time.Now()): // while the answer was on its way
 		return nil, opErr("load", ErrNotFound)
 	case err == nil:
 		return s, nil
 	case errors.Is(err, nearcache.ErrClosed):
 		return nil, opErr("load", ErrClosed)
 	case errors.Is(err, nearcache.ErrTimeout):
-		return nil, opErrBecause("load", ErrUnavailable, err, "the remote did not answer in time")
-	case known(err): // by loadRemote
+		return nil, opErrBecause("load", ErrUnavailable, errs.Because("the remote did not answer in time", err))
+	case errors.Is(err, nearcache.ErrBusy):
+		return nil, opErrBecause("load", ErrUnavailable, errs.Because("too many loads wait for the remote", err))
+	case errors.Is(err, nearcache.ErrOutage):
+		return nil, opErrBecause("load", ErrUnavailable, errs.Because("the remote did not answer others just now", err))
+	case errors.As(err, new(*nearcache.PanicError)):
+		return nil, opErrBecause("load", ErrUnavailable, errs.Because("a call of the remote panicked", err))
+	case sentinelOf(err) != nil: // by loadRemote
 		return nil, err
 	}
 	return nil, opErr("load", err) // the end of the caller's context
@@ -106,9 +124,9 @@ func (rt *RoutingStorage) loadRemote(ctx context.Context, id string) (*Session, 
 	s, err := rt.remote.Load(ctx, id)
 	switch {
 	case err != nil:
-		return nil, 0, rt.remoteError(context.Background(), "load", id, err)
+		return nil, 0, rt.remoteError(context.Background(), "load", err)
 	case s == nil || s.id != id:
-		return nil, 0, opErrBecause("load", ErrCorrupt, errWrongID, "")
+		return nil, 0, opErrBecause("load", ErrCorrupt, errWrongID)
 	}
 	return s, s.Revision(), nil
 }
@@ -131,7 +149,7 @@ func (rt *RoutingStorage) Store(ctx context.Context, s *Session) error {
 // Create implements [Creator] with the remote's Create, and is [errors.ErrUnsupported] if it has none.
 func (rt *RoutingStorage) Create(ctx context.Context, s *Session) error {
 	if rt.creator == nil {
-		return opErr("create", errors.ErrUnsupported)
+		return opErrBecause("create", errors.ErrUnsupported, errs.Reason("the remote, a %T, is not a Creator", rt.remote))
 	}
 	return rt.write(ctx, "create", s, rt.creator.Create)
 }
@@ -139,24 +157,21 @@ func (rt *RoutingStorage) Create(ctx context.Context, s *Session) error {
 func (rt *RoutingStorage) write(
 	ctx context.Context, op string, s *Session, remote func(context.Context, *Session) error,
 ) error {
-	if s == nil {
-		return opErr(op, ErrInvalidID)
-	}
-	if err := checkCall(ctx, op, s.id); err != nil {
+	if err := checkSession(ctx, op, s); err != nil {
 		return err
 	}
 	w, err := rt.cache.Begin(s.id)
 	if err != nil {
 		return opErr(op, ErrClosed)
 	}
-	defer w.Gone() // unless it is acknowledged
+	defer w.Gone() // without effect after Acknowledged
 	// The remote stamps this copy: the caller's own may be stamped by another Store at the same time.
 	own := s.clone()
 	if err := remote(ctx, own); err != nil {
-		return rt.remoteError(ctx, op, s.id, err)
+		return rt.remoteError(ctx, op, err)
 	}
 	w.Acknowledged(own, own.Revision())
-	Stamp(s, own.Revision()) // last: s may be the local copy of before, which is not servable once it is stamped
+	Stamp(s, own.Revision()) // last: s may be the pointer in the old copy, which is not servable once it is stamped
 	return nil
 }
 
@@ -168,7 +183,7 @@ func (rt *RoutingStorage) Delete(ctx context.Context, id string) error {
 // Take implements [Taker] with the remote's Take, and is [errors.ErrUnsupported] if it has none.
 func (rt *RoutingStorage) Take(ctx context.Context, id string) (taken *Session, err error) {
 	if rt.taker == nil {
-		return nil, opErr("take", errors.ErrUnsupported)
+		return nil, opErrBecause("take", errors.ErrUnsupported, errs.Reason("the remote, a %T, is not a Taker", rt.remote))
 	}
 	err = rt.remove(ctx, "take", id, func() error {
 		taken, err = rt.taker.Take(ctx, id)
@@ -191,7 +206,7 @@ func (rt *RoutingStorage) remove(ctx context.Context, op, id string, remote func
 	w.Drop()
 	defer w.Gone()
 	if err := remote(); err != nil {
-		return rt.remoteError(ctx, op, id, err)
+		return rt.remoteError(ctx, op, err)
 	}
 	return nil
 }
@@ -205,7 +220,7 @@ func (rt *RoutingStorage) DeleteExpired(ctx context.Context, before time.Time) e
 		return opErr("delete expired", ErrClosed)
 	}
 	if err := rt.remote.DeleteExpired(ctx, before); err != nil {
-		return rt.remoteError(ctx, "delete expired", "", err)
+		return rt.remoteError(ctx, "delete expired", err)
 	}
 	return nil
 }
@@ -248,18 +263,20 @@ func (o *routingOptions) logWatch(flows bool, err error) {
 // isAnswer reports whether an error is the remote's answer about a session. Every other error is an outage, which says
 // nothing about the session.
 func isAnswer(err error) bool {
-	return known(err) && !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrClosed)
+	sentinel := sentinelOf(err)
+	return sentinel != nil && sentinel != ErrUnavailable && sentinel != ErrClosed //nolint:errorlint // it is one of ours
 }
 
 // remoteError passes on what the remote says in this package's terms. Every other error is an outage.
-func (rt *RoutingStorage) remoteError(ctx context.Context, op, id string, err error) error {
-	switch {
-	case known(err):
-		return err
-	case errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled):
-		return opErrBecause(op, context.Canceled, err, "")
-	case rt.cache.Closed():
-		return opErrBecause(op, ErrClosed, err, "")
+func (rt *RoutingStorage) remoteError(ctx context.Context, op string, err error) error {
+	if sentinel := sentinelOf(err); sentinel != nil {
+		return passOn(op, sentinel, err)
 	}
-	return opErrBecause(op, ErrUnavailable, err, redact(err, id))
+	switch {
+	case errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled):
+		return opErrBecause(op, context.Canceled, err)
+	case rt.cache.Closed():
+		return opErrBecause(op, ErrClosed, err)
+	}
+	return opErrBecause(op, ErrUnavailable, err)
 }

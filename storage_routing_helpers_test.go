@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -145,7 +146,7 @@ const (
 	staleness = 2 * time.Second // MaxStaleness, unless a test sets it
 )
 
-var errLink = errors.New("connection reset by peer")
+var errLink error = syscall.ECONNRESET // its text may be shown
 
 // outcome is what a call in the background returned.
 type outcome struct {

@@ -146,9 +146,11 @@ func TestOneLogLineForEachChangeOfState(t *testing.T) {
 			for range 5 {
 				remote.report(brokenOff{})
 			}
+			time.Sleep(time.Second) // what lasts is logged
 			for range 5 {
 				remote.report(Gap{}, Alive{AsOf: time.Now()})
 			}
+			time.Sleep(time.Second)
 		}
 		var levels []string
 		for line := range strings.Lines(log.String()) {

@@ -169,10 +169,10 @@ type askedTogether struct {
 	asked []string
 }
 
-func (r *askedTogether) Revalidate(_ context.Context, sessions []*Session) ([]bool, error) {
-	unchanged := make([]bool, len(sessions))
-	for i, s := range sessions {
-		r.asked, unchanged[i] = append(r.asked, s.ID()), true
+func (r *askedTogether) Revalidate(_ context.Context, uses []Use) ([]bool, error) {
+	unchanged := make([]bool, len(uses))
+	for i, u := range uses {
+		r.asked, unchanged[i] = append(r.asked, u.ID), true
 	}
 	return unchanged, nil
 }
@@ -381,12 +381,13 @@ func TestStaleIfErrorEndsWithTheOutage(t *testing.T) {
 		require.NoError(t, st.Store(t.Context(), New(testID).With("v", "known")))
 		time.Sleep(staleness)
 		remote.fail("load", "request", errLink)
-		require.Equal(t, "known", loadNow(t.Context(), st).value)
-		require.Equal(t, ModeStaleIfError, st.Stats().Mode)
-		remote.elsewhere(t, testID, "new")
-		time.Sleep(time.Second)
+		remote.fail("load", "request", errLink)
 		require.Equal(t, "known", loadNow(t.Context(), st).value, "and the remote is asked in the background")
 		synctest.Wait()
+		require.Equal(t, ModeStaleIfError, st.Stats().Mode)
+		remote.elsewhere(t, testID, "new")
+		require.Equal(t, "known", loadNow(t.Context(), st).value)
+		time.Sleep(time.Second)
 		require.Equal(t, "new", loadNow(t.Context(), st).value)
 		require.Equal(t, ModeBoundedAge, st.Stats().Mode)
 	}, WithStaleIfError(time.Minute))

@@ -99,7 +99,7 @@ func (e *env) reads() []operation {
 	}
 	if r, ok := e.revalidator(); ok {
 		ops = append(ops, operation{"Revalidate", func(ctx context.Context, s *session.Session) error {
-			_, err := r.Revalidate(ctx, []*session.Session{s})
+			_, err := r.Revalidate(ctx, uses(0, s))
 			return err
 		}})
 	}

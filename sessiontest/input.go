@@ -20,7 +20,7 @@ func invalidID(e *env) {
 	const mark = "id-5c1e7d" // part of every id below, so that an error that repeats one can be recognized
 	e.secret(mark)
 	for name, id := range map[string]string{
-		"257 bytes":     mark + strings.Repeat("x", 257-len(mark)),
+		"4,097 bytes":   mark + strings.Repeat("x", 4097-len(mark)),
 		"64 KiB":        mark + strings.Repeat("x", 1<<16),
 		"space":         mark + " x",
 		"only a space":  " ",
@@ -50,8 +50,8 @@ var nastyIDs = []string{
 	"../../../etc/passwd", "a/../b", `C:\x`, "a%2Fb", "%00", "%s%d%n", "+", "a&b=c", "?x=1#y", "~", "-", "--",
 	"-rf", "'", `"`,
 	"`id`", "$(id)", "${HOME}", `\`, `\n`, `\u0000`, "';DROP", "--x", "a_b", "a%b", "!events", "!hb:x", "null", "0", "1e9",
-	"<b>", "(*)", "|", "^$", "a,b", "@", "con", "__proto__", strings.Repeat("x", 256), strings.Repeat("x", 255) + "y",
-	strings.Repeat("../", 85),
+	"<b>", "(*)", "|", "^$", "a,b", "@", "con", "__proto__", strings.Repeat("x", 257), strings.Repeat("x", 4096),
+	strings.Repeat("x", 4095) + "y", strings.Repeat("../", 1365),
 }
 
 // nastyID: every legal id works like any other.

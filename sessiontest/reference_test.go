@@ -13,7 +13,7 @@ import (
 
 const (
 	refTTL     = time.Minute
-	refMaxSize = 4 << 10
+	refMaxSize = 16 << 10
 )
 
 // reference is the simplest storage that keeps the contract: encoded values in a map, under one lock. With a bug set,
@@ -262,7 +262,7 @@ func (r *reference) read(ctx context.Context, op, id string) (*session.Session, 
 		w.used = w.used.Add(100 * refTTL)
 	}
 	r.rows[id] = w
-	if w.shared != nil {
+	if w.shared != nil && (r.bug != sharesUntilStamped || w.shared.Revision() == w.revision) {
 		return w.shared, nil
 	}
 	s, err := session.JSONCodec{}.Decode(w.value)
@@ -273,7 +273,7 @@ func (r *reference) read(ctx context.Context, op, id string) (*session.Session, 
 		return nil, r.wrap(op, id, session.ErrCorrupt)
 	}
 	session.Stamp(s, w.revision)
-	if r.bug == handsOutItsOwn || r.bug == restampsLoaded {
+	if r.bug == handsOutItsOwn || r.bug == restampsLoaded || r.bug == sharesUntilStamped {
 		w.shared = s
 		r.rows[id] = w
 	}
@@ -295,27 +295,31 @@ func (r *reference) Take(ctx context.Context, id string) (*session.Session, erro
 	return s, err
 }
 
-func (r *reference) Revalidate(ctx context.Context, sessions []*session.Session) ([]bool, error) {
+func (r *reference) Revalidate(ctx context.Context, uses []session.Use) ([]bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, s := range sessions {
-		if s == nil {
-			return nil, r.wrap("revalidate", "", session.ErrInvalidID)
-		}
-		if err := r.begin(ctx, "revalidate", s.ID()); err != nil {
+	for _, u := range uses {
+		if err := r.begin(ctx, "revalidate", u.ID); err != nil {
 			return nil, err
 		}
 	}
-	unchanged := make([]bool, len(sessions))
-	for i, s := range sessions {
-		w, ok := r.live(s.ID())
-		if !ok || w.revision != s.Revision() && r.bug != revalidatesAny {
+	unchanged := make([]bool, len(uses))
+	for i, u := range uses {
+		w, ok := r.live(u.ID)
+		if !ok || w.revision != u.Revision && r.bug != revalidatesAny {
 			continue
 		}
-		if r.bug != revalidationIsNoUse {
-			w.used = r.now()
+		used := u.At.Add(r.shift)
+		if r.bug == revalidationIsUse {
+			used = r.now()
 		}
-		r.rows[s.ID()] = w
+		if !r.now().Before(used.Add(refTTL)) && r.bug != revalidatesOldUses {
+			continue
+		}
+		if r.bug != revalidationIsNoUse && (used.After(w.used) || r.bug == revalidationShortens) {
+			w.used = used
+		}
+		r.rows[u.ID] = w
 		unchanged[i] = true
 	}
 	return unchanged, nil
@@ -411,6 +415,6 @@ func (wrapper) Take(context.Context, string) (*session.Session, error) {
 	return nil, errors.ErrUnsupported
 }
 
-func (wrapper) Revalidate(context.Context, []*session.Session) ([]bool, error) {
+func (wrapper) Revalidate(context.Context, []session.Use) ([]bool, error) {
 	return nil, errors.ErrUnsupported
 }

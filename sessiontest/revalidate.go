@@ -12,6 +12,7 @@ import (
 var revalidatorCases = []testCase{
 	{"Revalidate", revalidate},
 	{"RevalidateKeepsAlive", revalidateKeepsAlive},
+	{"RevalidateCountsFromTheUse", revalidateCountsFromTheUse},
 	{"RevalidateExpired", revalidateExpired},
 }
 
@@ -34,10 +35,26 @@ func (e *env) needRevalidator() session.Revalidator {
 	return r
 }
 
-// revalidates checks the answers of Revalidate for some sessions.
+// uses are the uses of some sessions so long ago.
+func uses(idle time.Duration, sessions ...*session.Session) []session.Use {
+	var all []session.Use
+	for _, s := range sessions {
+		all = append(all, session.Use{
+			ID: s.ID(), Revision: s.Revision(), ExpiresAt: s.ExpiresAt(), At: time.Now().Add(-idle),
+		})
+	}
+	return all
+}
+
+// revalidates checks the answers of Revalidate for some sessions that are used now.
 func (e *env) revalidates(why string, r session.Revalidator, want []bool, sessions ...*session.Session) {
 	e.Helper()
-	got, err := r.Revalidate(e.ctx, sessions)
+	e.revalidatesUses(why, r, want, uses(0, sessions...))
+}
+
+func (e *env) revalidatesUses(why string, r session.Revalidator, want []bool, of []session.Use) {
+	e.Helper()
+	got, err := r.Revalidate(e.ctx, of)
 	if err != nil {
 		e.Fatalf("Revalidate %s: %v", why, err)
 	}
@@ -70,13 +87,11 @@ func revalidate(e *env) {
 	}
 	e.gone(deleted.ID(), "after Revalidate")
 
-	_, err := r.Revalidate(e.ctx, []*session.Session{same, nil})
-	e.fails("Revalidate of a nil session", err, session.ErrInvalidID)
-	_, err = r.Revalidate(e.ctx, []*session.Session{same, new(session.Session)})
+	_, err := r.Revalidate(e.ctx, uses(0, same, new(session.Session)))
 	e.fails("Revalidate of a zero session", err, session.ErrInvalidID)
 	ended, cancel := context.WithCancel(e.ctx)
 	cancel()
-	_, err = r.Revalidate(ended, []*session.Session{same})
+	_, err = r.Revalidate(ended, uses(0, same))
 	e.fails("Revalidate with an ended context", err, context.Canceled)
 }
 
@@ -96,6 +111,28 @@ func revalidateKeepsAlive(e *env) {
 	e.expire()
 	e.revalidates("of sessions that were idle for longer than the TTL", r, []bool{false, false}, busy, also)
 	e.gone(busy.ID(), "of a session that was idle for longer than the TTL, and revalidated")
+}
+
+// revalidateCountsFromTheUse: the TTL starts at the use, not when the storage is told of it. What is stored never lives
+// for less than before.
+func revalidateCountsFromTheUse(e *env) {
+	r := e.needRevalidator()
+	fresh := e.stored()
+	e.revalidatesUses("of a use half a TTL ago", r, []bool{true}, uses(e.TTL/2, fresh))
+	e.Advance(e.busyStep())
+	e.untouched("revalidating a use that is older than the last one", fresh)
+
+	busy, also, late, old := e.stored(), e.stored(), e.stored(), e.stored()
+	e.store(old.With("k", "v"))
+	e.Advance(e.busyStep())
+	told := slices.Concat(uses(e.TTL/2, busy, also, old), uses(e.TTL, late))
+	e.revalidatesUses("of uses half a TTL ago, and a TTL ago", r, []bool{true, true, false, false}, told)
+	e.Advance(e.TTL * 3 / 8)
+	e.gone(late.ID(), "of a session whose use was a TTL ago when it was told")
+	e.gone(old.ID(), "of a session that was used with another revision")
+	e.untouched("revalidating a use half a TTL ago", busy)
+	e.Advance(e.TTL / 4)
+	e.gone(also.ID(), "of a session that was used more than a TTL ago")
 }
 
 // revalidateExpired: Revalidate does not keep a session beyond its ExpiresAt.

@@ -46,8 +46,8 @@ type Subject struct {
 	Advance func(d time.Duration)
 
 	// MaxSize is the size in bytes above which Storage answers ErrTooLarge. 0: the package's default, 1 MiB. Otherwise at
-	// least 4 KiB; negative: there is no limit. Sessions of up to half that size must be accepted; the suite goes no
-	// further, because a storage may count encoded bytes.
+	// least 16 KiB, as an id alone may have 4; negative: there is no limit. Sessions of up to half that size must be
+	// accepted; the suite goes no further, because a storage may count encoded bytes.
 	MaxSize int
 
 	// Peer is a second instance over the same data, like one in another process. Nil: the cases that need it are skipped.

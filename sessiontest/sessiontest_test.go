@@ -40,6 +40,7 @@ const (
 	losesPrecision      bug = "times are stored in seconds"
 	sharesPointers      bug = "Store keeps the caller's pointer"
 	handsOutItsOwn      bug = "Load hands out the storage's own pointer"
+	sharesUntilStamped  bug = "Load hands out one pointer until it is stamped"
 	restampsLoaded      bug = "Store changes the revision of loaded sessions"
 	noStamp             bug = "Store sets no revision"
 	stampsFailures      bug = "a failed Store sets the revision"
@@ -75,9 +76,14 @@ const (
 	racyTake            bug = "Take loads and deletes in two steps"
 	revalidatesAny      bug = "Revalidate asks only whether the session exists"
 	revalidationIsNoUse bug = "Revalidate does not slide"
-	closesOnce          bug = "Close fails the second time"
-	worksClosed         bug = "a closed storage keeps working"
-	staleView           bug = "a second instance never notices changes"
+
+	revalidationIsUse    bug = "Revalidate starts the TTL when it is told of a use"
+	revalidationShortens bug = "Revalidate shortens the TTL"
+	revalidatesOldUses   bug = "Revalidate is true for a use a TTL ago"
+
+	closesOnce  bug = "Close fails the second time"
+	worksClosed bug = "a closed storage keeps working"
+	staleView   bug = "a second instance never notices changes"
 )
 
 // TestSuiteCatches runs the whole suite over a storage with one bug at a time. The named case must fail; others may.
@@ -95,6 +101,7 @@ func TestSuiteCatches(t *testing.T) {
 		{losesPrecision, "RoundTrip"},
 		{sharesPointers, "SnapshotOfStored"},
 		{handsOutItsOwn, "SnapshotOfLoaded"},
+		{sharesUntilStamped, "SnapshotOfEach"},
 		{restampsLoaded, "Immutable"},
 		{noStamp, "RevisionSet"},
 		{stampsFailures, "Conflict"},
@@ -130,6 +137,9 @@ func TestSuiteCatches(t *testing.T) {
 		{racyTake, "ConcurrentTake"},
 		{revalidatesAny, "Revalidate"},
 		{revalidationIsNoUse, "RevalidateKeepsAlive"},
+		{revalidationIsUse, "RevalidateCountsFromTheUse"},
+		{revalidationShortens, "RevalidateCountsFromTheUse"},
+		{revalidatesOldUses, "RevalidateCountsFromTheUse"},
 		{closesOnce, "Close"},
 		{worksClosed, "Close"},
 		{staleView, "PeerSees"},
@@ -179,8 +189,9 @@ func TestSkips(t *testing.T) {
 			}
 			want := []string{
 				"TooLarge", "Corrupt", "Unavailable", "Create", "CreateAfterExpiry", "CreatePastExpiresAt", "Take",
-				"TakeExpired", "Revalidate", "RevalidateKeepsAlive", "RevalidateExpired", "Close", "ConcurrentCreate",
-				"ConcurrentTake", "PeerSees", "PeerConflict", "PeerLateWriter", "PeerKeepsAlive", "PeerConcurrentUpdate",
+				"TakeExpired", "Revalidate", "RevalidateKeepsAlive", "RevalidateCountsFromTheUse", "RevalidateExpired",
+				"Close", "ConcurrentCreate", "ConcurrentTake", "PeerSees", "PeerConflict", "PeerLateWriter",
+				"PeerKeepsAlive", "PeerConcurrentUpdate",
 			}
 			if !slices.Equal(skipped, want) {
 				t.Errorf("skipped %q, want %q", skipped, want)

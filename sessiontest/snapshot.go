@@ -5,6 +5,7 @@ import "github.com/seed34611480/session"
 var snapshotCases = []testCase{
 	{"SnapshotOfStored", snapshotOfStored},
 	{"SnapshotOfLoaded", snapshotOfLoaded},
+	{"SnapshotOfEach", snapshotOfEach},
 	{"Immutable", immutable},
 }
 
@@ -32,6 +33,22 @@ func snapshotOfLoaded(e *env) {
 		return
 	}
 	e.store(got.With("k", "v"))
+}
+
+// snapshotOfEach: a caller that stores a loaded session in another storage changes no revision that other callers read.
+// A cache may return one session to many callers, but not after it was stamped.
+func snapshotOfEach(e *env) {
+	s := e.stored()
+	first, second := e.load(s.ID()), e.load(s.ID())
+	session.Stamp(first, first.Revision()+1000)
+	third := e.load(s.ID())
+	if e.Staleness == 0 && second.Revision() != s.Revision() {
+		e.Errorf("the revision of one Load's session followed another's: it is %d, want %d", second.Revision(), s.Revision())
+	}
+	if third.Revision() != s.Revision() {
+		e.Errorf("Load returned a session with a foreign revision: it is %d, want %d", third.Revision(), s.Revision())
+	}
+	e.store(third.With("k", "v"))
 }
 
 // scribbler overwrites the bytes that it is decoded from.

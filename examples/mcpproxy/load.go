@@ -40,9 +40,13 @@ func (r *replica) load() load {
 
 func (l load) commands() uint64 { return l.loadsAndWrites + l.renewals + l.heartbeats + l.firstUses }
 
-// explained reports whether all commands are accounted for, so that none is left for local hits.
+// refreshes returns the number of commands that refreshed sessions, one or several.
+func (l load) refreshes() uint64 { return l.loadsAndWrites - l.remoteLoads - l.writes + l.renewals }
+
+// explained reports whether all commands are accounted for, so that none is left for local hits: each session that was
+// refreshed had a command of its own, or shared one.
 func (l load) explained() bool {
-	return l.commands() == l.remoteLoads+l.renewals+l.writes+l.heartbeats+l.firstUses
+	return l.loadsAndWrites+l.renewed == l.remoteLoads+l.writes+l.background
 }
 
 // overdone reports whether there were more background commands than one heartbeat and one refresh per session when due.

@@ -14,13 +14,16 @@ type Backoff struct {
 	next time.Duration
 }
 
-// Wait sleeps for half of the pause to the whole of it, so that processes that failed together do not retry together.
-// It returns the context's error if that ends first.
-func (b *Backoff) Wait(ctx context.Context) error {
+// Next returns the next pause: between half of it and the whole, so that processes that failed together do not retry
+// together.
+func (b *Backoff) Next() time.Duration {
 	pause := max(b.next, b.First)
 	b.next = min(2*pause, b.Most)
-	return Sleep(ctx, Jitter(pause))
+	return Jitter(pause)
 }
+
+// Wait sleeps for the next pause. It returns the context's error if that ends first.
+func (b *Backoff) Wait(ctx context.Context) error { return Sleep(ctx, b.Next()) }
 
 // Reset makes the next pause the first one again.
 func (b *Backoff) Reset() { b.next = 0 }

@@ -1,6 +1,7 @@
 package nearcache
 
 import (
+	"container/heap"
 	"runtime"
 	"time"
 )
@@ -10,6 +11,11 @@ import (
 func (c *Cache[V]) Age(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, u := range c.refresh.queue { // uses do not linger
+		u.due = min(u.due, c.clock.now())
+	}
+	heap.Init(&c.refresh.queue)
+	c.startWorkersLocked()
 	for len(c.calls) > 0 || c.refresh.workers > 0 {
 		c.mu.Unlock()
 		runtime.Gosched()
@@ -20,7 +26,15 @@ func (c *Cache[V]) Age(d time.Duration) {
 			id: e.id, value: e.value, revision: e.revision, epoch: e.epoch,
 			fetchedAt: e.fetchedAt - instant(d), expiresAt: e.expiresAt - instant(d),
 		}
-		aged.refreshAt.Store(e.refreshAt.Load() - int64(d))
+		if refreshAt := e.refreshAt.Load(); refreshAt != int64(never) {
+			aged.refreshAt.Store(refreshAt - int64(d))
+		} else {
+			aged.refreshAt.Store(refreshAt)
+		}
 		c.table.putLocked(aged, c.clock.now())
 	}
+	for _, u := range c.refresh.pending {
+		u.at, u.due, u.notBefore = u.at-instant(d), u.due-instant(d), u.notBefore-instant(d)
+	}
+	c.armLocked()
 }

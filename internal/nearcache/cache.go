@@ -15,6 +15,7 @@ type Config[V any] struct {
 	TTL                time.Duration // the source forgets a value that it was not asked for that long; 0: unknown
 	MaxStaleness       time.Duration // the bound on stale reads; positive
 	RefreshAfter       time.Duration // the age at which a hit renews a copy in the background; positive
+	LoadConcurrency    int           // calls of Load for waiting callers at a time; positive
 	RefreshConcurrency int           // background calls to the source at a time; positive
 	LoadTimeout        time.Duration // how long a call of Load or Unchanged may take; positive
 	StaleIfError       time.Duration // how long a copy is served beyond MaxStaleness in an outage; 0: not at all
@@ -22,30 +23,45 @@ type Config[V any] struct {
 	// Load asks the source for a value and its revision. A later state of an id has a larger revision.
 	Load func(ctx context.Context, id string) (value *V, revision uint64, err error)
 
-	// Unchanged asks the source which of the values it still has with the revision they have here, and prolongs those.
-	// nil, or an error that is errors.ErrUnsupported: copies are renewed one by one, with Load.
-	Unchanged func(ctx context.Context, values []*V) ([]bool, error)
+	// Unchanged tells the source when values were used last. It returns which of them the source still has with that
+	// revision; the source keeps those for a TTL from their use. nil, or an error that wraps errors.ErrUnsupported: it is
+	// told by Load, one value at a time, and keeps each for a TTL from then.
+	Unchanged func(ctx context.Context, uses []Use) ([]bool, error)
 
 	// Watch reports changes to a Sink until the context ends or something fails. It begins with a Gap, and proves about
-	// once per heartbeat, with Alive, that no report is missing. nil, or an error that is errors.ErrUnsupported: copies
-	// are bounded by their age alone.
+	// once per heartbeat, with Alive, that no report is missing. nil, or an error that wraps errors.ErrUnsupported:
+	// copies are bounded by their age alone.
 	Watch func(ctx context.Context, heartbeat time.Duration, to Sink) error
 
 	// Current reports whether a value still says what was loaded at this revision, and has not expired by itself. Every
 	// hit calls it.
 	Current func(value *V, revision uint64) bool
 
+	// ExpiresAt returns when a value expires by itself; the zero time for never.
+	ExpiresAt func(value *V) time.Time
+
 	// Unavailable reports whether an error says nothing about the value: an outage, not an answer.
 	Unavailable func(err error) bool
 
-	// WatchChanged is called when reports begin to flow (err is nil), and when they end. For the log.
+	// WatchChanged is called when reports begin to flow (err is nil), and when they end, at most once a second. For the
+	// log.
 	WatchChanged func(flows bool, err error)
+}
+
+// Use is the last use of a value here that the source has to know of.
+type Use struct {
+	ID        string
+	Revision  uint64
+	ExpiresAt time.Time // of the value itself; the zero time for never
+	At        time.Time // with a monotonic reading
 }
 
 // Errors of the cache itself. All others are the source's or the caller's context's, as they are.
 var (
 	ErrClosed  = errors.New("nearcache: closed")
 	ErrTimeout = fmt.Errorf("nearcache: no answer in time: %w", context.DeadlineExceeded)
+	ErrBusy    = errors.New("nearcache: too many loads wait for the source")
+	ErrOutage  = errors.New("nearcache: the source did not answer others just now")
 )
 
 // Cache holds copies of values. It is safe for concurrent use. Close it.
@@ -61,10 +77,13 @@ type Cache[V any] struct {
 	cancel     context.CancelFunc
 	background sync.WaitGroup
 
+	noUnchanged atomic.Bool // Unchanged has turned out to be unsupported
+
 	mu      sync.Mutex // protects following fields; nothing waits, and nothing is called out to, while holding it
 	closed  bool
-	calls   map[string][]*call    // by id: every flight and write that has not ended
+	calls   map[string][]*call    // by id: every flight and write that was sent and has not ended
 	flights map[string]*flight[V] // by id: the one that a load may join
+	gate    gate
 	refresh refresher[V]
 }
 
@@ -76,18 +95,20 @@ func New[V any](config Config[V]) *Cache[V] {
 		table:   newTable[V](config.MaxEntries),
 		calls:   make(map[string][]*call),
 		flights: make(map[string]*flight[V]),
-		refresh: newRefresher(&config),
+		refresh: newRefresher[V](&config),
 	}
 	c.lease.Store(&lease{})
 	c.closing, c.cancel = context.WithCancel(context.Background()) //nolint:gosec // Close calls it
 	if config.Watch != nil {
+		c.watch.changed = make(chan struct{}, 1)
 		c.background.Go(c.watchSource)
+		c.background.Go(c.announceWatch)
 	}
 	return c
 }
 
-// Hit returns a copy that may be served now, or nil. It does no I/O, takes no lock, and allocates nothing; a copy that
-// is due is renewed in the background.
+// Hit returns a copy that may be served now, or nil. It does no I/O, takes no lock, and allocates nothing, except for
+// one hit per RefreshAfter and copy, which queues the use of the copy.
 func (c *Cache[V]) Hit(id string) *V {
 	e, now := c.lookUp(c.lease.Load(), id)
 	if e == nil {
@@ -95,8 +116,8 @@ func (c *Cache[V]) Hit(id string) *V {
 	}
 	c.table.touch(e, now)
 	c.stats.hit()
-	if due := e.refreshAt.Load(); now >= instant(due) {
-		c.queueRefresh(e, due)
+	if now >= instant(e.refreshAt.Load()) {
+		c.refreshSoon(e, now)
 	}
 	return e.value
 }
@@ -105,12 +126,12 @@ func (c *Cache[V]) Hit(id string) *V {
 //
 // The lease is read before the entry is found. A lease that is read afterwards may owe its extension to an event that
 // has removed this very entry:
-//  1. The link for events stalls. A value is changed elsewhere, and MaxStaleness passes.
+//  1. The connection for events stalls. A value is changed elsewhere, and MaxStaleness passes.
 //  2. A load begins here, and finds the old entry.
-//  3. The link recovers. The event removes the entry, and a proof extends the lease.
+//  3. The connection recovers. The event removes the entry, and a proof extends the lease.
 //  4. The load reads the lease, which covers the entry that it holds.
 //
-// The clock is read before the entry is found, too: otherwise the use of an entry could be later than its removal.
+// The clock is read before the entry is found, too, so that no use is noted that is later than the entry's removal.
 func (c *Cache[V]) lookUp(l *lease, id string) (*entry[V], instant) {
 	now := c.clock.now()
 	e := c.table.find(id)
@@ -121,7 +142,7 @@ func (c *Cache[V]) lookUp(l *lease, id string) (*entry[V], instant) {
 }
 
 // Fetch asks the source, together with others who ask for the same id meanwhile. The error is ErrClosed, ErrTimeout,
-// the end of ctx, or what Config.Load returned.
+// ErrBusy, ErrOutage, the end of ctx, or what Config.Load returned.
 func (c *Cache[V]) Fetch(ctx context.Context, id string) (*V, error) {
 	c.mu.Lock()
 	if c.closed {
@@ -132,17 +153,26 @@ func (c *Cache[V]) Fetch(ctx context.Context, id string) (*V, error) {
 		c.mu.Unlock()
 		return value, nil
 	}
+	c.stats.misses.Add(1)
+	if !c.gate.admits(c.clock.now()) {
+		c.mu.Unlock()
+		c.stats.rejected.Add(1)
+		return c.orStale(id, ErrOutage)
+	}
 	f := c.joinLocked(id)
-	if f == nil {
+	if f == nil || c.gate.outage {
 		f = c.startLocked(ctx, id)
 	}
+	f.waiters++
 	c.mu.Unlock()
-	c.stats.misses.Add(1)
 	if err := c.await(ctx, f); err != nil {
 		return nil, err
 	}
 	if f.outage {
 		return c.orStale(id, f.err)
+	}
+	if f.err == nil {
+		c.noteAnswer(f)
 	}
 	return f.value, f.err
 }
@@ -155,13 +185,13 @@ func (c *Cache[V]) answerLocked(id string) *V {
 		return nil
 	}
 	now := c.clock.now()
-	c.table.touch(e, now)
 	switch {
 	case c.servable(e, c.lease.Load(), now):
+		c.useLocked(e, now)
 		c.stats.hit()
 		return e.value
 	case c.outageLocked(e, now) && c.servableOnError(e, now):
-		return c.serveStaleLocked(e)
+		return c.serveStaleLocked(e, now)
 	case c.alive(e, now):
 		c.stats.refused.Add(1)
 	}
@@ -170,7 +200,8 @@ func (c *Cache[V]) answerLocked(id string) *V {
 
 // unavailable reports whether an error says nothing about the value.
 func (c *Cache[V]) unavailable(err error) bool {
-	return errors.Is(err, ErrTimeout) || c.config.Unavailable(err)
+	return errors.Is(err, ErrTimeout) || errors.Is(err, ErrBusy) || errors.As(err, new(*PanicError)) ||
+		c.config.Unavailable(err)
 }
 
 // Closed reports whether Close was called.
@@ -190,6 +221,11 @@ func (c *Cache[V]) Close() {
 			}
 		}
 	}
+	for e := c.gate.waiting.Front(); e != nil; e = e.Next() {
+		f, _ := e.Value.(*flight[V])
+		f.cancel()
+	}
+	c.refresh.stop()
 	c.mu.Unlock()
 	c.background.Wait()
 }

@@ -11,9 +11,11 @@
 //   - write.go: what a write does to the copy
 //   - revoke.go: what forbids a copy, and what allows one
 //   - watch.go: what the watcher's reports do to the lease and the copies
-//   - refresh.go, revalidate.go: copies renewed in the background, many with one call
+//   - refresh.go: how the source learns of uses, in the background, many with one call; that renews copies, too
+//   - gate.go: how many loads ask the source at a time, and what they do in an outage
 //   - stale.go: answers in an outage, if asked for
-//   - stats.go, age.go: what the outside sees; what tests need
+//   - panic.go, stats.go: panics of the source; what the outside sees
+//   - age.go: for tests only
 //
 // # The serving rule
 //
@@ -39,8 +41,11 @@
 //
 // A copy belongs to the epoch that was read before the source was asked. When reports may have been lost, the watcher
 // reports a Gap: the next epoch begins, and the lease of the last one covers nothing any more. Copies of earlier epochs
-// stay, bounded by their age, until a load renews them. That is where a lost event is bounded: the lease that could
-// hide it ends S after the last proof before the loss.
+// stay, bounded by their age, until a load renews them.
+//
+// That is where a lost event is bounded. Messages of a connection arrive in order, so an event can be lost only
+// together with all that follows it. Then no proof arrives either, and the lease ends S after the last one was sent; or
+// the connection is replaced, which is a Gap.
 //
 // # The states of a copy
 //
@@ -59,12 +64,25 @@
 // While a flight or a write has not ended, what becomes known about its id decides whether its result may be kept
 // (revoke.go): a Removed, or a write with an unknown outcome, forbids every result; a Changed forbids older ones.
 //
+// # Under load
+//
+// As many loads ask the source at a time as LoadConcurrency allows. The others wait for their turn in a queue, each for
+// as long as it has callers, and are not sent when these have gone. When a load has waited in vain, and nothing was
+// heard from the source since, an outage begins: loads fail at once, one probe at a time asks the source, and the first
+// answer ends it.
+//
+// The source has to learn of uses, or it would forget a value that is served here all the time. A use becomes a small
+// record of its own when the copy is RefreshAfter old. It does not depend on the copy any more, waits for its turn
+// without holding up a worker, and tells the source when the value was used, not when the source learned of it.
+//
 // # What is guaranteed
 //
 //   - No load that starts S after a change was acknowledged returns older state, as long as the source is one copy and
 //     the watcher's proofs are true.
 //   - After a write has returned, loads here see it, or something later.
 //   - Nothing is served before the source acknowledged it, or after it expired.
+//   - A value that is used at least once every TTL - RefreshAfter does not expire in the source, as long as the source
+//     can be told in time. A value that is not used for a TTL is not kept alive, however late the source was told.
 //   - Memory is bounded by MaxEntries and the calls that have not ended.
 //
 // # What is not

@@ -1,6 +1,7 @@
 package nearcache
 
 import (
+	"container/list"
 	"context"
 	"slices"
 )
@@ -38,20 +39,28 @@ func (c *Cache[V]) endLocked(k *call) {
 	}
 }
 
-// flight is a load from the source that any number of callers wait for.
+// flight is a load from the source that any number of callers wait for. It may have to wait for its turn before it is
+// sent. All fields but ctx are guarded by Cache.mu until it has landed; the result is fixed then.
 type flight[V any] struct {
 	call
 	ctx context.Context // of the load; it ends when the flight has landed, or has to
 
-	landed bool // guarded by Cache.mu; the following fields are fixed then
-	value  *V
-	err    error
-	outage bool // the error says nothing about the value
+	waiters   int           // a flight without waiters is not sent; if it was sent already, its context ends
+	place     *list.Element // among the flights that wait for their turn; nil for one that was sent
+	probe     bool          // finds out whether an outage is over
+	renewal   bool          // tells the source of a use: it brings no copy back that has made room for others
+	abandoned bool          // the last waiter has gone
+
+	landed   bool
+	value    *V
+	revision uint64
+	err      error
+	outage   bool // the error says nothing about the value
 }
 
 // joinLocked returns the flight that a load of id may wait for, or nil.
 //
-// A flight that is MaxStaleness old is not joined. Its answer may predate a change that this load has to see:
+// A flight that was sent MaxStaleness ago is not joined. Its answer may predate a change that this load has to see:
 //  1. The source reads the flight's answer, which is then held up on its way.
 //  2. The value is changed elsewhere, and MaxStaleness passes. The event is lost.
 //  3. A load begins. It must return the change.
@@ -59,29 +68,55 @@ type flight[V any] struct {
 // After the TTL the value may be gone altogether, and after LoadTimeout the flight has failed.
 func (c *Cache[V]) joinLocked(id string) *flight[V] {
 	f := c.flights[id]
+	if f == nil || f.ctx.Err() != nil {
+		return nil
+	}
 	joinable := min(c.config.MaxStaleness, c.config.LoadTimeout)
 	if c.config.TTL > 0 {
 		joinable = min(joinable, c.config.TTL)
 	}
-	if f == nil || c.clock.now() >= f.startedAt.add(joinable) {
+	if f.place == nil && c.clock.now() >= f.startedAt.add(joinable) {
 		return nil
+	}
+	f.renewal = false
+	return f
+}
+
+// startLocked makes a flight, and sends it or queues it. It keeps the values of the first caller's context, and not its
+// end: others may wait for the flight, too.
+func (c *Cache[V]) startLocked(ctx context.Context, id string) *flight[V] {
+	timeout := c.config.LoadTimeout
+	f := &flight[V]{probe: c.gate.outage}
+	if f.probe {
+		timeout = min(timeout, c.gate.beginProbe())
+	}
+	f.id = id
+	f.ctx, f.cancel = context.WithTimeoutCause(context.WithoutCancel(ctx), timeout, ErrTimeout)
+	c.flights[id] = f
+	if f.probe {
+		context.AfterFunc(f.ctx, func() { c.land(f, nil, 0, context.Cause(f.ctx)) }) // its waiters may all have left
+	}
+	if f.probe || c.gate.sent < c.config.LoadConcurrency {
+		c.sendLocked(f)
+	} else {
+		c.queueLocked(f)
 	}
 	return f
 }
 
-// startLocked starts a flight. It keeps the values of the first caller's context, and not its end: others may wait for
-// the flight, too.
-func (c *Cache[V]) startLocked(ctx context.Context, id string) *flight[V] {
-	f := new(flight[V])
-	f.ctx, f.cancel = context.WithTimeoutCause(context.WithoutCancel(ctx), c.config.LoadTimeout, ErrTimeout)
-	c.beginLocked(&f.call, id)
-	c.flights[id] = f
+// sendLocked calls the source for a flight.
+func (c *Cache[V]) sendLocked(f *flight[V]) {
+	c.gate.sent++
+	c.stats.remoteLoads.Add(1)
+	c.beginLocked(&f.call, f.id)
 	c.background.Go(func() {
-		c.stats.remoteLoads.Add(1)
-		value, revision, err := c.config.Load(f.ctx, f.id)
+		value, revision, err := c.load(f.ctx, f.id)
 		c.land(f, value, revision, err)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.gate.sent-- // not before the call has returned: a source that ignores its context still does the work
+		c.sendWaitingLocked()
 	})
-	return f
 }
 
 // await returns when the flight has landed, or with an error when the waiter's own context ends. Others go on waiting.
@@ -91,56 +126,102 @@ func (c *Cache[V]) await(ctx context.Context, f *flight[V]) error {
 		c.land(f, nil, 0, context.Cause(f.ctx)) // in case the source ignores the end of its context
 		return nil
 	case <-ctx.Done():
+		c.leave(f)
 		return ctx.Err()
 	}
 }
 
-// land ends a flight, once. Its result is fixed when it returns.
-func (c *Cache[V]) land(f *flight[V], value *V, revision uint64, err error) {
-	defer f.cancel() // which tells the waiters, after the lock is free again
-	unavailable := err != nil && c.unavailable(err)
+// leave takes a waiter off a flight. The last one ends it: the answer, should it come all the same, is kept, but the
+// source need not go on, and a flight that waits for its turn is not sent.
+func (c *Cache[V]) leave(f *flight[V]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f.landed {
+	f.waiters--
+	if f.waiters > 0 || f.landed || f.probe { // a probe goes on, so that impatient callers learn of the outage's end
 		return
 	}
-	f.landed = true
-	c.endLocked(&f.call)
+	f.abandoned = true
+	f.cancel()
+	c.forgetLocked(f)
+	if f.place != nil {
+		f.landed = true
+		c.unqueueLocked(f)
+	}
+}
+
+// forgetLocked makes a flight one that no load joins.
+func (c *Cache[V]) forgetLocked(f *flight[V]) {
 	if c.flights[f.id] == f {
 		delete(c.flights, f.id)
 	}
-	f.value, f.err = value, err
-	if !unavailable {
-		c.stats.servingStale.Store(false)
+}
+
+// rejectLocked ends a flight that was not sent.
+func (c *Cache[V]) rejectLocked(f *flight[V], err error) {
+	c.unqueueLocked(f)
+	c.forgetLocked(f)
+	f.landed, f.err, f.outage = true, err, true
+	c.stats.rejected.Add(1)
+}
+
+// land ends a flight, once, and its result is fixed then. The end of the flight's context is also what tells the
+// waiters, so each of them comes here again after the answer has landed, and does nothing.
+func (c *Cache[V]) land(f *flight[V], value *V, revision uint64, err error) {
+	defer f.cancel() // tells the waiters, after the lock is free again
+	unavailable := err != nil && c.unavailable(err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case f.landed:
+		return
+	case f.place != nil && c.closed:
+		c.rejectLocked(f, ErrClosed)
+		f.outage = false
+		return
+	case f.place != nil: // its time is up
+		c.rejectLocked(f, ErrBusy)
+		return
 	}
+	f.landed = true
+	c.forgetLocked(f)
+	c.endLocked(&f.call)
+	f.value, f.revision, f.err = value, revision, err
 	switch {
 	case err == nil:
-		c.keepLocked(f, revision)
+		c.answeredLocked(f.startedAt)
+		c.keepLocked(f)
 	case !unavailable:
+		c.answeredLocked(f.startedAt)
 		c.refuteLocked(f)
-	case c.closed:
+	case c.closed: // which has ended the flight's context
 		f.err = ErrClosed
+	case f.abandoned: // by its waiters, which says nothing about the source
 	default: // the copy stays for as long as it may be served
 		f.outage = true
 		if e := c.table.find(f.id); e != nil {
 			e.failedAt = c.clock.now()
 		}
+		c.unansweredLocked(f.startedAt, f.probe)
 	}
 }
 
 // keepLocked makes what a flight brought a copy, unless something newer is known.
-func (c *Cache[V]) keepLocked(f *flight[V], revision uint64) {
-	if !f.mayKeep(revision) {
+func (c *Cache[V]) keepLocked(f *flight[V]) {
+	if f.renewal && c.table.find(f.id) == nil {
+		return // it has made room for others: to renew is not to use
+	}
+	if !f.mayKeep(f.revision) {
 		c.stats.droppedFills.Add(1)
 		return
 	}
-	c.putLocked(&f.call, f.value, revision)
+	c.putLocked(&f.call, f.value, f.revision, f.startedAt)
 }
 
-// refuteLocked removes the copy when the source has answered that the value is not there any more, or not readable.
-// That the copy's own call was sent later proves nothing: the source may have executed the two in the other order.
+// refuteLocked drops the copy when the source has answered that the value is not there any more, or not readable: even
+// a copy whose own call was sent later, as the source may have executed the two in the other order. Dropping costs a
+// miss at worst. After a revocation the copy is younger than the removal that the answer saw, and stays.
 func (c *Cache[V]) refuteLocked(f *flight[V]) {
-	if !f.revoked { // otherwise the copy may be of a write that came after the answer
-		c.table.removeLocked(f.id)
+	if !f.revoked {
+		c.dropLocked(f.id)
 	}
 }

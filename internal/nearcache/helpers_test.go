@@ -38,6 +38,10 @@ func refreshConcurrency(n int) setting {
 	return func(_ *source, config *Config[state]) { config.RefreshConcurrency = n }
 }
 
+func loadConcurrency(n int) setting {
+	return func(_ *source, config *Config[state]) { config.LoadConcurrency = n }
+}
+
 func refreshAfter(d time.Duration) setting {
 	return func(_ *source, config *Config[state]) { config.RefreshAfter = d }
 }
@@ -57,8 +61,9 @@ func sourceTTL(d time.Duration) setting {
 func newReplica(s *source, settings ...setting) *replica {
 	config := Config[state]{
 		MaxEntries: 100, TTL: ttl, MaxStaleness: staleness, LoadTimeout: 2 * time.Second,
-		RefreshAfter: freshness, RefreshConcurrency: 16,
+		RefreshAfter: freshness, RefreshConcurrency: 16, LoadConcurrency: 100,
 		Load: s.load, Current: current,
+		ExpiresAt:   func(*state) time.Time { return time.Time{} },
 		Unavailable: func(err error) bool { return !errors.Is(err, errAbsent) },
 	}
 	for _, set := range settings {

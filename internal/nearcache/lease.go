@@ -60,3 +60,6 @@ func (c clock) now() instant { return instant(time.Since(c.start)) }
 
 // at converts a time that was read elsewhere in this process.
 func (c clock) at(t time.Time) instant { return instant(t.Sub(c.start)) }
+
+// time is the inverse of at.
+func (c clock) time(i instant) time.Time { return c.start.Add(time.Duration(i)) }

@@ -1,149 +1,395 @@
 package nearcache
 
 import (
+	"container/heap"
 	"context"
-	"slices"
+	"errors"
 	"time"
 
 	"github.com/seed34611480/session/internal/backoff"
+	"github.com/seed34611480/session/internal/errs"
 )
 
-// refreshRetry is the pause after a failed refresh. It doubles up to half of MaxStaleness.
-const refreshRetry = 50 * time.Millisecond
-
-// refresher renews entries ahead of need, in the background. That is also what keeps values alive in the source while
-// their hits are answered here: an entry that is due is renewed even if no other hit comes, as the next one may come
-// when it would be too late.
+// refresher tells the source when values were used, in the background. That keeps a value alive in the source while its
+// hits are answered here, and renews its copy ahead of need. Guarded by Cache.mu.
 //
-// The first entry to become due starts a worker, which lingers so that more entries can share its call. A worker that
-// leaves entries in a queue starts the next worker, up to the limit; at the limit, workers take what is queued as they
-// finish. An entry that could not be renewed together with others is queued to be loaded by itself, so that a worker is
-// held up by one entry at most. Guarded by Cache.mu.
+// A use becomes due with the first answer that is given once its copy is RefreshAfter old. It is a record of its own
+// from then on: it is told even if the copy makes room, or is dropped, in the meantime. Due uses linger a little, so
+// that many can be told with one call. A use that could not be told waits for its next turn, and holds up no worker.
+// What is told is the time of the last use, however long ago it is by then: an idle value does not live on because its
+// use was told late. A record ends when the source was told, or the value is over.
 type refresher[V any] struct {
-	limit     int // of workers
-	workers   int
-	lingering bool        // a worker lets more entries join; nothing is taken from due meanwhile
-	due       []*entry[V] // to be renewed together; each is queued once
-	single    []*entry[V] // to be loaded one by one
+	limit, workers int
+	timer          *time.Timer // starts workers when the next use is due; nil before the first one
 
-	batch  int           // entries that a worker takes at a time
-	linger time.Duration // how long a worker waits for more of them; entries become due that much earlier
+	pending map[string]*use[V] // by id: all records, those that a worker has included
+	queue   useQueue[V]        // those that no worker has, by when they are due
+	max     int                // records at a time
+
+	grown  bool          // there were many records once
+	batch  int           // how many uses one call tells
+	linger time.Duration // how long a use waits for others; copies become due that much earlier
 }
 
+// use is the last use of a value that the source has to know of. It is small, as it may outlive the copy.
+type use[V any] struct {
+	id        string
+	revision  uint64
+	expiresAt time.Time // of the value itself
+	at        instant
+
+	due       instant // when a worker takes it
+	notBefore instant // when a worker that has room may take it along
+	pause     backoff.Backoff
+	single    bool // a call for many has failed: it is told by itself from now on
+
+	// While a worker has it:
+	toldAt instant   // the use that the source is told of; a later one is told next
+	entry  *entry[V] // the copy when the worker began; nil for none
+}
+
+const (
+	// refreshRetry is the pause after a use could not be told. It doubles up to half of MaxStaleness.
+	refreshRetry = 50 * time.Millisecond
+	// maxBatch is how many uses are told with one call. It keeps a Redis server busy for some tens of microseconds.
+	maxBatch = 64
+)
+
 func newRefresher[V any](config *Config[V]) refresher[V] {
-	q := refresher[V]{limit: config.RefreshConcurrency, batch: 1}
+	q := refresher[V]{
+		limit: config.RefreshConcurrency, max: config.MaxEntries, batch: 1, pending: make(map[string]*use[V]),
+	}
 	if config.Unchanged != nil {
 		q.batch = maxBatch
-		// Short, so that entries are renewed in time also when the lease is lost meanwhile.
+		// Short, so that copies are renewed in time also when the lease is lost meanwhile.
 		q.linger = min(config.RefreshAfter/64, config.MaxStaleness/4)
 	}
 	return q
 }
 
-// queueRefresh queues an entry for renewal, once per due time.
-func (c *Cache[V]) queueRefresh(e *entry[V], due int64) {
-	if !e.refreshAt.CompareAndSwap(due, int64(never)) {
+// refreshSoon queues the use of a copy that is due, once per due time.
+func (c *Cache[V]) refreshSoon(e *entry[V], now instant) {
+	if due := e.refreshAt.Load(); now < instant(due) || !e.refreshAt.CompareAndSwap(due, int64(never)) {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.enqueueLocked(e)
+	c.noteDueLocked(e, now)
 }
 
-func (c *Cache[V]) enqueueLocked(e *entry[V]) {
+// useLocked is for answers that are given while holding the lock.
+func (c *Cache[V]) useLocked(e *entry[V], now instant) {
+	c.table.touch(e, now)
+	if now >= instant(e.refreshAt.Load()) {
+		e.refreshAt.Store(int64(never))
+		c.noteDueLocked(e, now)
+	}
+}
+
+func (c *Cache[V]) noteDueLocked(e *entry[V], now instant) {
+	if !c.noteUseLocked(e.id, e.revision, c.config.ExpiresAt(e.value), now) {
+		e.refreshAt.Store(int64(now.add(refreshRetry))) // a later hit tries again
+	}
+}
+
+// noteAnswer notes the use of a flight's answer by one of its waiters, which may have joined it long after it was sent.
+func (c *Cache[V]) noteAnswer(f *flight[V]) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.clock.now()
+	if e := c.table.find(f.id); e != nil && e.revision == f.revision {
+		c.useLocked(e, now)
+	} else if now >= f.startedAt.add(c.config.RefreshAfter-c.refresh.linger) {
+		c.noteUseLocked(f.id, f.revision, c.config.ExpiresAt(f.value), now)
+	}
+}
+
+// noteUseLocked queues a use, or adds it to the record that there is. It returns false when there is no room.
+func (c *Cache[V]) noteUseLocked(id string, revision uint64, expiresAt time.Time, now instant) bool {
+	q := &c.refresh
 	if c.closed {
-		return
+		return true
 	}
-	c.refresh.due = append(c.refresh.due, e)
-	if len(c.refresh.due) == 1 {
-		c.startWorkerLocked(c.refresh.linger)
+	if u := q.pending[id]; u != nil {
+		u.at = max(u.at, now)
+		if u.revision < revision {
+			u.revision, u.expiresAt = revision, expiresAt
+		}
+		return true
 	}
+	if len(q.pending) >= q.max {
+		c.stats.droppedUses.Add(1)
+		return false
+	}
+	u := &use[V]{
+		id: id, revision: revision, expiresAt: expiresAt, at: now, due: now.add(q.linger), notBefore: now,
+		pause: backoff.Backoff{First: min(refreshRetry, c.config.MaxStaleness/2), Most: c.config.MaxStaleness / 2},
+	}
+	q.pending[id] = u
+	q.grown = q.grown || len(q.pending) > 1024
+	heap.Push(&q.queue, u)
+	c.armLocked()
+	return true
 }
 
-// startWorkerLocked starts a worker, unless there are enough. One that lingers lets more entries join first.
-func (c *Cache[V]) startWorkerLocked(linger time.Duration) {
+// armLocked sees to it that workers start when the next use is due.
+func (c *Cache[V]) armLocked() {
 	q := &c.refresh
-	if q.workers == q.limit {
-		return
+	if len(q.queue) == 0 || q.workers >= q.limit || c.closed || c.gate.probing {
+		return // the next worker or probe that ends looks again
 	}
-	q.workers++
-	if linger > 0 {
-		q.lingering = true
+	at := q.queue[0].due
+	if c.gate.outage {
+		at = max(at, c.gate.probeAt)
 	}
-	c.background.Go(func() {
-		if linger > 0 {
-			_ = backoff.Sleep(c.closing, linger) // ends early at Close; nothing is renewable then
-			c.mu.Lock()
-			q.lingering = false
-			c.mu.Unlock()
-		}
-		for batch := c.nextBatch(); len(batch) > 0; batch = c.nextBatch() {
-			c.renewAll(batch)
-		}
-	})
+	wait := max(0, time.Duration(at-c.clock.now()))
+	if q.timer == nil {
+		q.timer = time.AfterFunc(wait, c.startWorkers)
+	} else {
+		q.timer.Reset(wait)
+	}
 }
 
-// nextBatch returns what a worker has to renew, or nothing: then the worker ends.
-func (c *Cache[V]) nextBatch() (batch []*entry[V]) {
+func (q *refresher[V]) stop() {
+	if q.timer != nil {
+		q.timer.Stop()
+	}
+}
+
+func (c *Cache[V]) startWorkers() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	q := &c.refresh
-	switch {
-	case len(q.single) > 0:
-		batch = popFront(&q.single, 1)
-	case len(q.due) > 0 && !q.lingering:
-		batch = popFront(&q.due, q.batch)
-	default:
-		q.workers--
+	c.startWorkersLocked()
+}
+
+// startWorkersLocked gives each worker a batch of what is due.
+func (c *Cache[V]) startWorkersLocked() {
+	q, now := &c.refresh, c.clock.now()
+	for !c.closed && q.workers < q.limit && c.gate.admits(now) {
+		due := q.take(now)
+		if len(due) == 0 {
+			break
+		}
+		batch := c.beginTellingLocked(due, now)
+		if len(batch) == 0 {
+			continue
+		}
+		q.workers++
+		timeout, probe := c.config.LoadTimeout, c.gate.outage
+		if probe {
+			timeout = min(timeout, c.gate.beginProbe())
+		}
+		k := &call{startedAt: now, epoch: c.lease.Load().epoch} // before the source is asked, as for every call
+		c.background.Go(func() {
+			c.tell(batch, k, timeout, probe)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			q.workers--
+			c.startWorkersLocked()
+		})
+	}
+	c.armLocked()
+}
+
+// take returns the use that is due, with others that a call can tell along with it.
+func (q *refresher[V]) take(now instant) (batch []*use[V]) {
+	if len(q.queue) == 0 || q.queue[0].due > now {
 		return nil
 	}
-	if len(q.single) > 0 || len(q.due) > 0 && !q.lingering {
-		c.startWorkerLocked(0)
+	batch = append(batch, q.pop())
+	if batch[0].single {
+		return batch
+	}
+	for len(batch) < q.batch && len(q.queue) > 0 && q.queue[0].notBefore <= now && !q.queue[0].single {
+		batch = append(batch, q.pop())
 	}
 	return batch
 }
 
-func popFront[E any](queue *[]E, most int) []E {
-	n := min(most, len(*queue))
-	front := slices.Clone((*queue)[:n])
-	clear((*queue)[:n]) // for the garbage collector
-	*queue = (*queue)[n:]
-	return front
+func (q *refresher[V]) pop() *use[V] {
+	u, _ := heap.Pop(&q.queue).(*use[V])
+	return u
 }
 
-// renewAll asks for all entries at once. Those that this was no answer for are queued to be loaded.
-func (c *Cache[V]) renewAll(batch []*entry[V]) {
-	if len(batch) == 1 {
-		c.renew(batch[0])
+// tell tells the source of uses: by Unchanged, or by a load of each if the source can do no better.
+func (c *Cache[V]) tell(batch []*use[V], k *call, timeout time.Duration, probe bool) {
+	if c.config.Unchanged == nil || c.noUnchanged.Load() {
+		for _, u := range batch {
+			c.tellByLoad(u, probe)
+		}
 		return
 	}
-	others := c.revalidate(batch)
+	unchanged, err := c.askUnchanged(batch, timeout)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.refresh.single = append(c.refresh.single, others...)
+	if err != nil && errs.Unsupported(err) {
+		c.noUnchanged.Store(true)
+		c.refresh.batch, c.refresh.linger = 1, 0
+	}
+	if err == nil && len(unchanged) != len(batch) {
+		err = errors.New("nearcache: Unchanged gave another number of answers")
+	}
+	if err != nil {
+		if probe || c.unavailable(err) {
+			c.unansweredLocked(k.startedAt, probe)
+		}
+		for _, u := range batch {
+			c.putBackLocked(u, len(batch) > 1)
+		}
+		return
+	}
+	c.answeredLocked(k.startedAt)
+	for i, u := range batch {
+		c.toldLocked(u, k, unchanged[i])
+	}
 }
 
-// renew retries until the source answers, or the entry is gone or expired.
-func (c *Cache[V]) renew(e *entry[V]) {
-	pause := backoff.Backoff{First: min(refreshRetry, c.config.MaxStaleness/2), Most: c.config.MaxStaleness / 2}
-	for f := c.startRefresh(e); f != nil; f = c.startRefresh(e) {
-		if c.await(c.closing, f) != nil || !f.outage || pause.Wait(c.closing) != nil {
-			return
+// beginTellingLocked fixes what the source is told, and leaves out the values that are over.
+func (c *Cache[V]) beginTellingLocked(due []*use[V], now instant) (batch []*use[V]) {
+	for _, u := range due {
+		u.entry = c.table.find(u.id)
+		if u.entry != nil && u.entry.revision != u.revision {
+			u.entry = nil
+		}
+		if u.entry != nil {
+			u.at = max(u.at, instant(u.entry.usedAt.Load()))
+		}
+		u.toldAt = u.at
+		if c.over(u, now) {
+			c.endUseLocked(u)
+		} else {
+			batch = append(batch, u)
 		}
 	}
+	return batch
 }
 
-// startRefresh returns nil if the entry is gone, or its value is over.
-func (c *Cache[V]) startRefresh(e *entry[V]) *flight[V] {
+// over reports whether there is no value any more whose use could be told.
+func (c *Cache[V]) over(u *use[V], now instant) bool {
+	if !u.expiresAt.IsZero() && !time.Now().Before(u.expiresAt) {
+		return true
+	}
+	if c.config.TTL == 0 { // not known: worth the trouble for as long as there is a copy
+		return u.entry == nil
+	}
+	return now >= u.at.add(c.config.TTL)
+}
+
+// askUnchanged calls Unchanged, and gives up after the timeout even if the source ignores its context.
+func (c *Cache[V]) askUnchanged(batch []*use[V], timeout time.Duration) ([]bool, error) {
+	uses := make([]Use, len(batch))
+	for i, u := range batch {
+		uses[i] = Use{ID: u.id, Revision: u.revision, ExpiresAt: u.expiresAt, At: c.clock.time(u.toldAt)}
+	}
+	ctx, cancel := context.WithTimeoutCause(c.closing, timeout, ErrTimeout)
+	defer cancel()
+	type answer struct {
+		unchanged []bool
+		err       error
+	}
+	answered := make(chan answer, 1)
+	c.background.Go(func() {
+		var a answer
+		defer func() { answered <- a }()
+		defer c.contain(&a.err)
+		a.unchanged, a.err = c.config.Unchanged(ctx, uses)
+	})
+	select {
+	case a := <-answered:
+		return a.unchanged, a.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// toldLocked ends a record of which the source has been told. A copy that was not revoked meanwhile is renewed: it is
+// still the very entry that it was. A copy that the source does not have any more is dropped.
+func (c *Cache[V]) toldLocked(u *use[V], k *call, unchanged bool) {
+	if e := u.entry; e != nil && c.table.find(u.id) == e {
+		if unchanged && c.config.Current(e.value, e.revision) {
+			c.stats.refreshes.Add(1)
+			c.putLocked(&call{id: u.id, startedAt: k.startedAt, epoch: k.epoch}, e.value, e.revision, u.toldAt)
+		} else {
+			c.dropLocked(u.id)
+		}
+	} else if unchanged {
+		c.stats.refreshes.Add(1)
+	}
+	if unchanged && u.at > u.toldAt && !c.closed {
+		u.entry, u.due, u.notBefore = nil, c.clock.now().add(c.refresh.linger), c.clock.now()
+		heap.Push(&c.refresh.queue, u)
+		return
+	}
+	c.endUseLocked(u)
+}
+
+// tellByLoad tells of a use by loading the value.
+func (c *Cache[V]) tellByLoad(u *use[V], probe bool) {
+	c.mu.Lock()
+	c.stats.refreshes.Add(1)
+	f := &flight[V]{probe: probe, renewal: true, waiters: 1}
+	f.id = u.id
+	f.ctx, f.cancel = context.WithTimeoutCause(context.Background(), c.config.LoadTimeout, ErrTimeout)
+	c.flights[u.id] = f
+	c.sendLocked(f)
+	c.mu.Unlock()
+	err := c.await(c.closing, f)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.renewableLocked(e) {
-		return nil
+	if err == nil && f.outage {
+		c.putBackLocked(u, false)
+	} else {
+		c.endUseLocked(u)
 	}
-	c.stats.refreshes.Add(1)
-	return c.startLocked(context.Background(), e.id)
 }
 
-func (c *Cache[V]) renewableLocked(e *entry[V]) bool {
-	return !c.closed && c.table.find(e.id) == e && c.alive(e, c.clock.now())
+// putBackLocked lets a use wait for its next turn: by itself and at once after it failed together with others.
+func (c *Cache[V]) putBackLocked(u *use[V], single bool) {
+	now := c.clock.now()
+	u.entry = nil
+	if c.closed {
+		c.endUseLocked(u)
+		return
+	}
+	if single && !u.single {
+		u.single = true
+		u.due = now
+	} else {
+		u.due = now.add(u.pause.Next())
+	}
+	u.notBefore = u.due
+	heap.Push(&c.refresh.queue, u)
+}
+
+// endUseLocked removes a record that no queue holds. A copy that waited for it becomes due anew.
+func (c *Cache[V]) endUseLocked(u *use[V]) {
+	delete(c.refresh.pending, u.id)
+	if len(c.refresh.pending) == 0 && c.refresh.grown {
+		c.refresh.pending, c.refresh.grown = make(map[string]*use[V]), false // maps do not shrink
+	}
+	if e := c.table.find(u.id); e != nil {
+		e.refreshAt.CompareAndSwap(int64(never), int64(c.clock.now()))
+	}
+}
+
+// useQueue is a heap of uses by when they are due.
+type useQueue[V any] []*use[V]
+
+func (q useQueue[V]) Len() int           { return len(q) }
+func (q useQueue[V]) Less(i, j int) bool { return q[i].due < q[j].due }
+func (q useQueue[V]) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+
+// Push implements [heap.Interface].
+func (q *useQueue[V]) Push(x any) {
+	u, _ := x.(*use[V])
+	*q = append(*q, u)
+}
+
+// Pop implements [heap.Interface].
+func (q *useQueue[V]) Pop() any {
+	last := len(*q) - 1
+	u := (*q)[last]
+	(*q)[last] = nil // for the garbage collector
+	*q = (*q)[:last]
+	return u
 }

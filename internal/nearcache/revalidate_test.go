@@ -40,7 +40,7 @@ func TestDueEntriesAreRevalidatedTogether(t *testing.T) {
 			c.hitAll(t, n)
 			time.Sleep(linger - moment)
 			require.Empty(t, src.takeBatches(), "others may join")
-			require.Equal(t, 1, c.workers())
+			require.Zero(t, c.workers())
 			time.Sleep(moment)
 			synctest.Wait()
 			batches := src.takeBatches()
@@ -76,17 +76,6 @@ func TestRevalidationKeepsValuesAlive(t *testing.T) {
 	})
 }
 
-func TestSingleDueEntryIsLoaded(t *testing.T) {
-	inRevalidatingBubble(t, 1, func(t *testing.T, src *source, c *replica) {
-		time.Sleep(dueAt)
-		c.hitAll(t, 1)
-		time.Sleep(linger)
-		synctest.Wait()
-		require.Empty(t, src.takeBatches())
-		require.Equal(t, 1, src.loadCount())
-	})
-}
-
 func TestRevalidationFindsChanges(t *testing.T) {
 	inRevalidatingBubble(t, 4, func(t *testing.T, src *source, c *replica) {
 		src.put(numbered(1), "new")
@@ -96,11 +85,10 @@ func TestRevalidationFindsChanges(t *testing.T) {
 		time.Sleep(linger)
 		synctest.Wait()
 		require.Equal(t, []int{4}, src.takeBatches())
-		require.Equal(t, 2, src.loadCount(), "those that have changed")
+		require.Nil(t, c.Hit(numbered(1)), "a copy that is known to be old is dropped")
 		require.Equal(t, "old", c.getID(t, numbered(0)))
 		require.Equal(t, "new", c.getID(t, numbered(1)))
 		require.Equal(t, "old", c.getID(t, numbered(3)))
-		require.Zero(t, c.Stats().Misses)
 		require.ErrorIs(t, c.load(t.Context(), numbered(2)).err, errAbsent)
 	})
 }
@@ -175,39 +163,39 @@ func TestRevalidatedEntryIsNotCurrentAnyMore(t *testing.T) {
 	})
 }
 
-func TestFailedRevalidationIsMadeUpByLoads(t *testing.T) {
-	for name, test := range map[string]struct {
-		way string
-		err error
-	}{
-		"not sent":    {"request", errLink},
-		"no answer":   {"reply", errLink},
-		"unsupported": {"request", errors.ErrUnsupported},
-	} {
-		t.Run(name, func(t *testing.T) {
+func TestUsesThatFailTogetherAreToldSingly(t *testing.T) {
+	for _, way := range []string{"request", "reply"} {
+		t.Run(way, func(t *testing.T) {
 			inRevalidatingBubble(t, 5, func(t *testing.T, src *source, c *replica) {
-				src.fail("unchanged", test.way, test.err, 1)
+				src.fail("unchanged", way, errLink, 1)
 				time.Sleep(dueAt)
 				c.hitAll(t, 5)
 				time.Sleep(linger)
 				synctest.Wait()
-				require.Equal(t, []int{5}, src.takeBatches())
-				require.Equal(t, 5, src.loadCount())
-
-				time.Sleep(staleness / 2)
+				require.Equal(t, []int{5, 1, 1, 1, 1, 1}, src.takeBatches())
+				time.Sleep(dueAt)
 				c.hitAll(t, 5)
 				time.Sleep(linger)
 				synctest.Wait()
-				c.hitAll(t, 5)
-				if errors.Is(test.err, errors.ErrUnsupported) {
-					require.Empty(t, src.takeBatches(), "it is not asked again")
-					require.Equal(t, 10, src.loadCount())
-				} else {
-					require.Equal(t, []int{5}, src.takeBatches())
-				}
+				require.Equal(t, []int{5}, src.takeBatches(), "the next time they are told together again")
+				require.Zero(t, src.loadCount())
 			})
 		})
 	}
+}
+
+func TestUsesAreToldByLoadsIfNotOtherwise(t *testing.T) {
+	inRevalidatingBubble(t, 5, func(t *testing.T, src *source, c *replica) {
+		src.fail("unchanged", "request", errors.ErrUnsupported, 1)
+		for i := range 2 {
+			time.Sleep(staleness / 2)
+			c.hitAll(t, 5)
+			time.Sleep(linger)
+			synctest.Wait()
+			require.Equal(t, 5*(i+1), src.loadCount())
+		}
+		require.Equal(t, []int{5}, src.takeBatches(), "it is not asked again")
+	})
 }
 
 func TestAnswerOfTheWrongLengthIsNoAnswer(t *testing.T) {
@@ -216,37 +204,39 @@ func TestAnswerOfTheWrongLengthIsNoAnswer(t *testing.T) {
 		c.hitAll(t, 2)
 		time.Sleep(linger)
 		synctest.Wait()
-		require.Equal(t, 2, src.loadCount())
+		require.Zero(t, c.Stats().Refreshes)
+		require.Len(t, c.refresh.pending, 2)
 	}, func(_ *source, config *Config[state]) {
-		config.Unchanged = func(context.Context, []*state) ([]bool, error) { return []bool{true}, nil }
+		config.Unchanged = func(_ context.Context, uses []Use) ([]bool, error) { return make([]bool, len(uses)+1), nil }
 	})
 }
 
 func TestUnansweredRevalidationIsGivenUp(t *testing.T) {
-	const patience = 100 * time.Millisecond
+	const patience = 50 * time.Millisecond
 	inRevalidatingBubble(t, 5, func(t *testing.T, src *source, c *replica) {
 		src.hold("unchanged", "request") // until the end of the test, and ignores its context
 		time.Sleep(dueAt)
 		c.hitAll(t, 5)
 		time.Sleep(linger + patience)
 		synctest.Wait()
-		require.Equal(t, []int{5}, src.takeBatches())
-		require.Equal(t, 5, src.loadCount())
-		time.Sleep(staleness / 2)
+		require.Equal(t, 5, src.takeBatches()[0])
+		time.Sleep(staleness / 4) // the source is asked again when a probe is due
 		c.hitAll(t, 5)
+		require.EqualValues(t, 5, c.Stats().Refreshes)
 	}, loadTimeout(patience))
 }
 
-func TestOneLoadDoesNotDelayTheRestOfItsBatch(t *testing.T) {
+func TestOneUseDoesNotDelayTheRestOfItsBatch(t *testing.T) {
 	inRevalidatingBubble(t, 5, func(t *testing.T, src *source, c *replica) {
 		src.fail("unchanged", "request", errLink, 1)
-		src.hold("load", "request")
+		src.hold("unchanged", "request")
 		time.Sleep(dueAt)
 		c.hitAll(t, 5)
 		time.Sleep(linger)
 		synctest.Wait()
-		require.Equal(t, 5, src.loadCount())
+		require.Len(t, src.takeBatches(), 1+5)
 		require.Equal(t, 1, c.workers())
+		require.EqualValues(t, 4, c.Stats().Refreshes)
 	})
 }
 
@@ -272,7 +262,7 @@ func TestRevalidationsAreBounded(t *testing.T) {
 	}, refreshConcurrency(3))
 }
 
-func TestWorkerLeavesEntriesThatLinger(t *testing.T) {
+func TestWorkerLeavesUsesThatLinger(t *testing.T) {
 	inRevalidatingBubble(t, 4, func(t *testing.T, src *source, c *replica) {
 		release := heldRevalidation(t, src, c, 2)
 		c.hitAll(t, 4) // two more are due
@@ -280,7 +270,6 @@ func TestWorkerLeavesEntriesThatLinger(t *testing.T) {
 		release()
 		synctest.Wait()
 		require.Empty(t, src.takeBatches())
-		require.Equal(t, 1, c.workers())
 		time.Sleep(linger / 2)
 		synctest.Wait()
 		require.Equal(t, []int{2}, src.takeBatches())
@@ -293,14 +282,9 @@ func TestRevalidationEndsAnOutage(t *testing.T) {
 		src.fail("load", "request", errLink, 1)
 		require.Equal(t, "old", c.getID(t, numbered(0)))
 		require.True(t, c.Stats().ServingStale)
-		require.NoError(t, c.store(t.Context(), numbered(1), "v"))
-		require.NoError(t, c.store(t.Context(), numbered(2), "v"))
-		time.Sleep(dueAt)
-		require.NotNil(t, c.Hit(numbered(1)))
-		require.NotNil(t, c.Hit(numbered(2)))
 		time.Sleep(linger)
 		synctest.Wait()
-		require.Equal(t, []int{2}, src.takeBatches())
+		require.Equal(t, []int{1}, src.takeBatches())
 		require.False(t, c.Stats().ServingStale)
 	}, staleIfError(time.Minute))
 }

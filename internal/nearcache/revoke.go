@@ -4,27 +4,51 @@ package nearcache
 // and not waited for by later loads.
 func (c *Cache[V]) changedLocked(id string, revision uint64) (dropped bool) {
 	if e := c.table.find(id); e != nil && e.revision < revision {
-		dropped = c.table.removeLocked(id)
+		dropped = c.dropLocked(id)
 	}
 	for _, k := range c.calls[id] {
 		k.knownRevision = max(k.knownRevision, revision)
 	}
-	delete(c.flights, id)
+	c.joinNoMoreLocked(id)
 	return dropped
 }
 
 // removedLocked takes in that a value was removed, or that its state is unknown.
 func (c *Cache[V]) removedLocked(id string) (dropped bool) {
-	dropped = c.table.removeLocked(id)
+	dropped = c.dropLocked(id)
 	for _, k := range c.calls[id] {
 		k.revoked = true
 	}
-	delete(c.flights, id)
+	c.joinNoMoreLocked(id)
 	return dropped
 }
 
-// putLocked makes what a call brought a copy, unless a call that was sent later has brought the same or newer.
-func (c *Cache[V]) putLocked(k *call, value *V, revision uint64) {
+// joinNoMoreLocked keeps later loads from the flight of an id that was sent before something became known.
+func (c *Cache[V]) joinNoMoreLocked(id string) {
+	if f := c.flights[id]; f != nil && f.place == nil {
+		delete(c.flights, id)
+	}
+}
+
+// dropLocked removes a copy. Its uses still count: a write that fails, say, drops the copy of a busy value.
+func (c *Cache[V]) dropLocked(id string) bool {
+	e := c.table.removeLocked(id)
+	if e != nil {
+		c.lastUseLocked(e)
+	}
+	return e != nil
+}
+
+// lastUseLocked hands the last use of a copy that has left the table to the record that waits to be told.
+func (c *Cache[V]) lastUseLocked(e *entry[V]) {
+	if u := c.refresh.pending[e.id]; u != nil && u.revision == e.revision {
+		u.at = max(u.at, instant(e.usedAt.Load()))
+	}
+}
+
+// putLocked stores a call's result as a copy, unless a call that was sent later has brought the same or newer. The
+// source keeps the value for a TTL from toldAt.
+func (c *Cache[V]) putLocked(k *call, value *V, revision uint64, toldAt instant) {
 	if c.closed {
 		return
 	}
@@ -36,14 +60,15 @@ func (c *Cache[V]) putLocked(k *call, value *V, revision uint64) {
 		id: k.id, value: value, revision: revision, fetchedAt: k.startedAt, expiresAt: never, epoch: k.epoch,
 	}
 	if c.config.TTL > 0 {
-		e.expiresAt = k.startedAt.add(c.config.TTL)
+		e.expiresAt = toldAt.add(c.config.TTL)
 	}
 	refreshAfter := c.config.RefreshAfter
 	if !c.lease.Load().covers(k.epoch, now) {
 		refreshAfter = min(refreshAfter, c.config.MaxStaleness/2)
 	}
 	e.refreshAt.Store(int64(k.startedAt.add(refreshAfter - c.refresh.linger)))
-	if c.table.putLocked(e, now) {
+	if evicted := c.table.putLocked(e, k.startedAt); evicted != nil {
 		c.stats.evictions.Add(1)
+		c.lastUseLocked(evicted)
 	}
 }

@@ -29,20 +29,24 @@ func newState(id, v string, revision uint64) *state {
 func current(s *state, revision uint64) bool { return s.revision.Load() == revision }
 
 // source keeps states, and forgets those that are not used for its TTL. A test can stop its calls at the request,
-// before their effect, or at the reply, after it. It counts the loads and the revalidations.
+// before they have an effect, or at the reply, when they had it. It counts the loads and the revalidations.
 type source struct {
 	ttl    time.Duration // 0: for ever
 	events chan event    // what the watcher reports
 
 	mu       sync.Mutex // protects following fields
 	states   map[string]*record
-	revision uint64 // of the last change
+	revision uint64          // of the last change
+	dead     map[string]bool // the source does not answer for these
 	stops    map[stopAt][]*stop
 	held     []*stop
 	loads    int
-	batches  []int // how many values each revalidation asked for
-	asking   int   // revalidations without an answer yet
-	mostAsk  int   // the most of them at a time
+	loading  int // loads that have not been answered
+
+	mostLoads int   // the most of them at a time
+	batches   []int // how many values each revalidation asked for
+	asking    int   // revalidations that have not been answered
+	mostAsk   int   // the most of them at a time
 }
 
 type record struct {
@@ -66,7 +70,7 @@ type stop struct {
 func newSource() *source {
 	return &source{
 		ttl: ttl, events: make(chan event),
-		states: make(map[string]*record), stops: make(map[stopAt][]*stop),
+		states: make(map[string]*record), dead: make(map[string]bool), stops: make(map[stopAt][]*stop),
 	}
 }
 
@@ -148,6 +152,19 @@ func (s *source) put(id, v string) (revision uint64) {
 	return s.revision
 }
 
+// die makes all calls about a value fail.
+func (s *source) die(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dead[id] = true
+}
+
+func (s *source) isDead(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dead[id]
+}
+
 // drop removes a value behind the back of the cache.
 func (s *source) drop(id string) {
 	s.mu.Lock()
@@ -164,22 +181,36 @@ func (s *source) revisionOf(id string) uint64 {
 
 // useLocked returns a value, and keeps it alive. It returns nil if there is none.
 func (s *source) useLocked(id string) *record {
-	r := s.states[id]
-	if r == nil {
-		return nil
+	r := s.aliveLocked(id)
+	if r != nil {
+		r.usedAt = time.Now()
 	}
-	if s.ttl > 0 && time.Since(r.usedAt) >= s.ttl {
+	return r
+}
+
+func (s *source) aliveLocked(id string) *record {
+	r := s.states[id]
+	if r != nil && s.ttl > 0 && time.Since(r.usedAt) >= s.ttl {
 		delete(s.states, id)
 		return nil
 	}
-	r.usedAt = time.Now()
 	return r
 }
 
 func (s *source) load(ctx context.Context, id string) (*state, uint64, error) {
 	s.mu.Lock()
 	s.loads++
+	s.loading++
+	s.mostLoads = max(s.mostLoads, s.loading)
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.loading--
+		s.mu.Unlock()
+	}()
+	if s.isDead(id) {
+		return nil, 0, errLink
+	}
 	if err := s.pass(ctx, "load", "request"); err != nil {
 		return nil, 0, err
 	}
@@ -198,20 +229,28 @@ func (s *source) load(ctx context.Context, id string) (*state, uint64, error) {
 	return found, found.revision.Load(), nil
 }
 
-func (s *source) unchanged(ctx context.Context, values []*state) ([]bool, error) {
+func (s *source) unchanged(ctx context.Context, uses []Use) ([]bool, error) {
 	s.asks(1)
 	defer s.asks(-1)
 	s.mu.Lock()
-	s.batches = append(s.batches, len(values))
+	s.batches = append(s.batches, len(uses))
 	s.mu.Unlock()
+	for _, u := range uses {
+		if s.isDead(u.ID) {
+			return nil, errLink
+		}
+	}
 	if err := s.pass(ctx, "unchanged", "request"); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
-	unchanged := make([]bool, len(values))
-	for i, value := range values {
-		r := s.useLocked(value.id)
-		unchanged[i] = r != nil && current(value, r.revision)
+	unchanged := make([]bool, len(uses))
+	for i, u := range uses {
+		r := s.aliveLocked(u.ID)
+		unchanged[i] = r != nil && r.revision == u.Revision && time.Since(u.At) < s.ttl
+		if unchanged[i] && r.usedAt.Before(u.At) {
+			r.usedAt = u.At
+		}
 	}
 	s.mu.Unlock()
 	return unchanged, s.pass(ctx, "unchanged", "reply")

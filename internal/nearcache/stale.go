@@ -14,15 +14,6 @@ func (c *Cache[V]) outageLocked(e *entry[V], now instant) bool {
 	return e.failedAt != 0 && now < e.failedAt.add(c.config.MaxStaleness)
 }
 
-// serveStaleLocked answers with a copy during an outage, without waiting, and asks the source in the background.
-func (c *Cache[V]) serveStaleLocked(e *entry[V]) *V {
-	if due := e.refreshAt.Load(); due != int64(never) && e.refreshAt.CompareAndSwap(due, int64(never)) {
-		c.enqueueLocked(e)
-	}
-	c.stats.serveStale()
-	return e.value
-}
-
 // orStale returns the last known state if it may be served instead of the error.
 func (c *Cache[V]) orStale(id string, err error) (*V, error) {
 	if c.config.StaleIfError == 0 {
@@ -30,10 +21,16 @@ func (c *Cache[V]) orStale(id string, err error) (*V, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.table.find(id)
-	if e == nil || !c.servableOnError(e, c.clock.now()) {
+	e, now := c.table.find(id), c.clock.now()
+	if e == nil || !c.servableOnError(e, now) {
 		return nil, err
 	}
-	c.stats.serveStale()
-	return e.value, nil
+	return c.serveStaleLocked(e, now), nil
+}
+
+// serveStaleLocked notes the use, so that the source is asked in the background.
+func (c *Cache[V]) serveStaleLocked(e *entry[V], now instant) *V {
+	c.stats.serveStale(now)
+	c.useLocked(e, now)
+	return e.value
 }

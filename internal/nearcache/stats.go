@@ -9,8 +9,9 @@ import (
 // Stats is a snapshot of a [Cache]. Numbers count from when it was made.
 type Stats struct {
 	Leased       bool          // reports flow: copies of this epoch are served for as long as they do
-	ServingStale bool          // the last call to the source failed, and older state was served instead
-	ProofAge     time.Duration // since the instant that the last proof spoke of; negative: there was none
+	ServingStale bool          // older state was served less than MaxStaleness ago, and the source has not answered since
+	Outage       bool          // the source does not answer: loads fail at once, except for probes
+	ProofAge     time.Duration // since the asOf of the last proof; negative: there was none
 
 	Hits         uint64 // loads answered with a copy
 	Misses       uint64 // loads that had to wait for the source
@@ -19,6 +20,10 @@ type Stats struct {
 	RemoteLoads  uint64 // calls of Config.Load
 	Refreshes    uint64 // values asked for in the background, ahead of a miss
 	DroppedFills uint64 // loads whose result was not kept, as the value changed meanwhile
+	Queued       uint64 // loads that waited for their turn, as LoadConcurrency others had not returned
+	Rejected     uint64 // loads that failed without asking the source: their turn did not come, or in an outage
+	DroppedUses  uint64 // uses that the source is not told of, as too many waited
+	Panics       uint64 // panics of the source that were contained
 
 	Entries   int    // copies held now, some of which may not be servable any more
 	Evictions uint64 // copies that made room for others
@@ -31,10 +36,11 @@ type counters struct {
 	hits [hitCounters]hitCounter
 
 	misses, refused, stale, remoteLoads, refreshes, droppedFills atomic.Uint64
+	queued, rejected, droppedUses, panics                        atomic.Uint64
 	evictions, events, revoked, gaps                             atomic.Uint64
 
-	provenAt     atomic.Int64 // an instant; 0 if nothing was proven yet
-	servingStale atomic.Bool  // since the last load that the source answered
+	provenAt atomic.Int64 // an instant; 0 if nothing was proven yet
+	staleAt  atomic.Int64 // an instant: when older state was served last; 0 if the source has answered since
 }
 
 // hitCounter is one shard of the count of hits, on a cache line of its own: processors that count hits do not take the
@@ -71,19 +77,20 @@ func (c *counters) event(dropped bool) {
 	}
 }
 
-func (c *counters) serveStale() {
+func (c *counters) serveStale(now instant) {
 	c.stale.Add(1)
-	c.servingStale.Store(true)
+	c.staleAt.Store(int64(now))
 }
 
 // Stats returns the present state, and the counts so far. They are read one by one: a load that has not returned yet
 // may be in some and not in others.
 func (c *Cache[V]) Stats() Stats {
 	c.mu.Lock()
-	entries := c.table.lenLocked()
+	entries, outage := c.table.lenLocked(), c.gate.outage
 	c.mu.Unlock()
 
 	now := c.clock.now()
+	staleAt := instant(c.stats.staleAt.Load())
 	l := c.lease.Load()
 	proofAge := time.Duration(-1)
 	if provenAt := c.stats.provenAt.Load(); provenAt > 0 {
@@ -91,7 +98,8 @@ func (c *Cache[V]) Stats() Stats {
 	}
 	return Stats{
 		Leased:       l.covers(l.epoch, now),
-		ServingStale: c.stats.servingStale.Load(),
+		ServingStale: staleAt > 0 && now < staleAt.add(c.config.MaxStaleness),
+		Outage:       outage,
 		ProofAge:     proofAge,
 		Hits:         c.stats.countHits(),
 		Misses:       c.stats.misses.Load(),
@@ -100,6 +108,10 @@ func (c *Cache[V]) Stats() Stats {
 		RemoteLoads:  c.stats.remoteLoads.Load(),
 		Refreshes:    c.stats.refreshes.Load(),
 		DroppedFills: c.stats.droppedFills.Load(),
+		Queued:       c.stats.queued.Load(),
+		Rejected:     c.stats.rejected.Load(),
+		DroppedUses:  c.stats.droppedUses.Load(),
+		Panics:       c.stats.panics.Load(),
 		Entries:      entries,
 		Evictions:    c.stats.evictions.Load(),
 		Events:       c.stats.events.Load(),

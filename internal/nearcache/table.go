@@ -99,17 +99,16 @@ func (t *table[V]) touch(e *entry[V], now instant) {
 
 func (t *table[V]) lenLocked() int { return t.order.Len() }
 
-// putLocked adds an entry, and reports whether another one had to make room. An entry that replaces one of the same id
+// putLocked adds an entry, and returns the one that had to make room, or nil. An entry that replaces one of the same id
 // keeps its place in the order: to renew is not to use.
-func (t *table[V]) putLocked(e *entry[V], now instant) (evicted bool) {
+func (t *table[V]) putLocked(e *entry[V], now instant) (evicted *entry[V]) {
 	old := t.find(e.id)
 	if old != nil {
 		e.usedAt.Store(old.usedAt.Load())
 		e.placedAt = old.placedAt
 	} else {
-		evicted = t.order.Len() == t.max
-		if evicted {
-			t.evictLocked()
+		if t.order.Len() == t.max {
+			evicted = t.evictLocked()
 		}
 		e.usedAt.Store(int64(now))
 		e.placedAt = now
@@ -124,14 +123,14 @@ func (t *table[V]) putLocked(e *entry[V], now instant) (evicted bool) {
 	return evicted
 }
 
-func (t *table[V]) removeLocked(id string) bool {
+// removeLocked returns the entry that was removed, or nil.
+func (t *table[V]) removeLocked(id string) *entry[V] {
 	e := t.find(id)
-	if e == nil {
-		return false
+	if e != nil {
+		t.unlinkLocked(e)
+		t.order.Remove(id)
 	}
-	t.unlinkLocked(e)
-	t.order.Remove(id)
-	return true
+	return e
 }
 
 // unlinkLocked takes an entry out of its chain. The entry's own link stays: a hit that is at the entry goes on along
@@ -145,7 +144,7 @@ func (t *table[V]) unlinkLocked(e *entry[V]) {
 }
 
 // evictLocked removes the entry that is least recently used: exactly in a small table, about that in a larger one.
-func (t *table[V]) evictLocked() {
+func (t *table[V]) evictLocked() *entry[V] {
 	for range maxChances {
 		id, _, _ := t.order.GetOldest()
 		oldest := t.find(id)
@@ -161,7 +160,7 @@ func (t *table[V]) evictLocked() {
 		t.order.Get(id) // which makes it the youngest
 	}
 	id, _, _ := t.order.GetOldest()
-	t.removeLocked(id)
+	return t.removeLocked(id)
 }
 
 // sortLocked makes the order exact again.

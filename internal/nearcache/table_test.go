@@ -59,7 +59,7 @@ func TestSmallTableIsAnExactLRU(t *testing.T) {
 				id := fmt.Sprint("id-", random.IntN(size+size/2+1))
 				switch action := random.IntN(8); {
 				case action == 0:
-					require.Equal(t, model.remove(id), tab.removeLocked(id))
+					require.Equal(t, model.remove(id), tab.removeLocked(id) != nil)
 				case action <= 3:
 					if e := tab.find(id); e != nil {
 						tab.touch(e, now)
@@ -67,7 +67,7 @@ func TestSmallTableIsAnExactLRU(t *testing.T) {
 					}
 				default:
 					e := tableEntry(id)
-					require.Equal(t, model.put(id), tab.putLocked(e, now))
+					require.Equal(t, model.put(id), tab.putLocked(e, now) != nil)
 					require.Same(t, e, tab.find(id))
 				}
 				requireSame(t, tab, model)
@@ -105,12 +105,12 @@ func TestLargeTableGivesASecondChance(t *testing.T) {
 		return now
 	}
 	for i := range size {
-		require.False(t, tab.putLocked(tableEntry(fmt.Sprint("id-", i)), next()))
+		require.Nil(t, tab.putLocked(tableEntry(fmt.Sprint("id-", i)), next()))
 	}
 	busy := tab.find("id-0")
 	for i := range 10 * size {
 		tab.touch(busy, next())
-		require.True(t, tab.putLocked(tableEntry(fmt.Sprint("new-", i)), next()))
+		require.NotNil(t, tab.putLocked(tableEntry(fmt.Sprint("new-", i)), next()))
 		require.Equal(t, size, tab.lenLocked())
 	}
 	require.Same(t, busy, tab.find("id-0"), "an entry in use stays")
@@ -128,7 +128,7 @@ func TestEvictionLooksAtFewEntries(t *testing.T) {
 	for _, e := range tab.entriesLocked() {
 		tab.touch(e, coarseGrain+1)
 	}
-	require.True(t, tab.putLocked(tableEntry("one more"), 2*coarseGrain))
+	require.NotNil(t, tab.putLocked(tableEntry("one more"), 2*coarseGrain))
 	chances := 0
 	for i := range size {
 		if e := tab.find(fmt.Sprint("id-", i)); e != nil && e.placedAt != 0 {
@@ -168,7 +168,7 @@ func TestRenewedEntryKeepsItsUses(t *testing.T) {
 	tab.touch(tab.find("renewed"), 3)
 	tab.putLocked(tableEntry("renewed"), 4)
 	tab.touch(tab.find("other"), 5)
-	require.True(t, tab.putLocked(tableEntry("new"), 6))
+	require.NotNil(t, tab.putLocked(tableEntry("new"), 6))
 	require.False(t, has(tab, "renewed"), "to renew is not to use")
 	require.True(t, has(tab, "other"))
 }

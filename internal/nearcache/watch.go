@@ -1,11 +1,13 @@
 package nearcache
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"time"
 
 	"github.com/seed34611480/session/internal/backoff"
+	"github.com/seed34611480/session/internal/errs"
 )
 
 // Sink takes in what a watcher reports, in order and one call at a time.
@@ -24,42 +26,133 @@ const (
 
 // watchState is where the watch stands.
 type watchState struct {
-	begun    atomic.Bool  // the present call of Watch has reported a Gap
-	reported atomic.Int32 // what WatchChanged was told last
+	begunAt atomic.Int64 // an instant: when the present call of Watch has reported a Gap; 0 if it has not
+
+	news    atomic.Pointer[watchNews] // the latest; WatchChanged may not have been told yet
+	changed chan struct{}             // holds one element when there is news
+
+	// Guarded by Cache.mu.
+	end      context.CancelCauseFunc // ends the present call of Watch
+	expected *ownWrite               // of which a report has to come
+	missed   int                     // reports in a row that did not come
 }
 
-const (
-	watchUnreported int32 = iota
-	watchFlows
-	watchEnded
+type watchNews struct {
+	flows bool
+	err   error
+}
+
+// ownWrite is an acknowledged write through this cache, which its watcher has to report like any other.
+type ownWrite struct {
+	id             string
+	revision       uint64
+	acknowledgedAt instant
+}
+
+var (
+	errNotReported = errors.New("nearcache: the watcher proves that nothing is missing, but has not reported a write")
+	errWatchEnded  = errors.New("nearcache: the watch ended without an error")
 )
+
+// maxMissed reports of own writes may be missing in a row. Then the watcher is believed no more: a wrapper that changes
+// ids, say, has passed on the Watch of the storage that it wraps.
+const maxMissed = 3
+
+// heartbeats fall into MaxStaleness: the lease survives until three of them in a row are late.
+const heartbeats = 4
+
+// newsInterval is the least time between two calls of WatchChanged. A watch that comes and goes does not flood the log.
+const newsInterval = time.Second
 
 // watchSource keeps the reports flowing until the cache is closed. While they do not, copies are bounded by their age.
 func (c *Cache[V]) watchSource() {
 	pause := backoff.Backoff{First: minWatchPause, Most: maxWatchPause}
 	for {
-		c.watch.begun.Store(false)
-		err := c.config.Watch(c.closing, c.config.MaxStaleness/4, sink[V]{c})
+		err := c.watchOnce()
 		if c.closing.Err() != nil {
 			return
 		}
-		if flowed := c.reportWatch(watchEnded, err); flowed {
+		previous := c.watch.news.Load()
+		if previous != nil && previous.flows {
 			pause.Reset()
 		}
-		if errors.Is(err, errors.ErrUnsupported) || pause.Wait(c.closing) != nil {
+		c.reportWatch(false, err)
+		c.mu.Lock()
+		distrusted := c.watch.missed >= maxMissed
+		c.mu.Unlock()
+		if distrusted || errs.Unsupported(err) || pause.Wait(c.closing) != nil {
 			return
 		}
 	}
 }
 
-// reportWatch calls WatchChanged once for each change, and returns whether reports were flowing before: an outage of an
-// hour is two calls.
-func (c *Cache[V]) reportWatch(state int32, err error) (flowed bool) {
-	previous := c.watch.reported.Swap(state)
-	if previous != state && c.config.WatchChanged != nil {
-		c.config.WatchChanged(state == watchFlows, err)
+func (c *Cache[V]) watchOnce() (err error) {
+	ctx, end := context.WithCancelCause(c.closing)
+	defer end(nil)
+	c.watch.begunAt.Store(0)
+	c.mu.Lock()
+	c.watch.end, c.watch.expected = end, nil
+	c.mu.Unlock()
+	defer c.contain(&err)
+	err = c.config.Watch(ctx, c.config.MaxStaleness/heartbeats, sink[V]{c})
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
 	}
-	return previous == watchFlows
+	if err == nil {
+		return errWatchEnded
+	}
+	return err
+}
+
+// reportWatch notes whether reports flow.
+func (c *Cache[V]) reportWatch(flows bool, err error) {
+	if previous := c.watch.news.Load(); previous != nil && previous.flows == flows {
+		return
+	}
+	c.watch.news.Store(&watchNews{flows: flows, err: err})
+	select {
+	case c.watch.changed <- struct{}{}:
+	default:
+	}
+}
+
+// announceWatch calls WatchChanged once for each change that lasts: an outage of an hour is two calls. It has a
+// goroutine of its own, because a watcher must not wait for a log.
+func (c *Cache[V]) announceWatch() {
+	var announced *watchNews
+	for {
+		select {
+		case <-c.watch.changed:
+		case <-c.closing.Done():
+			return
+		}
+		news := c.watch.news.Load()
+		if c.config.WatchChanged == nil || announced != nil && announced.flows == news.flows {
+			continue
+		}
+		announced = news
+		c.config.WatchChanged(news.flows, news.err)
+		if backoff.Sleep(c.closing, newsInterval) != nil {
+			return
+		}
+	}
+}
+
+// expectReportLocked notes one acknowledged write at a time, to see that it is reported. Only one that was sent after
+// the Gap has to be. Often the report has overtaken the acknowledgement.
+func (c *Cache[V]) expectReportLocked(w *Write[V], revision uint64) {
+	begunAt := instant(c.watch.begunAt.Load())
+	if c.watch.expected != nil || begunAt == 0 || w.startedAt <= begunAt || w.revoked || w.knownRevision >= revision {
+		return
+	}
+	c.watch.expected = &ownWrite{w.id, revision, c.clock.now()}
+}
+
+// reportedLocked takes in that a write, or a removal if the revision is 0, was reported.
+func (c *Cache[V]) reportedLocked(id string, revision uint64) {
+	if own := c.watch.expected; own != nil && own.id == id && (revision == 0 || revision >= own.revision) {
+		c.watch.expected, c.watch.missed = nil, 0
+	}
 }
 
 // sink is the cache as its watcher sees it.
@@ -67,6 +160,7 @@ type sink[V any] struct{ *Cache[V] }
 
 func (s sink[V]) Changed(id string, revision uint64) {
 	s.mu.Lock()
+	s.reportedLocked(id, revision)
 	dropped := s.changedLocked(id, revision)
 	s.mu.Unlock()
 	s.stats.event(dropped)
@@ -74,6 +168,7 @@ func (s sink[V]) Changed(id string, revision uint64) {
 
 func (s sink[V]) Removed(id string) {
 	s.mu.Lock()
+	s.reportedLocked(id, 0)
 	dropped := s.removedLocked(id)
 	s.mu.Unlock()
 	s.stats.event(dropped)
@@ -82,16 +177,40 @@ func (s sink[V]) Removed(id string) {
 func (s sink[V]) Gap() {
 	s.stats.gaps.Add(1)
 	s.beginEpoch()
-	s.watch.begun.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watch.expected = nil
+	s.watch.begunAt.Store(max(1, int64(s.clock.now())))
 }
 
 func (s sink[V]) Alive(asOf time.Time) {
-	if !s.watch.begun.Load() {
-		return // a watcher that has not said from where on it reports proves nothing
+	if s.watch.begunAt.Load() == 0 {
+		return // a watcher that has not reported a Gap yet proves nothing
 	}
 	// A proof dated in the future is a bug in the watcher: clamp it to now.
 	proven := min(s.clock.at(asOf), s.clock.now())
+	if !s.proves(proven) {
+		return
+	}
 	s.extendLease(proven)
 	s.stats.provenAt.Store(int64(proven))
-	s.reportWatch(watchFlows, nil)
+	s.reportWatch(true, nil)
+}
+
+// proves takes in a proof, and reports whether it is true as far as can be told: a write through this cache that was
+// acknowledged before it must have been reported.
+func (s sink[V]) proves(proven instant) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heardLocked(proven)
+	own := s.watch.expected
+	if own == nil || own.acknowledgedAt >= proven {
+		return true
+	}
+	s.watch.expected = nil
+	s.watch.missed++
+	s.watch.begunAt.Store(0)
+	s.beginEpoch()
+	s.watch.end(errNotReported)
+	return false
 }

@@ -90,13 +90,35 @@ func TestWatchChangedIsCalledOncePerChange(t *testing.T) {
 			for range 5 {
 				src.report(brokenOff)
 			}
+			time.Sleep(newsInterval)
 			for range 5 {
 				src.report(gap, alive(time.Now()))
 			}
+			time.Sleep(newsInterval)
 		}
 		require.Equal(t, []call{{false, errLink}, {true, nil}, {false, errLink}, {true, nil}}, calls)
 	}, watched, func(_ *source, config *Config[state]) {
 		config.WatchChanged = func(flows bool, err error) { calls = append(calls, call{flows, err}) }
+	})
+}
+
+// TestFlappingWatchDoesNotFloodTheLog: what is announced is true when it is announced, and at most once a second.
+func TestFlappingWatchDoesNotFloodTheLog(t *testing.T) {
+	calls := 0
+	var c *replica
+	inBubble(t, func(t *testing.T, src *source, replica *replica) {
+		c = replica
+		for range 100 {
+			src.report(gap, alive(time.Now()), brokenOff)
+		}
+		require.LessOrEqual(t, calls, 1+int(time.Since(c.clock.start)/newsInterval))
+	}, watched, func(_ *source, config *Config[state]) {
+		config.WatchChanged = func(flows bool, _ error) {
+			calls++
+			if c != nil {
+				require.Equal(t, c.watch.news.Load().flows, flows)
+			}
+		}
 	})
 }
 

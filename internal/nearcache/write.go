@@ -58,6 +58,8 @@ func (w *Write[V]) endLocked(value *V, revision uint64) {
 		c.removedLocked(w.id)
 		return
 	}
+	c.answeredLocked(w.startedAt)
+	c.expectReportLocked(w, revision)
 	c.changedLocked(w.id, revision)
 	if e := c.table.find(w.id); e != nil && e.revision > revision {
 		return // a load that was sent before this write has brought a later one
@@ -67,6 +69,6 @@ func (w *Write[V]) endLocked(value *V, revision uint64) {
 	//  2. The delete returns: the copy is dropped.
 	//  3. The store returns. Its value does not exist any more.
 	if w.mayKeep(revision) {
-		c.putLocked(&w.call, value, revision)
+		c.putLocked(&w.call, value, revision, w.startedAt)
 	}
 }

@@ -58,18 +58,9 @@ type Loader interface {
 // StartTraffic starts traffic that ends with the test. It returns when each session is stored.
 func StartTraffic(t testing.TB, staleness time.Duration, ids []string, replicas ...*session.RoutingStorage) *Traffic {
 	t.Helper()
-	tr := &Traffic{replicas: replicas, staleness: staleness}
-	ctx, cancel := context.WithCancel(t.Context())
-	t.Cleanup(func() {
-		cancel()
-		tr.running.Wait()
-	})
-	for i, id := range ids {
-		// Some sessions are written only through the first replica. They keep changing while another one is cut off.
-		h := &history{id: id, writers: 1 + i%len(replicas)}
-		tr.histories = append(tr.histories, h)
-		require.NoError(t, tr.write(t.Context(), h, 0))
-	}
+	// Some sessions are written only through the first replica. They keep changing while another one is cut off.
+	writers := func(i int) int { return 1 + i%len(replicas) }
+	tr, ctx := newTraffic(t, staleness, ids, writers, replicas...)
 	for _, h := range tr.histories {
 		tr.running.Go(func() { tr.writeRepeatedly(ctx, h) })
 		for i, replica := range replicas {
@@ -81,6 +72,50 @@ func StartTraffic(t testing.TB, staleness time.Duration, ids []string, replicas 
 		}
 	}
 	return tr
+}
+
+// Every changingShare-th session of StartUsers changes. The others stay as they are, so that nearly all loads are hits
+// while change events flow.
+const changingShare = 50
+
+// StartUsers starts traffic that ends with the test: each session has a user, who loads it at an interval. A few
+// sessions change meanwhile, through another replica. It returns when each session is stored.
+func StartUsers(
+	t testing.TB, staleness, interval time.Duration, ids []string, writer *session.RoutingStorage, from Loader,
+) *Traffic {
+	t.Helper()
+	tr, ctx := newTraffic(t, staleness, ids, func(int) int { return 1 }, writer)
+	for i, h := range tr.histories {
+		if i%changingShare == 0 {
+			tr.running.Go(func() { tr.writeRepeatedly(ctx, h) })
+		}
+		tr.running.Go(func() {
+			pause(ctx, interval*time.Duration(i)/time.Duration(len(ids))) // not all at the same time
+			for pause(ctx, interval) {
+				tr.load(ctx, h, from, readOnly)
+			}
+		})
+	}
+	return tr
+}
+
+// newTraffic stores each session once. The context ends with the test, which waits for all that runs in tr.running.
+func newTraffic(
+	t testing.TB, staleness time.Duration, ids []string, writers func(i int) int, replicas ...*session.RoutingStorage,
+) (*Traffic, context.Context) {
+	t.Helper()
+	tr := &Traffic{replicas: replicas, staleness: staleness}
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(func() {
+		cancel()
+		tr.running.Wait()
+	})
+	for i, id := range ids {
+		h := &history{id: id, writers: writers(i)}
+		tr.histories = append(tr.histories, h)
+		require.NoError(t, tr.write(t.Context(), h, 0))
+	}
+	return tr, ctx
 }
 
 // share grows with the number of sessions, so that a small machine can handle the traffic of many.

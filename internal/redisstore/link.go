@@ -3,12 +3,13 @@ package redisstore
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed34611480/session/internal/errs"
 )
 
 // link is the subscription to one master, and the heartbeats through it.
@@ -32,9 +33,9 @@ type heartbeat struct {
 }
 
 var (
-	errNotSubscribed = errors.New("the subscription is not confirmed")
-	errNoHeartbeat   = errors.New("heartbeats are accepted, but do not arrive")
-	errElsewhere     = errors.New("the subscription is on another server than the one that accepts writes")
+	errNotSubscribed = errs.SafeError("the subscription is not confirmed")
+	errNoHeartbeat   = errs.SafeError("heartbeats are accepted, but do not arrive")
+	errElsewhere     = errs.SafeError("the subscription is on another server than the one that accepts writes")
 )
 
 func newLink(w *watch, index int, m master) *link {

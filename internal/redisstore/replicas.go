@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed34611480/session/internal/errs"
 )
 
 // write executes a script that writes, and waits for MinReplicas in the same round trip.
@@ -32,7 +34,7 @@ func (s *Store) writer(ctx context.Context, key string) (processor, error) {
 		}
 		return replicatedWriter{s, node}, nil
 	}
-	return nil, fmt.Errorf("waiting for replicas through a %T: %w", s.client, errors.ErrUnsupported)
+	return nil, errs.Because(fmt.Sprintf("waiting for replicas through a %T", s.client), errors.ErrUnsupported)
 }
 
 type replicatedWriter struct {
@@ -47,7 +49,7 @@ func (w replicatedWriter) Process(ctx context.Context, cmd redis.Cmder) error {
 	wait := redis.NewIntCmd(ctx, "wait", w.store.minReplicas, w.store.replicaTimeout.Milliseconds())
 	_ = pipe.Process(ctx, wait)
 	_, _ = pipe.Exec(ctx) // each command has its own error
-	if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) {
+	if err := cmd.Err(); err != nil {
 		return err
 	}
 	if acknowledged, err := wait.Result(); err != nil {

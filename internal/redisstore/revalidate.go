@@ -3,55 +3,155 @@ package redisstore
 import (
 	"context"
 	"errors"
-	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// Version is a value as its reader knows it.
-type Version struct {
+// Use is the last use of a value that its reader has kept, and of which Redis does not know yet.
+type Use struct {
 	ID       string
 	Revision uint64
-	End      time.Time // the absolute expiry; zero for none
+	End      time.Time     // the absolute expiry; zero for none
+	Idle     time.Duration // since the use
 }
 
-// Unchanged reports which values are still stored with the revision that the caller knows, and starts the TTL of those
-// anew, as [Store.Get] does. It is one command, whatever the number of values. On a Cluster it is
-// [errors.ErrUnsupported]: a script may use keys of one slot only, and hardly two values share a slot.
-func (s *Store) Unchanged(ctx context.Context, versions []Version) ([]bool, error) {
-	client, ok := s.client.(*redis.Client)
-	if !ok {
-		return nil, fmt.Errorf("revalidating through a %T: %w", s.client, errors.ErrUnsupported)
-	}
-	if len(versions) == 0 {
-		return nil, nil
-	}
-	keys := make([]string, len(versions))
-	args := append(make([]any, 0, 1+2*len(versions)), s.ttl.Milliseconds())
-	for i, v := range versions {
-		keys[i] = s.key(v.ID)
-		args = append(args, header(v.Revision))
-		if v.End.IsZero() {
+// Unchanged reports which values are still stored with the revision that their reader knows, and keeps those alive for
+// a TTL from their use. It never shortens a TTL. For a use that is a TTL ago it is false, and nothing happens.
+//
+// It is one command, whatever the number of values, unless the server belongs to a Cluster, or refuses scripts with
+// several keys: then it is one command for each value, and all those of one master go in one round trip. After an error
+// nothing is known of any of them: to ask again does no harm.
+func (s *Store) Unchanged(ctx context.Context, uses []Use) ([]bool, error) {
+	unchanged := make([]bool, len(uses))
+	var asked []int // indexes of the uses that still count
+	var keys []string
+	var args []any // three for each key
+	for i, u := range uses {
+		left := (s.ttl - max(0, u.Idle)).Milliseconds()
+		if left <= 0 {
+			continue
+		}
+		asked, keys, args = append(asked, i), append(keys, s.key(u.ID)), append(args, header(u.Revision), left)
+		if u.End.IsZero() {
 			args = append(args, "")
 		} else {
-			args = append(args, v.End.UnixMilli())
+			args = append(args, u.End.UnixMilli())
 		}
 	}
-	reply, err := runScript(ctx, client, revalidateScript, keys, args...)
-	if err != nil && redis.HasErrorPrefix(err, "CROSSSLOT") { // a plain client of a Cluster's node
-		return nil, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	if len(asked) == 0 {
+		return unchanged, nil
 	}
+	answers, err := s.revalidate(ctx, keys, args)
 	if err != nil {
 		return nil, err
 	}
-	answers, _ := reply.(string)
-	if len(answers) != len(versions) {
-		return nil, errUnexpectedReply
-	}
-	unchanged := make([]bool, len(versions))
-	for i := range unchanged {
-		unchanged[i] = answers[i] == '1'
+	for i, answer := range answers {
+		unchanged[asked[i]] = answer == '1'
 	}
 	return unchanged, nil
+}
+
+// revalidate returns a digit for each key.
+func (s *Store) revalidate(ctx context.Context, keys []string, args []any) (answers []byte, err error) {
+	_, cluster := s.base.(*redis.ClusterClient)
+	if !cluster && (len(keys) == 1 || !s.oneKeyOnly.Load()) {
+		reply, err := runScript(ctx, s.client, revalidateScript, keys, args...)
+		if err == nil {
+			return digits(reply, len(keys))
+		}
+		if len(keys) == 1 || !mayRefuseSeveralKeys(err) {
+			return nil, err
+		}
+	}
+	answers, err = s.revalidateEach(ctx, keys, args)
+	if err == nil {
+		s.oneKeyOnly.Store(true)
+	}
+	return answers, err
+}
+
+// mayRefuseSeveralKeys reports whether an error may mean that the server takes scripts with one key only. A node of a
+// Cluster says CROSSSLOT; services have their own words, with the general code.
+func mayRefuseSeveralKeys(err error) bool {
+	return redis.HasErrorPrefix(err, "CROSSSLOT") || hasCode(err, "ERR")
+}
+
+func digits(reply any, n int) ([]byte, error) {
+	text, ok := reply.(string)
+	if !ok || len(text) != n || strings.Trim(text, "01") != "" {
+		return nil, errUnexpectedReply
+	}
+	return []byte(text), nil
+}
+
+// revalidateEach asks with one script for each key, all those of a master in one pipeline. Each master has a pipeline
+// of its own, because the errors of one pipeline become those of all its commands when the context ends.
+func (s *Store) revalidateEach(ctx context.Context, keys []string, args []any) ([]byte, error) {
+	answers, errs := make([]byte, len(keys)), make([]error, len(keys))
+	var masters sync.WaitGroup
+	for _, group := range s.byMaster(ctx, keys) {
+		masters.Go(func() {
+			s.revalidateOn(ctx, group, keys, args, func(i int, answer byte, err error) { answers[i], errs[i] = answer, err })
+		})
+	}
+	masters.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return answers, nil
+}
+
+// byMaster groups the indexes of keys by the server that has them.
+func (s *Store) byMaster(ctx context.Context, keys []string) map[*redis.Client][]int {
+	groups := make(map[*redis.Client][]int)
+	cluster, _ := s.base.(*redis.ClusterClient)
+	for i, key := range keys {
+		var master *redis.Client // nil if there is one, or it is not known: the command then has the error
+		if cluster != nil {
+			master, _ = cluster.MasterForKey(ctx, key)
+		}
+		groups[master] = append(groups[master], i)
+	}
+	return groups
+}
+
+// revalidateOn sends the scripts by their hash, and once more in full those that the server did not know.
+func (s *Store) revalidateOn(
+	ctx context.Context, group []int, keys []string, args []any, answer func(i int, digit byte, err error),
+) {
+	send := func(command, script string, group []int) (unknown []int) {
+		pipe := s.client.Pipeline()
+		cmds := make([]*redis.Cmd, len(group))
+		for n, i := range group {
+			cmds[n] = scriptCommand(ctx, command, script, keys[i:i+1], args[3*i:3*i+3])
+			_ = pipe.Process(ctx, cmds[n])
+		}
+		_, execErr := pipe.Exec(ctx)
+		for n, i := range group {
+			reply, err := cmds[n].Result()
+			switch {
+			case err != nil && redis.HasErrorPrefix(err, "NOSCRIPT"):
+				unknown = append(unknown, i)
+				fallthrough
+			case err != nil:
+				answer(i, '0', revalidateScript.failure(err))
+				continue
+			}
+			digit, err := digits(reply, 1)
+			if err != nil {
+				answer(i, '0', errors.Join(err, execErr))
+				continue
+			}
+			answer(i, digit[0], nil)
+		}
+		return unknown
+	}
+	if unknown := send("evalsha", revalidateScript.hash, group); len(unknown) > 0 {
+		send("eval", revalidateScript.source, unknown)
+	}
 }

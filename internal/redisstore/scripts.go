@@ -5,11 +5,21 @@ import (
 	"crypto/sha1" //nolint:gosec // Redis names scripts by their SHA-1
 	_ "embed"
 	"encoding/hex"
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed34611480/session/internal/errs"
 )
 
 var (
+	//go:embed scripts/header.lua
+	headerSource string
+	//go:embed scripts/load.lua
+	loadSource string
 	//go:embed scripts/put.lua
 	putSource string
 	//go:embed scripts/delete.lua
@@ -23,19 +33,43 @@ var (
 	//go:embed scripts/heartbeat.lua
 	heartbeatSource string
 
-	putScript        = newScript(putSource)
-	deleteScript     = newScript(deleteSource)
-	takeScript       = newScript(takeSource)
+	loadScript       = newScript(headerSource + loadSource)
+	putScript        = newScript(headerSource + putSource)
+	deleteScript     = newScript(headerSource + deleteSource)
+	takeScript       = newScript(headerSource + takeSource)
 	capScript        = newScript(capSource)
-	revalidateScript = newScript(revalidateSource)
+	revalidateScript = newScript(headerSource + revalidateSource)
 	heartbeatScript  = newScript(heartbeatSource)
 )
 
-type script struct{ source, hash string }
+// script is one script. None returns nil: to a hook, a limiter or a metric of the client nil is an error, and in a
+// chain of errors it says nothing about a value, because dialers and sentinels return it too.
+type script struct {
+	source, hash string
+	commands     []string // the commands that it calls
+}
+
+var calls = regexp.MustCompile(`redis\.p?call\('([A-Z]+)'`)
 
 func newScript(source string) script {
 	sum := sha1.Sum([]byte(source)) //nolint:gosec // see the import
-	return script{source: source, hash: hex.EncodeToString(sum[:])}
+	s := script{source: source, hash: hex.EncodeToString(sum[:])}
+	for _, call := range calls.FindAllStringSubmatch(source, -1) {
+		s.commands = append(s.commands, call[1])
+	}
+	slices.Sort(s.commands)
+	s.commands = slices.Compact(s.commands)
+	return s
+}
+
+// hasCode reports whether the server's own error has a code, which is its first word.
+func hasCode(err error, codes ...string) bool {
+	reply, ok := errors.AsType[redis.Error](err)
+	if !ok {
+		return false
+	}
+	code, _, _ := strings.Cut(reply.Error(), " ")
+	return slices.Contains(codes, code)
 }
 
 // processor is any client, or the client of one node of a Cluster.
@@ -50,18 +84,53 @@ func runScript(ctx context.Context, client processor, s script, keys []string, a
 	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
 		reply, err = runOnce(ctx, client, "eval", s.source, keys, args)
 	}
-	return reply, err
+	if err != nil {
+		return nil, s.failure(err)
+	}
+	return reply, nil
+}
+
+// failure returns the error of a script that says nothing about a value.
+func (s script) failure(err error) error {
+	for _, answer := range []error{ErrMissing, ErrExists, ErrConflict, ErrCorrupt, ErrTooFewReplicas} {
+		// A hook of the client may use another store, and return its errors.
+		if err != ErrTooFewReplicas && errors.Is(err, answer) { //nolint:errorlint // of replicatedWriter, not wrapped
+			err = errors.New(err.Error())
+		}
+	}
+	if lacksCommand(err) {
+		return errs.Because("the server must be Redis 6.2 or later, and take EVALSHA, EVAL, and in scripts "+
+			strings.Join(s.commands, ", "), err)
+	}
+	return err
+}
+
+// lacksCommand reports whether a server refused a command because it does not know it, or not in scripts: it is too
+// old, the command was renamed, or a proxy is in front.
+func lacksCommand(err error) bool {
+	reply, ok := errors.AsType[redis.Error](err)
+	if !ok || !hasCode(err, "ERR") {
+		return false
+	}
+	text := strings.ToLower(reply.Error())
+	return strings.Contains(text, "unknown command") || strings.Contains(text, "unknown redis command") ||
+		strings.Contains(text, "not allowed from script")
 }
 
 func runOnce(ctx context.Context, client processor, command, script string, keys []string, args []any) (any, error) {
+	cmd := scriptCommand(ctx, command, script, keys, args)
+	_ = client.Process(ctx, atMostOnce{cmd})
+	return cmd.Result()
+}
+
+func scriptCommand(ctx context.Context, command, script string, keys []string, args []any) *redis.Cmd {
 	all := append(make([]any, 0, 3+len(keys)+len(args)), command, script, len(keys))
 	for _, key := range keys {
 		all = append(all, key)
 	}
 	cmd := redis.NewCmd(ctx, append(all, args...)...)
 	cmd.SetFirstKeyPos(3) // on a Cluster the client routes by it
-	_ = client.Process(ctx, atMostOnce{cmd})
-	return cmd.Result()
+	return cmd
 }
 
 // atMostOnce is a command that the client does not repeat. By default a client repeats a command whose reply was lost.

@@ -2,25 +2,25 @@ package redisstore
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed34611480/session/internal/errs"
 )
 
-// The errors that tell about a value or a write. An error that wraps [errors.ErrUnsupported] tells what the client
-// cannot do. Every other one, the client's own in most cases, means that nothing is known.
+// The errors that tell about a value or a write. Every other one, the client's own in most cases, means that nothing is
+// known.
 var (
-	ErrMissing        = errors.New("no value is stored")
-	ErrExists         = errors.New("a value is stored already")
-	ErrConflict       = errors.New("another revision is stored")
-	ErrCorrupt        = errors.New("what is stored is not a value")
-	ErrTooFewReplicas = errors.New("too few replicas have the write") // the master has it
-
-	errUnexpectedReply = errors.New("unexpected reply")
+	ErrMissing        error = errs.SafeError("no value is stored")
+	ErrExists         error = errs.SafeError("a value is stored already")
+	ErrConflict       error = errs.SafeError("another revision is stored")
+	ErrCorrupt        error = errs.SafeError("the stored value has no valid header")
+	ErrTooFewReplicas error = errs.SafeError("too few replicas have the write") // the master has it
 )
+
+const errUnexpectedReply = errs.SafeError("unexpected reply")
 
 // Config says where values are stored, and for how long.
 type Config struct {
@@ -39,12 +39,14 @@ type Config struct {
 // Store keeps values of one prefix. It is safe for concurrent use by any number of processes.
 type Store struct {
 	client         redis.UniversalClient
+	base           redis.UniversalClient // the client, or what it wraps
 	prefix         string
 	ttl            time.Duration
 	minReplicas    int
 	replicaTimeout time.Duration
 	validID        func(id string) bool
-	events         string // the channel for events
+	events         string      // the channel for events
+	oneKeyOnly     atomic.Bool // the server was found to refuse scripts with several keys
 }
 
 // New returns a store. Redis need not be there yet.
@@ -53,19 +55,33 @@ func New(c Config) *Store {
 		c.ValidID = func(id string) bool { return id != "" }
 	}
 	return &Store{
-		client: c.Client, prefix: c.Prefix, ttl: c.TTL,
+		client: c.Client, base: c.Client, prefix: c.Prefix, ttl: c.TTL,
 		minReplicas: c.MinReplicas, replicaTimeout: c.ReplicaTimeout,
 		validID: c.ValidID, events: c.Prefix + "!events",
 	}
 }
 
-// Get returns a value, and starts its TTL anew.
+// Get returns a value, and starts its TTL anew. What is no value keeps the TTL that it has.
 func (s *Store) Get(ctx context.Context, id string) (Value, error) {
-	stored, err := s.client.GetEx(ctx, s.key(id), s.ttl).Bytes()
+	reply, err := runScript(ctx, s.client, loadScript, []string{s.key(id)}, s.ttl.Milliseconds())
 	if err != nil {
-		return Value{}, translate(err)
+		return Value{}, err
 	}
-	return parseValue(stored)
+	if stored, ok := reply.(string); ok {
+		return parseValue([]byte(stored))
+	}
+	return Value{}, noString(reply)
+}
+
+// noString is the error for what load.lua and take.lua return when no string is stored.
+func noString(reply any) error {
+	switch reply {
+	case int64(0):
+		return ErrMissing
+	case int64(1):
+		return errAnotherType
+	}
+	return errUnexpectedReply
 }
 
 // Condition is what must be stored for a [Store.Put] to take place.
@@ -93,7 +109,7 @@ func (s *Store) Put(
 	}
 	reply, err := s.write(ctx, putScript, s.key(id), args...)
 	if err != nil {
-		return 0, translate(err)
+		return 0, err
 	}
 	switch reply {
 	case "missing":
@@ -116,61 +132,57 @@ func (s *Store) Put(
 // Cap makes a value end no later than at an instant, if it still has this revision. [Store.Get] cannot do that: only
 // its caller, who decodes the value, knows the instant.
 func (s *Store) Cap(ctx context.Context, id string, revision uint64, end time.Time) error {
-	_, err := runScript(ctx, s.client, capScript, []string{s.key(id)}, header(revision), end.UnixMilli())
-	return translate(ignoreNil(err))
+	reply, err := runScript(ctx, s.client, capScript, []string{s.key(id)}, header(revision), end.UnixMilli())
+	if _, ok := reply.(int64); err == nil && !ok {
+		err = errUnexpectedReply
+	}
+	return err
 }
 
+// undoTimeout bounds the undo of a [Store.Take].
+const undoTimeout = 2 * time.Second
+
 // Take deletes a value and returns it. A caller that finds it unreadable calls undo, which puts it back with the TTL
-// that it had, unless another value is stored by then. undo is best effort.
+// that it had, unless another value is stored by then. undo is best effort, but it does not end with ctx.
 func (s *Store) Take(ctx context.Context, id string) (v Value, undo func(), err error) {
 	reply, err := s.write(ctx, takeScript, s.key(id), s.events, id)
 	if err != nil {
-		return Value{}, nil, translate(err)
+		return Value{}, nil, err
 	}
 	parts, _ := reply.([]any)
 	if len(parts) == 0 {
-		return Value{}, nil, errUnexpectedReply
+		return Value{}, nil, noString(reply)
 	}
-	stored, _ := parts[0].(string)
-	undo = func() {
-		if len(parts) > 1 { // else the script did not delete it
-			left, _ := parts[1].(int64)
-			_ = s.client.SetNX(ctx, s.key(id), stored, max(0, time.Duration(left)*time.Millisecond)).Err()
-		}
+	stored, ok := parts[0].(string)
+	if !ok {
+		return Value{}, nil, errUnexpectedReply
 	}
 	v, err = parseValue([]byte(stored))
 	if err != nil {
-		undo() // the script checks less of the header
-		return Value{}, nil, err
+		return Value{}, nil, err // the script has not deleted it
+	}
+	if len(parts) != 2 {
+		return Value{}, nil, errUnexpectedReply
+	}
+	undo = func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		var ttl time.Duration // 0 for none
+		if left, _ := parts[1].(int64); left >= 0 {
+			ttl = time.Duration(max(left, 1)) * time.Millisecond
+		}
+		_ = s.client.SetNX(ctx, s.key(id), stored, ttl).Err()
 	}
 	return v, undo, nil
 }
 
 // Delete deletes what is stored, if anything, and announces it in any case.
 func (s *Store) Delete(ctx context.Context, id string) error {
-	_, err := s.write(ctx, deleteScript, s.key(id), s.events, id)
-	return translate(ignoreNil(err))
+	reply, err := s.write(ctx, deleteScript, s.key(id), s.events, id)
+	if err == nil && reply != int64(1) {
+		err = errUnexpectedReply
+	}
+	return err
 }
 
 func (s *Store) key(id string) string { return s.prefix + id }
-
-// ignoreNil is for scripts that return nothing.
-func ignoreNil(err error) error {
-	if errors.Is(err, redis.Nil) {
-		return nil
-	}
-	return err
-}
-
-// translate turns those of the client's errors that are answers about the value into this package's.
-func translate(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, redis.Nil):
-		return ErrMissing
-	case strings.Contains(err.Error(), "WRONGTYPE"): // older servers put more in front of a script's error
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	return err
-}

@@ -2,7 +2,9 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,7 +72,7 @@ func TestOperationsAreOneCommand(t *testing.T) {
 	}{
 		{"the first use of a script", write(IfAbsent), []string{"EVALSHA", "EVAL"}},
 		{"put", write(Always), []string{"EVALSHA"}},
-		{"get and put", get, []string{"GETEX", "EVALSHA"}},
+		{"get and put", get, []string{"EVALSHA", "EVAL", "EVALSHA"}},
 		{"cap, first use", limit, []string{"EVALSHA", "EVAL"}},
 		{"cap", limit, []string{"EVALSHA"}},
 		{"delete, first use", remove, []string{"EVALSHA", "EVAL"}},
@@ -147,14 +149,139 @@ func TestTakeCanBeUndone(t *testing.T) {
 	v, err = s.Get(t.Context(), testID)
 	require.NoError(t, err)
 	require.Equal(t, "newer", string(v.Data))
+}
 
-	noRevision := "1" + fmt.Sprintf("%016x", 0) + "data" // the script takes it for a value
-	require.NoError(t, m.Set(s.key(testID), noRevision))
-	_, _, err = s.Take(t.Context(), testID)
-	require.ErrorIs(t, err, ErrCorrupt)
-	value, err = m.Get(s.key(testID))
+// TestScriptsJudgeHeadersAsGoDoes plants what is almost a value. Whatever parseValue refuses is left alone by all
+// operations; whatever it accepts can be used.
+func TestScriptsJudgeHeadersAsGoDoes(t *testing.T) {
+	t.Parallel()
+	client := redistest.Start(t).Client(t)
+	s := newStore(client)
+	ctx := t.Context()
+	for i, planted := range []string{
+		"", "1", "text", "1000", header(5)[:headerLength-1], header(0), header(0) + "data", header(5), header(5) + "data",
+		header(maxRevision - 1), header(maxRevision + 1), "1" + strings.Repeat("f", 16), "2" + header(5)[1:],
+		strings.ToUpper(header(0xabc)), header(0xabc), header(5)[:9] + "\n" + header(5)[10:],
+		header(5) + strings.Repeat("0", 99),
+	} {
+		id := fmt.Sprint("id", i)
+		plant := func() { require.NoError(t, client.Set(ctx, s.key(id), planted, 0).Err()) }
+		v, invalid := parseValue([]byte(planted))
+		plant()
+		_, getErr := s.Get(ctx, id)
+		ttl := client.TTL(ctx, s.key(id)).Val()
+		plant()
+		_, _, takeErr := s.Take(ctx, id)
+		kept := client.Exists(ctx, s.key(id)).Val() == 1
+		plant()
+		_, putErr := s.Put(ctx, id, nil, Always, noEnd)
+		plant()
+		unchanged, err := s.Unchanged(ctx, []Use{{ID: id, Revision: v.Revision}})
+		require.NoError(t, err)
+		if invalid != nil {
+			require.Equal(t, invalid, getErr, planted)
+			require.EqualValues(t, -1, ttl, "%q gets no TTL", planted)
+			require.Equal(t, invalid, takeErr, planted)
+			require.True(t, kept, planted)
+			require.ErrorIs(t, putErr, ErrCorrupt, planted)
+			require.Equal(t, []bool{false}, unchanged, planted)
+			continue
+		}
+		require.NoError(t, errors.Join(getErr, takeErr, putErr), planted)
+		require.Equal(t, time.Minute, ttl, planted)
+		require.False(t, kept, planted)
+		require.Equal(t, []bool{true}, unchanged, planted)
+	}
+}
+
+// TestNoRevisionPastTheLast plants the last revision. A write must fail, and not store what no reader accepts.
+func TestNoRevisionPastTheLast(t *testing.T) {
+	t.Parallel()
+	client := redistest.Start(t).Client(t)
+	s := newStore(client)
+	require.NoError(t, client.Set(t.Context(), s.key(testID), header(maxRevision), time.Minute).Err())
+	_, err := s.Put(t.Context(), testID, nil, Always, noEnd)
+	require.ErrorContains(t, err, "past the last revision")
+	v, err := s.Get(t.Context(), testID)
 	require.NoError(t, err)
-	require.Equal(t, noRevision, value, "it is put back")
+	require.EqualValues(t, maxRevision, v.Revision)
+}
+
+// TestForeignValuesKeepTheirTTL reads what is not a value, with and without a TTL.
+func TestForeignValuesKeepTheirTTL(t *testing.T) {
+	t.Parallel()
+	client := redistest.Start(t).Client(t)
+	s := newStore(client)
+	ctx := t.Context()
+	require.NoError(t, client.Set(ctx, s.key("config"), "text", 0).Err())
+	require.NoError(t, client.Set(ctx, s.key("newer"), "2"+header(5)[1:], 10*time.Second).Err())
+	require.NoError(t, client.LPush(ctx, s.key("list"), "x").Err())
+	for id, ttl := range map[string]time.Duration{"config": -1, "newer": 10 * time.Second, "list": -1} {
+		_, err := s.Get(ctx, id)
+		require.ErrorIs(t, err, ErrCorrupt)
+		require.Equal(t, ttl, client.TTL(ctx, s.key(id)).Val(), id)
+	}
+}
+
+// TestReplicaGivesNoAnswer uses a store on a replica: what is there, or not there, may be old.
+func TestReplicaGivesNoAnswer(t *testing.T) {
+	t.Parallel()
+	client := redistest.Start(t).Client(t)
+	s := newStore(client)
+	ctx := t.Context()
+	revision := put(t, s, testID)
+	require.NoError(t, client.ReplicaOf(ctx, "127.0.0.1", "1").Err())
+	for name, call := range map[string]func(id string) error{
+		"get":           func(id string) error { _, err := s.Get(ctx, id); return err },
+		"put":           func(id string) error { _, err := s.Put(ctx, id, nil, Always, noEnd); return err },
+		"put if absent": func(id string) error { _, err := s.Put(ctx, id, nil, IfAbsent, noEnd); return err },
+		"put if old":    func(id string) error { _, err := s.Put(ctx, id, nil, IfRevision(revision-1), noEnd); return err },
+		"take":          func(id string) error { _, _, err := s.Take(ctx, id); return err },
+		"delete":        func(id string) error { return s.Delete(ctx, id) },
+	} {
+		for _, id := range []string{testID, "missing"} {
+			require.ErrorContains(t, call(id), "READONLY", name+" "+id)
+		}
+	}
+	_, err := s.Unchanged(ctx, []Use{{ID: testID, Revision: revision, Idle: time.Second}})
+	require.ErrorContains(t, err, "READONLY")
+}
+
+// TestRefusedWriteIsNotAnnounced fills a Redis, or takes its replicas: writes are refused, and no replica is told of
+// them.
+func TestRefusedWriteIsNotAnnounced(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ setting, value, refusal string }{
+		"no memory":   {"maxmemory", "1", "OOM"},
+		"no replicas": {"min-replicas-to-write", "1", "NOREPLICAS"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := redistest.Start(t).Client(t)
+			s := newStore(client)
+			ctx := t.Context()
+			revision := put(t, s, testID)
+			next, nextAlive, _ := watching(t, s, testHeartbeat)
+			require.Equal(t, gap, next())
+			require.NoError(t, client.ConfigSet(ctx, test.setting, test.value).Err())
+			for _, c := range []Condition{Always, IfAbsent, IfRevision(revision)} {
+				for _, id := range []string{testID, "another"} {
+					_, err := s.Put(ctx, id, nil, c, noEnd)
+					require.ErrorContains(t, err, test.refusal)
+				}
+			}
+			if test.refusal != "OOM" { // which deletes may help against
+				_, _, err := s.Take(ctx, testID)
+				require.ErrorContains(t, err, test.refusal)
+				require.ErrorContains(t, s.Delete(ctx, testID), test.refusal)
+				require.ErrorContains(t, s.Delete(ctx, "another"), test.refusal)
+			}
+			require.NoError(t, client.ConfigSet(ctx, test.setting, "0").Err())
+			want := changed(testID, put(t, s, testID))
+			require.Equal(t, want, next(), "the first event is that of the first write that took place")
+			nextAlive()
+		})
+	}
 }
 
 func TestRevisionIsServerTimeAndGrows(t *testing.T) {

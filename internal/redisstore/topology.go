@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed34611480/session/internal/errs"
 )
 
 // master is one server that accepts writes.
@@ -19,8 +21,8 @@ type master struct {
 }
 
 var (
-	errNoMasters       = errors.New("the Cluster has no masters with slots")
-	errTopologyChanged = errors.New("the Cluster's masters have changed")
+	errNoMasters       = errs.SafeError("the Cluster has no masters with slots")
+	errTopologyChanged = errs.SafeError("the Cluster's masters have changed")
 )
 
 // masters returns all servers that accept writes.
@@ -38,7 +40,7 @@ func (s *Store) masters(ctx context.Context, timeout time.Duration) ([]master, e
 		}
 		return assignKeys(ctx, client, nodes, key)
 	}
-	return nil, fmt.Errorf("watching through a %T: %w", s.client, errors.ErrUnsupported)
+	return nil, errs.Because(fmt.Sprintf("watching through a %T", s.client), errors.ErrUnsupported)
 }
 
 // clusterMasters asks the Cluster for its masters that have slots, of which there is at least one.

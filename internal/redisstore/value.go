@@ -3,9 +3,10 @@ package redisstore
 import (
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/seed34611480/session/internal/errs"
 )
 
 // Value is what is stored under an id. Each write gives it a higher revision.
@@ -26,9 +27,10 @@ const (
 const maxRevision = 1<<52 - 1
 
 var (
-	errTruncated      = fmt.Errorf("%w: the value is too short", ErrCorrupt)
-	errUnknownVersion = fmt.Errorf("%w: the value has an unknown format version", ErrCorrupt)
-	errBadRevision    = fmt.Errorf("%w: the value has no revision", ErrCorrupt)
+	errTruncated      = errs.Because("the value is too short", ErrCorrupt)
+	errUnknownVersion = errs.Because("the value has an unknown format version", ErrCorrupt)
+	errBadRevision    = errs.Because("the value has no revision", ErrCorrupt)
+	errAnotherType    = errs.Because("it is not a string", ErrCorrupt)
 )
 
 func header(revision uint64) string {

@@ -43,6 +43,7 @@ func Check(h *History) []Violation {
 			c.write(m.op)
 		}
 	}
+	c.uses()
 	return c.violations
 }
 
@@ -91,9 +92,28 @@ func (c *checker) outcome(op *Op) {
 		c.violatedf("P8", op, "not one of the documented errors")
 	case op.Outcome == GivenUp && !op.Impatient:
 		c.violatedf("P8", op, "the caller has not given up")
-	case op.Outcome == Unavailable && !op.Impatient && !within(c.history.troubled[placeOf(op)], op.Invoked, op.Returned):
+	case op.Outcome == Unavailable && !op.Impatient && !c.excused(op):
 		c.violatedf("P8", op, "no call to the remote failed meanwhile")
 	}
+}
+
+// excused reports whether an operation may have been unavailable: because its own call failed, or, for a Load, because
+// its turn to ask the remote did not come, or others got no answer just before.
+func (c *checker) excused(op *Op) bool {
+	cfg := &c.history.Config
+	switch {
+	case within(c.history.troubled[placeOf(op)], op.Invoked, op.Returned):
+		return true
+	case op.Kind != Load:
+		return false
+	case within(c.history.troubled[place{op.Replica, anySession}], op.Invoked-cfg.LoadTimeout-outageLasts, op.Returned):
+		return true
+	}
+	// It may have joined a load that waited for its turn already.
+	return cfg.MaxLoads > 0 && slices.ContainsFunc(c.history.Ops, func(other *Op) bool {
+		return placeOf(other) == placeOf(op) && other.Kind == Load &&
+			other.Invoked <= op.Invoked && other.Returned >= op.Invoked && op.Returned-other.Invoked >= cfg.LoadTimeout
+	})
 }
 
 func placeOf(op *Op) place {
@@ -194,9 +214,24 @@ func (c *checker) evicted(op *Op, s *span) {
 	}
 }
 
-// wasTroubled reports whether a call to the remote failed for this replica and session before the operation returned.
+// wasTroubled reports whether a call to the remote failed for this replica before the operation returned.
 func (c *checker) wasTroubled(op *Op) bool {
-	return within(c.history.troubled[placeOf(op)], 0, op.Returned)
+	return within(c.history.troubled[place{op.Replica, anySession}], 0, op.Returned)
+}
+
+// uses checks that every use that the remote was told of was one: a client asked for the session just then, or got it.
+// So a replica that tells it late, after an outage for example, does not keep an idle session alive.
+func (c *checker) uses() {
+	asked := make(map[place][]*Op)
+	for _, op := range c.history.Ops {
+		asked[placeOf(op)] = append(asked[placeOf(op)], op)
+	}
+	for _, u := range c.history.uses {
+		if !slices.ContainsFunc(asked[u.place], func(op *Op) bool { return op.Invoked <= u.at && u.at <= op.Returned }) {
+			op := &Op{Replica: u.replica, ID: u.id, Kind: Load, Invoked: u.at, Returned: u.at}
+			c.violatedf("P5", op, "the remote was told of a use that was none")
+		}
+	}
 }
 
 // notFound checks a Load that returned ErrNotFound.

@@ -18,6 +18,7 @@ type Config struct {
 	TTL          time.Duration
 	RefreshAfter time.Duration
 	LoadTimeout  time.Duration
+	MaxLoads     int // loads at a time; 0 for the default
 	StaleIfError time.Duration
 	Watched      bool // the remote reports changes
 	Revalidates  bool // the remote can revalidate several sessions at once
@@ -32,6 +33,9 @@ const (
 	maxReplicas = 4
 	maxIDs      = 16
 )
+
+// outageLasts is how long the library may answer without asking the remote after a call to the remote has failed.
+const outageLasts = 900 * time.Millisecond
 
 // gatherShare is the part of RefreshAfter for which the library waits for more entries to fall due.
 const gatherShare = 64
@@ -60,6 +64,9 @@ func NewConfig(seed uint64) Config {
 		Delay:      s / pick[time.Duration](rng, 8, 50, 500),
 		Calm:       chance(rng, 0.15),
 		FaultEvery: 4 * s / pick[time.Duration](rng, 1, 2, 8),
+	}
+	if chance(rng, 0.3) {
+		c.MaxLoads = 1 + rng.IntN(2)
 	}
 	c.RefreshAfter = c.TTL / 4
 	if chance(rng, 0.5) {

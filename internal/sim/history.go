@@ -129,7 +129,18 @@ type History struct {
 	began    time.Time
 	truth    ledger
 	told     map[place][]time.Duration // when the answer "not found" of the remote arrived
-	troubled map[place][]time.Duration // when a call failed
+	troubled map[place][]time.Duration // when a call failed; also for anySession
+	uses     []use                     // that the remote was told of in batches
+}
+
+// anySession stands for all sessions of a replica.
+const anySession = "*"
+
+// use is a use of a session, as a replica tells it.
+type use struct {
+	place
+	revision uint64
+	at       time.Duration
 }
 
 func (h *History) sort() {

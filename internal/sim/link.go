@@ -186,8 +186,9 @@ func (l *link) noteTrouble(id string, err error) {
 	}
 	l.world.mu.Lock()
 	defer l.world.mu.Unlock()
-	at := place{l.replica, id}
-	l.world.history.troubled[at] = append(l.world.history.troubled[at], l.world.now())
+	for _, at := range []place{{l.replica, id}, {l.replica, anySession}} {
+		l.world.history.troubled[at] = append(l.world.history.troubled[at], l.world.now())
+	}
 }
 
 // TTL implements [session.Watcher].
@@ -216,15 +217,21 @@ func (l *link) Load(ctx context.Context, id string) (*session.Session, error) {
 }
 
 // Revalidate implements [session.Revalidator].
-func (l *link) Revalidate(ctx context.Context, sessions []*session.Session) ([]bool, error) {
-	unchanged := make([]bool, len(sessions))
+func (l *link) Revalidate(ctx context.Context, uses []session.Use) ([]bool, error) {
+	w := l.world
+	unchanged := make([]bool, len(uses))
+	w.mu.Lock()
+	for _, u := range uses {
+		w.history.uses = append(w.history.uses, use{place{l.replica, u.ID}, u.Revision, u.At.Sub(w.start)})
+	}
+	w.mu.Unlock()
 	var answer error
 	err := l.call(ctx, "", func() {
-		l.world.history.Revalidated += len(sessions)
+		l.world.history.Revalidated += len(uses)
 		if answer = errNoPermission; l.world.now() >= l.noReadsUntil {
 			answer = nil
-			for i, s := range sessions {
-				unchanged[i] = l.world.server.revalidate(s.ID(), s.Revision())
+			for i, u := range uses {
+				unchanged[i] = w.server.revalidate(u.ID, u.Revision, u.At.Sub(w.start))
 			}
 		}
 	})
@@ -234,8 +241,8 @@ func (l *link) Revalidate(ctx context.Context, sessions []*session.Session) ([]b
 	if err == nil {
 		return unchanged, nil
 	}
-	for _, s := range sessions {
-		l.noteTrouble(s.ID(), err)
+	for _, u := range uses {
+		l.noteTrouble(u.ID, err)
 	}
 	return nil, err
 }

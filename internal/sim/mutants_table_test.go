@@ -34,13 +34,13 @@ var mutants = []mutant{
 	},
 	{
 		"a revoked flight can be joined, after a change", "internal/nearcache/revoke.go",
-		"k.knownRevision = max(k.knownRevision, revision)\n\t}\n\tdelete(c.flights, id)",
+		"k.knownRevision = max(k.knownRevision, revision)\n\t}\n\tc.joinNoMoreLocked(id)",
 		"k.knownRevision = max(k.knownRevision, revision)\n\t}",
 		1000,
 	},
 	{
 		"a revoked flight can be joined, after a removal", "internal/nearcache/revoke.go",
-		"k.revoked = true\n\t}\n\tdelete(c.flights, id)",
+		"k.revoked = true\n\t}\n\tc.joinNoMoreLocked(id)",
 		"k.revoked = true\n\t}",
 		1000,
 	},
@@ -78,8 +78,8 @@ var mutants = []mutant{
 	},
 	{
 		"the epoch is read after the call", "internal/nearcache/flight.go",
-		"c.putLocked(&f.call, f.value, revision)",
-		"f.epoch = c.lease.Load().epoch\n\tc.putLocked(&f.call, f.value, revision)",
+		"c.putLocked(&f.call, f.value, f.revision, f.startedAt)",
+		"f.epoch = c.lease.Load().epoch\n\tc.putLocked(&f.call, f.value, f.revision, f.startedAt)",
 		5000,
 	},
 	{
@@ -128,7 +128,7 @@ var mutants = []mutant{
 	},
 	{
 		"the idle lifetime counts from after the call", "internal/nearcache/revoke.go",
-		"e.expiresAt = k.startedAt.add(c.config.TTL)",
+		"e.expiresAt = toldAt.add(c.config.TTL)",
 		"e.expiresAt = now.add(c.config.TTL)",
 		2000,
 	},
@@ -140,14 +140,14 @@ var mutants = []mutant{
 	},
 	{
 		"a session that expires on its way is served", "storage_routing.go",
-		"case err == nil && s.Expired(time.Now()): // on its way",
-		"case err == nil && false: // on its way",
+		"case err == nil && s.Expired(time.Now()): // while",
+		"case err == nil && false: // while",
 		2000,
 	},
 	{
 		"nothing is refreshed", "internal/nearcache/cache.go",
-		"if due := e.refreshAt.Load(); now >= instant(due) {",
-		"if due := e.refreshAt.Load(); false {",
+		"if now >= instant(e.refreshAt.Load()) {\n\t\tc.refreshSoon(e, now)",
+		"if false {\n\t\tc.refreshSoon(e, now)",
 		1000,
 	},
 	{
@@ -158,35 +158,41 @@ var mutants = []mutant{
 	},
 	{
 		"a refresh that finds nothing leaves the entry", "internal/nearcache/flight.go",
-		"if !f.revoked { //",
-		"if false { //",
+		"if !f.revoked {",
+		"if false {",
 		1000,
 	},
 
 	// Revalidation in batches.
 	{
-		"what has changed counts as revalidated", "internal/nearcache/revalidate.go",
-		"case !unchanged[i]:",
-		"case i < 0:",
+		"what has changed counts as revalidated", "internal/nearcache/refresh.go",
+		"if unchanged && c.config.Current(e.value, e.revision) {",
+		"if c.config.Current(e.value, e.revision) {",
 		1000,
 	},
 	{
-		"what was revoked meanwhile counts as revalidated", "internal/nearcache/revalidate.go",
-		"case c.table.find(e.id) == e:",
-		"default:",
+		"what was revoked meanwhile counts as revalidated", "internal/nearcache/refresh.go",
+		"if e := u.entry; e != nil && c.table.find(u.id) == e {",
+		"if e := u.entry; e != nil {",
 		4000,
 	},
 	{
 		"a revalidation does not keep the session alive", "internal/sim/server.go",
-		"s.use(r)\n\treturn true",
-		"return true",
+		"r.idleAt = max(r.idleAt, usedAt+s.world.TTL)\n",
+		"\n",
 		1000,
 	},
 	{
-		"what was not revalidated is not loaded", "internal/nearcache/refresh.go",
-		"c.refresh.single = append(c.refresh.single, others...)",
-		"_ = others",
+		"the remote is told that a use was just now", "internal/nearcache/refresh.go",
+		"At: c.clock.time(u.toldAt)",
+		"At: time.Now()",
 		1000,
+	},
+	{
+		"a use is forgotten when its copy is gone", "internal/nearcache/refresh.go",
+		"if c.over(u, now) {",
+		"if u.entry == nil || c.over(u, now) {",
+		4000,
 	},
 
 	// Writes.
@@ -246,11 +252,25 @@ var mutants = []mutant{
 		1000,
 	},
 
+	// Outages.
+	{
+		"an answer does not end an outage", "internal/nearcache/gate.go",
+		"if g.outage && sentAt > g.since {",
+		"if false {",
+		1000,
+	},
+	{
+		"a place is not given back", "internal/nearcache/flight.go",
+		"c.gate.sent-- //",
+		"//",
+		1000,
+	},
+
 	// The adapter.
 	{
 		"a write that failed is acknowledged", "storage_routing.go",
-		"return rt.remoteError(ctx, op, s.id, err)\n\t}\n\tw.Acknowledged",
-		"w.Acknowledged(own, own.Revision())\n\t\treturn rt.remoteError(ctx, op, s.id, err)\n\t}\n\tw.Acknowledged",
+		"return rt.remoteError(ctx, op, err)\n\t}\n\tw.Acknowledged",
+		"w.Acknowledged(own, own.Revision())\n\t\treturn rt.remoteError(ctx, op, err)\n\t}\n\tw.Acknowledged",
 		300,
 	},
 	{
@@ -275,8 +295,8 @@ var mutants = []mutant{
 	// Outages, callers, memory.
 	{
 		"an outage is a session that is not found", "storage_routing.go",
-		"return opErrBecause(op, ErrUnavailable, err, redact(err, id))",
-		"return opErrBecause(op, ErrNotFound, err, redact(err, id))",
+		"return opErrBecause(op, ErrUnavailable, err)",
+		"return opErrBecause(op, ErrNotFound, err)",
 		50,
 	},
 	{

@@ -72,13 +72,14 @@ func (r *record) session() *session.Session {
 	return c
 }
 
-// revalidate reports whether the session has that revision, and if so counts as a use of it.
-func (s *server) revalidate(id string, revision uint64) bool {
+// revalidate reports whether the session has that revision, and if so counts a use of it at an instant that is past.
+func (s *server) revalidate(id string, revision uint64, usedAt time.Duration) bool {
 	r := s.get(id)
-	if r == nil || r.revision != revision {
+	if r == nil || r.revision != revision || usedAt+s.world.TTL <= s.world.now() {
 		return false
 	}
-	s.use(r)
+	r.usedAt = max(r.usedAt, usedAt)
+	r.idleAt = max(r.idleAt, usedAt+s.world.TTL)
 	return true
 }
 

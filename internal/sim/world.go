@@ -105,6 +105,7 @@ func (r *replica) newStorage() *session.RoutingStorage {
 		session.WithMaxStaleness(c.Staleness),
 		session.WithRefreshAfter(c.RefreshAfter),
 		session.WithLoadTimeout(c.LoadTimeout),
+		session.WithLoadConcurrency(c.MaxLoads),
 		session.WithStaleIfError(c.StaleIfError),
 		session.WithLogger(slog.New(slog.DiscardHandler)))
 }

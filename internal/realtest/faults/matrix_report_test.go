@@ -43,9 +43,31 @@ writes before the kill: this library cannot promise those that Redis loses in a 
 - **Leased again after**: until both replicas are leased, and a change through one reaches the other as an event.
 
 `
+
+	pressureHeader = `
+## Under %d times the critical load
+
+While there are no change events, a replica asks Redis for each session in use once every S. Its connections have room
+for S x ` + "`PoolSize`" + ` / round trip such loads in that time. With more sessions in use, more loads come than Redis
+can answer through these connections: that number of sessions is the critical load.
+
+Here S is %s, ` + "`PoolSize`" + ` is %d, and the link adds %s to each round trip: %d sessions are critical. %d are in
+use through one replica. Each has a user, who loads it every %s and sets no time limit. Another replica changes a few
+sessions, and every answer is checked as above. Before the event the replica is leased and has all sessions, except for
+the cold start: there a new replica takes over all users at once.
+
+All times count from the end of the event. Failed loads are counted until that end, in the first %s after it, and in the
+%s from then on. A load that fails in the last %s fails the test.
+
+- **Leased after**: until the replica is leased again. Beside it is the share of the %s in which it is leased.
+- **Last failed load after**: until no load fails any more.
+- **Remote loads**: those that the replica sends from the beginning of the event. It needs %d to have all sessions.
+- **Most goroutines**: in the whole process, with one for each user, and those of the link and of the test.
+
+`
 )
 
-func writeReport(t *testing.T, measured []measurement) {
+func writeReport(t *testing.T, measured []measurement, underPressure []pressureFigures) {
 	t.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, matrixHeader, matrixSessions, milliseconds(faultDuration), milliseconds(realtest.Staleness))
@@ -57,8 +79,44 @@ func writeReport(t *testing.T, measured []measurement) {
 		writeCells(&b, matrixRows[i].name, matrixRows[i].promised, milliseconds(m.Oldest), strconv.Itoa(m.Wrong),
 			m.errorText(), milliseconds(m.answers), milliseconds(m.leased))
 	}
+	writePressure(&b, underPressure)
 	require.NoError(t, os.WriteFile(matrixReport, []byte(b.String()), 0o644))
 }
+
+func writePressure(b *strings.Builder, measured []pressureFigures) {
+	fmt.Fprintf(b, pressureHeader, pressureFactor, seconds(pressureStaleness), pressurePool,
+		milliseconds(pressureRoundTrip), criticalSessions, pressureSessions,
+		milliseconds(pressureInterval), seconds(pressureEarly), seconds(pressureWhole-pressureEarly),
+		seconds(pressureQuiet), seconds(pressureWhole), pressureSessions)
+	writeCells(b, "event", "leased after", "leased", "failed loads in the event", "in the first "+seconds(pressureEarly),
+		"from then on", "last failed load after", "remote loads", "most goroutines", "longest staleness", "wrong answers")
+	writeCells(b, slices.Repeat([]string{"---"}, 11)...)
+	for i, f := range measured {
+		last := "none"
+		if f.FailedLoads > 0 {
+			last = milliseconds(f.lastFailure)
+		}
+		writeCells(b, pressureEvents[i].name, milliseconds(f.leased), percent(f.leasedShare),
+			f.during.String(), f.early.String(), f.late.String(), last, strconv.FormatUint(f.remoteLoads, 10),
+			strconv.Itoa(f.goroutines), milliseconds(f.Oldest), strconv.Itoa(f.Wrong))
+	}
+}
+
+func (f failures) String() string {
+	if f.failed == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%s of %d", percent(float64(f.failed)/float64(f.loads)), f.loads)
+}
+
+func percent(share float64) string {
+	if share > 0 && share < 0.01 {
+		return "< 1%"
+	}
+	return fmt.Sprintf("%.0f%%", 100*share)
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.0f s", d.Seconds()) }
 
 func writeCells(b *strings.Builder, cells ...string) {
 	fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | "))

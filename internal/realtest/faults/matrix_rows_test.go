@@ -109,8 +109,8 @@ var matrixRows = []matrixRow{
 		},
 	},
 	{
-		name: "ACL: no `getex`", promised: bounded + "; loads from Redis fail", errors: someErrors,
-		setUp: withPermissions, inject: func(r *rowRun) { r.without("+getex", r.wait) },
+		name: "ACL: no `get`", promised: bounded + "; loads from Redis fail", errors: someErrors,
+		setUp: withPermissions, inject: func(r *rowRun) { r.without("+get", r.wait) },
 	},
 	{
 		name: "`maxclients` reached, after all connections broke", promised: bounded, errors: someErrors,

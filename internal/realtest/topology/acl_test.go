@@ -186,8 +186,12 @@ func useAll(ctx context.Context, client, admin redis.UniversalClient) error {
 	if err != nil {
 		return err
 	}
-	if _, err := st.Revalidate(ctx, []*session.Session{s}); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+	unchanged, err := st.Revalidate(ctx, []session.Use{{ID: "all", Revision: s.Revision(), At: time.Now()}})
+	if err != nil {
 		return err
+	}
+	if !unchanged[0] {
+		return errors.New("revalidate: a session is unchanged")
 	}
 	if _, err := st.Take(ctx, "all"); err != nil {
 		return err

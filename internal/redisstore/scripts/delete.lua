@@ -4,8 +4,11 @@
 -- ARGV[1]  the channel for events
 -- ARGV[2]  the value's id
 --
+-- Returns 1.
+--
 -- The event is published even when the key is gone already: another replica may still serve a copy. PUBLISH comes
--- first: without permission to publish, nothing is deleted.
+-- before DEL: without permission to publish, nothing is deleted.
+refuseHere(KEYS[1])
 redis.call('PUBLISH', ARGV[1], 'R' .. ARGV[2])
 redis.call('DEL', KEYS[1])
-return false
+return 1

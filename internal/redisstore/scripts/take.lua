@@ -4,15 +4,20 @@
 -- ARGV[1]  the channel for events
 -- ARGV[2]  the value's id
 --
--- A value without a valid header is returned as {value}, and not deleted.
-local value = redis.call('GET', KEYS[1])
-if not value then
-  return false
+-- Returns 0 if there is none, 1 if it is of another type. A string that is no value is returned as {string}. None of
+-- these is deleted.
+local stored = redis.pcall('GET', KEYS[1])
+if wrongType(stored) then
+  return 1
+elseif type(stored) == 'table' then
+  return stored -- another error
+elseif stored and not revision(string.sub(stored, 1, 17)) then
+  return {stored}
 end
-if #value < 17 or not string.find(string.sub(value, 1, 17), '^1000[0-9a-f]+$') then
-  return {value}
+local left = refuseHere(KEYS[1])
+if not stored then
+  return 0
 end
-local left = redis.call('PTTL', KEYS[1])
 redis.call('PUBLISH', ARGV[1], 'R' .. ARGV[2])
 redis.call('DEL', KEYS[1])
-return {value, left}
+return {stored, left}

@@ -45,7 +45,7 @@ func StartInBubble(t testing.TB) (*miniredis.Miniredis, *redis.Client, *CommandL
 
 func logCommands(m *miniredis.Miniredis) *CommandLog {
 	log := new(CommandLog)
-	m.Server().SetPreHook(log.hook)
+	m.Server().SetPreHook(log.Hook)
 	return log
 }
 
@@ -64,7 +64,8 @@ func (l *CommandLog) Take() []string {
 	return commands
 }
 
-func (l *CommandLog) hook(peer *server.Peer, command string, _ ...string) bool {
+// Hook is for a test that sets another hook of the server, which then calls this one.
+func (l *CommandLog) Hook(peer *server.Peer, command string, _ ...string) bool {
 	switch command {
 	case "HELLO", "CLIENT", "AUTH", "SELECT":
 		return false

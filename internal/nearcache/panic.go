@@ -1,0 +1,32 @@
+package nearcache
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+)
+
+// PanicError is a panic of the source on a goroutine of the cache, where its caller could not recover it. Its text
+// leaves the panic's value out: it may contain an id.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("panic (%T) in a call to the source", e.Value)
+}
+
+// contain turns a panic of the source into an error. Defer it.
+func (c *Cache[V]) contain(err *error) {
+	if value := recover(); value != nil {
+		c.stats.panics.Add(1)
+		*err = &PanicError{Value: value, Stack: debug.Stack()}
+	}
+}
+
+// load is Config.Load with its panics contained.
+func (c *Cache[V]) load(ctx context.Context, id string) (value *V, revision uint64, err error) {
+	defer c.contain(&err)
+	return c.config.Load(ctx, id)
+}
