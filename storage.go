@@ -117,7 +117,14 @@ func (Removed) event() {}
 func (Gap) event()     {}
 func (Alive) event()   {}
 
-// Watcher is implemented by storages that report changes as they happen. A [RoutingStorage] in front of one serves
+// Watcher is implemented by storages that report changes as they happen. It includes [Expirer], because a watched copy
+// lives under a lease, and its cache must know when the storage forgets the session.
+//
+// A type that embeds such a storage gets its Watch, too. If it changes the ids, or leaves some writes out, it must
+// report the changes in its own terms, or hide Watch: a lease would cover copies that no event can drop. RoutingStorage
+// gives up a Watcher that proves that nothing is missing, but has not reported a write made through it.
+//
+// A [RoutingStorage] in front of one serves
 // local copies for as long as the reports flow; in front of another storage, for [WithMaxStaleness] after they were
 // fetched.
 type Watcher interface {

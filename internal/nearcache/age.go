@@ -16,7 +16,7 @@ func (c *Cache[V]) Age(d time.Duration) {
 	}
 	heap.Init(&c.refresh.queue)
 	c.startWorkersLocked()
-	for len(c.calls) > 0 || c.refresh.workers > 0 {
+	for c.calls.len() > 0 || c.refresh.workers > 0 {
 		c.mu.Unlock()
 		runtime.Gosched()
 		c.mu.Lock()
@@ -33,7 +33,7 @@ func (c *Cache[V]) Age(d time.Duration) {
 		}
 		c.table.putLocked(aged, c.clock.now())
 	}
-	for _, u := range c.refresh.pending {
+	for _, u := range c.refresh.pending.byID {
 		u.at, u.due, u.notBefore = u.at-instant(d), u.due-instant(d), u.notBefore-instant(d)
 	}
 	c.armLocked()

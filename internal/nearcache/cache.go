@@ -81,8 +81,8 @@ type Cache[V any] struct {
 
 	mu      sync.Mutex // protects following fields; nothing waits, and nothing is called out to, while holding it
 	closed  bool
-	calls   map[string][]*call    // by id: every flight and write that was sent and has not ended
-	flights map[string]*flight[V] // by id: the one that a load may join
+	calls   idMap[[]*call]    // every flight and write that was sent and has not ended
+	flights idMap[*flight[V]] // the one that a load may join
 	gate    gate
 	refresh refresher[V]
 }
@@ -93,8 +93,6 @@ func New[V any](config Config[V]) *Cache[V] {
 		config:  config,
 		clock:   newClock(),
 		table:   newTable[V](config.MaxEntries),
-		calls:   make(map[string][]*call),
-		flights: make(map[string]*flight[V]),
 		refresh: newRefresher[V](&config),
 	}
 	c.lease.Store(&lease{})
@@ -214,7 +212,7 @@ func (c *Cache[V]) Close() {
 	c.closed = true
 	c.table.purgeLocked() // so that hits need not ask whether the cache is closed
 	c.cancel()            // under the lock: a refresh that ends with its context must not start another one
-	for _, calls := range c.calls {
+	for _, calls := range c.calls.byID {
 		for _, other := range calls {
 			if other.cancel != nil {
 				other.cancel()

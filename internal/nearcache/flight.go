@@ -27,15 +27,15 @@ func (k *call) mayKeep(revision uint64) bool { return !k.revoked && revision >= 
 //  3. The clock and the epoch are read: the answer looks newer than the change that it misses.
 func (c *Cache[V]) beginLocked(k *call, id string) {
 	k.id, k.startedAt, k.epoch = id, c.clock.now(), c.lease.Load().epoch
-	c.calls[id] = append(c.calls[id], k)
+	c.calls.set(id, append(c.calls.get(id), k))
 }
 
 func (c *Cache[V]) endLocked(k *call) {
-	others := slices.DeleteFunc(c.calls[k.id], func(other *call) bool { return other == k })
+	others := slices.DeleteFunc(c.calls.get(k.id), func(other *call) bool { return other == k })
 	if len(others) == 0 {
-		delete(c.calls, k.id)
+		c.calls.remove(k.id)
 	} else {
-		c.calls[k.id] = others
+		c.calls.set(k.id, others)
 	}
 }
 
@@ -67,7 +67,7 @@ type flight[V any] struct {
 //
 // After the TTL the value may be gone altogether, and after LoadTimeout the flight has failed.
 func (c *Cache[V]) joinLocked(id string) *flight[V] {
-	f := c.flights[id]
+	f := c.flights.get(id)
 	if f == nil || f.ctx.Err() != nil {
 		return nil
 	}
@@ -92,7 +92,7 @@ func (c *Cache[V]) startLocked(ctx context.Context, id string) *flight[V] {
 	}
 	f.id = id
 	f.ctx, f.cancel = context.WithTimeoutCause(context.WithoutCancel(ctx), timeout, ErrTimeout)
-	c.flights[id] = f
+	c.flights.set(id, f)
 	if f.probe {
 		context.AfterFunc(f.ctx, func() { c.land(f, nil, 0, context.Cause(f.ctx)) }) // its waiters may all have left
 	}
@@ -151,8 +151,8 @@ func (c *Cache[V]) leave(f *flight[V]) {
 
 // forgetLocked makes a flight one that no load joins.
 func (c *Cache[V]) forgetLocked(f *flight[V]) {
-	if c.flights[f.id] == f {
-		delete(c.flights, f.id)
+	if c.flights.get(f.id) == f {
+		c.flights.remove(f.id)
 	}
 }
 

@@ -282,8 +282,8 @@ func TestNothingIsLeftOfCallsThatHaveEnded(t *testing.T) {
 			require.NoError(t, c.remove(t.Context(), id))
 		}
 		require.Zero(t, c.Stats().Entries)
-		require.Empty(t, c.calls)
-		require.Empty(t, c.flights)
+		require.Zero(t, c.calls.len())
+		require.Zero(t, c.flights.len())
 	})
 }
 

@@ -62,7 +62,7 @@ func TestLoadThatNoCallerWaitsForIsNotSent(t *testing.T) {
 		}
 		synctest.Wait()
 		require.Zero(t, c.gate.waiting.Len())
-		require.Len(t, c.flights, 1)
+		require.Equal(t, 1, c.flights.len())
 		release()
 		<-sent
 		synctest.Wait()
@@ -99,7 +99,7 @@ func TestFlightEndsWithItsLastWaiter(t *testing.T) {
 		cancel()
 		require.ErrorIs(t, (<-first).err, context.Canceled)
 		synctest.Wait()
-		require.Len(t, c.calls, 1, "the second one still waits")
+		require.Equal(t, 1, c.calls.len(), "the second one still waits")
 		src.releaseAll()
 		require.ErrorIs(t, (<-second).err, errAbsent)
 
@@ -110,7 +110,7 @@ func TestFlightEndsWithItsLastWaiter(t *testing.T) {
 		cancel()
 		require.ErrorIs(t, (<-only).err, context.Canceled)
 		synctest.Wait()
-		require.Empty(t, c.calls, "the call's context has ended")
+		require.Zero(t, c.calls.len(), "the call's context has ended")
 		require.False(t, c.Stats().Outage)
 	})
 }
@@ -282,4 +282,17 @@ func TestPanicOfTheSourceIsContained(t *testing.T) {
 		config.Watch = func(context.Context, time.Duration, Sink) error { panic("secret-id") }
 		config.Unavailable = func(err error) bool { return !errors.Is(err, errAbsent) }
 	})
+}
+
+func TestMemoryOfAFloodIsGivenBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, src *source, c *replica) {
+		release := src.hold("load", "request")
+		for _, load := range append(c.loadsLater(t.Context(), 2*floodSize), c.loadLater(t.Context())) {
+			require.Error(t, (<-load).err)
+		}
+		release()
+		synctest.Wait()
+		require.Nil(t, c.flights.byID)
+		require.Zero(t, c.gate.waiting.Len())
+	}, loadConcurrency(1))
 }

@@ -22,11 +22,10 @@ type refresher[V any] struct {
 	limit, workers int
 	timer          *time.Timer // starts workers when the next use is due; nil before the first one
 
-	pending map[string]*use[V] // by id: all records, those that a worker has included
-	queue   useQueue[V]        // those that no worker has, by when they are due
-	max     int                // records at a time
+	pending idMap[*use[V]] // all records, those that a worker has included
+	queue   useQueue[V]    // those that no worker has, by when they are due
+	max     int            // records at a time
 
-	grown  bool          // there were many records once
 	batch  int           // how many uses one call tells
 	linger time.Duration // how long a use waits for others; copies become due that much earlier
 }
@@ -57,7 +56,7 @@ const (
 
 func newRefresher[V any](config *Config[V]) refresher[V] {
 	q := refresher[V]{
-		limit: config.RefreshConcurrency, max: config.MaxEntries, batch: 1, pending: make(map[string]*use[V]),
+		limit: config.RefreshConcurrency, max: config.MaxEntries, batch: 1,
 	}
 	if config.Unchanged != nil {
 		q.batch = maxBatch
@@ -110,14 +109,14 @@ func (c *Cache[V]) noteUseLocked(id string, revision uint64, expiresAt time.Time
 	if c.closed {
 		return true
 	}
-	if u := q.pending[id]; u != nil {
+	if u := q.pending.get(id); u != nil {
 		u.at = max(u.at, now)
 		if u.revision < revision {
 			u.revision, u.expiresAt = revision, expiresAt
 		}
 		return true
 	}
-	if len(q.pending) >= q.max {
+	if q.pending.len() >= q.max {
 		c.stats.droppedUses.Add(1)
 		return false
 	}
@@ -125,8 +124,7 @@ func (c *Cache[V]) noteUseLocked(id string, revision uint64, expiresAt time.Time
 		id: id, revision: revision, expiresAt: expiresAt, at: now, due: now.add(q.linger), notBefore: now,
 		pause: backoff.Backoff{First: min(refreshRetry, c.config.MaxStaleness/2), Most: c.config.MaxStaleness / 2},
 	}
-	q.pending[id] = u
-	q.grown = q.grown || len(q.pending) > 1024
+	q.pending.set(id, u)
 	heap.Push(&q.queue, u)
 	c.armLocked()
 	return true
@@ -330,7 +328,7 @@ func (c *Cache[V]) tellByLoad(u *use[V], probe bool) {
 	f := &flight[V]{probe: probe, renewal: true, waiters: 1}
 	f.id = u.id
 	f.ctx, f.cancel = context.WithTimeoutCause(context.Background(), c.config.LoadTimeout, ErrTimeout)
-	c.flights[u.id] = f
+	c.flights.set(u.id, f)
 	c.sendLocked(f)
 	c.mu.Unlock()
 	err := c.await(c.closing, f)
@@ -363,10 +361,7 @@ func (c *Cache[V]) putBackLocked(u *use[V], single bool) {
 
 // endUseLocked removes a record that no queue holds. A copy that waited for it becomes due anew.
 func (c *Cache[V]) endUseLocked(u *use[V]) {
-	delete(c.refresh.pending, u.id)
-	if len(c.refresh.pending) == 0 && c.refresh.grown {
-		c.refresh.pending, c.refresh.grown = make(map[string]*use[V]), false // maps do not shrink
-	}
+	c.refresh.pending.remove(u.id)
 	if e := c.table.find(u.id); e != nil {
 		e.refreshAt.CompareAndSwap(int64(never), int64(c.clock.now()))
 	}

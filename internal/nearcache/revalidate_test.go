@@ -205,7 +205,7 @@ func TestAnswerOfTheWrongLengthIsNoAnswer(t *testing.T) {
 		time.Sleep(linger)
 		synctest.Wait()
 		require.Zero(t, c.Stats().Refreshes)
-		require.Len(t, c.refresh.pending, 2)
+		require.Equal(t, 2, c.refresh.pending.len())
 	}, func(_ *source, config *Config[state]) {
 		config.Unchanged = func(_ context.Context, uses []Use) ([]bool, error) { return make([]bool, len(uses)+1), nil }
 	})

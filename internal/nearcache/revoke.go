@@ -6,7 +6,7 @@ func (c *Cache[V]) changedLocked(id string, revision uint64) (dropped bool) {
 	if e := c.table.find(id); e != nil && e.revision < revision {
 		dropped = c.dropLocked(id)
 	}
-	for _, k := range c.calls[id] {
+	for _, k := range c.calls.get(id) {
 		k.knownRevision = max(k.knownRevision, revision)
 	}
 	c.joinNoMoreLocked(id)
@@ -16,7 +16,7 @@ func (c *Cache[V]) changedLocked(id string, revision uint64) (dropped bool) {
 // removedLocked takes in that a value was removed, or that its state is unknown.
 func (c *Cache[V]) removedLocked(id string) (dropped bool) {
 	dropped = c.dropLocked(id)
-	for _, k := range c.calls[id] {
+	for _, k := range c.calls.get(id) {
 		k.revoked = true
 	}
 	c.joinNoMoreLocked(id)
@@ -25,8 +25,8 @@ func (c *Cache[V]) removedLocked(id string) (dropped bool) {
 
 // joinNoMoreLocked keeps later loads from the flight of an id that was sent before something became known.
 func (c *Cache[V]) joinNoMoreLocked(id string) {
-	if f := c.flights[id]; f != nil && f.place == nil {
-		delete(c.flights, id)
+	if f := c.flights.get(id); f != nil && f.place == nil {
+		c.flights.remove(id)
 	}
 }
 
@@ -41,7 +41,7 @@ func (c *Cache[V]) dropLocked(id string) bool {
 
 // lastUseLocked hands the last use of a copy that has left the table to the record that waits to be told.
 func (c *Cache[V]) lastUseLocked(e *entry[V]) {
-	if u := c.refresh.pending[e.id]; u != nil && u.revision == e.revision {
+	if u := c.refresh.pending.get(e.id); u != nil && u.revision == e.revision {
 		u.at = max(u.at, instant(e.usedAt.Load()))
 	}
 }

@@ -153,13 +153,13 @@ func TestUsesThatWaitAreBounded(t *testing.T) {
 			time.Sleep(staleness / 2)
 			require.NotNil(t, c.Hit(numbered(i)))
 			c.mu.Lock()
-			require.LessOrEqual(t, len(c.refresh.pending), tier)
+			require.LessOrEqual(t, c.refresh.pending.len(), tier)
 			c.mu.Unlock()
 		}
 		require.NotZero(t, c.Stats().DroppedUses)
 		time.Sleep(2 * ttl)
 		synctest.Wait()
-		require.Empty(t, c.refresh.pending)
+		require.Zero(t, c.refresh.pending.len())
 		require.Zero(t, c.workers())
 	}, maxEntries(tier))
 }
