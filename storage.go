@@ -124,9 +124,8 @@ func (Alive) event()   {}
 // report the changes in its own terms, or hide Watch: a lease would cover copies that no event can drop. RoutingStorage
 // gives up a Watcher that proves that nothing is missing, but has not reported a write made through it.
 //
-// A [RoutingStorage] in front of one serves
-// local copies for as long as the reports flow; in front of another storage, for [WithMaxStaleness] after they were
-// fetched.
+// A [RoutingStorage] in front of a Watcher serves local copies for as long as the reports flow; in front of another
+// storage, for [WithMaxStaleness] after they were fetched.
 type Watcher interface {
 	// Watch calls fn for the events of the whole storage, in order and one at a time, until the context ends or
 	// something fails, and returns that error. It begins with a Gap. Writes through this storage are reported, too. About
