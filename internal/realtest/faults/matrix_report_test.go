@@ -45,19 +45,19 @@ writes before the kill: this library cannot promise those that Redis loses in a 
 `
 
 	pressureHeader = `
-## Under %d times the critical load
+## Under five times the critical load
 
 While there are no change events, a replica asks Redis for each session in use once every S. Its connections have room
-for S x ` + "`PoolSize`" + ` / round trip such loads in that time. With more sessions in use, more loads come than Redis
-can answer through these connections: that number of sessions is the critical load.
+for S x ` + "`PoolSize`" + ` / round trip such loads in that time: that number of sessions in use is the critical load. With
+more of them, more loads come than the connections can carry.
 
 Here S is %s, ` + "`PoolSize`" + ` is %d, and the link adds %s to each round trip: %d sessions are critical. %d are in
-use through one replica. Each has a user, who loads it every %s and sets no time limit. Another replica changes a few
-sessions, and every answer is checked as above. Before the event the replica is leased and has all sessions, except for
-the cold start: there a new replica takes over all users at once.
+use through one replica. Each has a user, who loads it every %s and sets no time limit. Another replica changes
+a few sessions, and every answer is checked as above. Before the event the replica is leased and has all sessions,
+except for the cold start: there a new replica takes over all users at once.
 
-All times count from the end of the event. Failed loads are counted until that end, in the first %s after it, and in the
-%s from then on. A load that fails in the last %s fails the test.
+All times count from the end of the event. Failed loads are counted until that end, in the first %s after it, and in
+the %s from then on. A load that fails in the last %s fails the test.
 
 - **Leased after**: until the replica is leased again. Beside it is the share of the %s in which it is leased.
 - **Last failed load after**: until no load fails any more.
@@ -84,7 +84,7 @@ func writeReport(t *testing.T, measured []measurement, underPressure []pressureF
 }
 
 func writePressure(b *strings.Builder, measured []pressureFigures) {
-	fmt.Fprintf(b, pressureHeader, pressureFactor, seconds(pressureStaleness), pressurePool,
+	fmt.Fprintf(b, pressureHeader, seconds(pressureStaleness), pressurePool,
 		milliseconds(pressureRoundTrip), criticalSessions, pressureSessions,
 		milliseconds(pressureInterval), seconds(pressureEarly), seconds(pressureWhole-pressureEarly),
 		seconds(pressureQuiet), seconds(pressureWhole), pressureSessions)

@@ -29,7 +29,7 @@ const (
 	pressureRoundTrip = 10 * time.Millisecond
 	pressurePool      = 2
 	criticalSessions  = int(pressureStaleness/pressureRoundTrip) * pressurePool
-	pressureFactor    = 5
+	pressureFactor    = 5 // docs/faults.md has it in its heading
 	pressureSessions  = pressureFactor * criticalSessions
 	pressureInterval  = 500 * time.Millisecond // between two loads of a session
 
