@@ -48,8 +48,8 @@ writes before the kill: this library cannot promise those that Redis loses in a 
 ## Under five times the critical load
 
 While there are no change events, a replica asks Redis for each session in use once every S. Its connections have room
-for S x ` + "`PoolSize`" + ` / round trip such loads in that time: that number of sessions in use is the critical load. With
-more of them, more loads come than the connections can carry.
+for S x ` + "`PoolSize`" + ` / round trip such loads in that time: that number of sessions in use is the critical load.
+With more of them, more loads come than the connections can carry.
 
 Here S is %s, ` + "`PoolSize`" + ` is %d, and the link adds %s to each round trip: %d sessions are critical. %d are in
 use through one replica. Each has a user, who loads it every %s and sets no time limit. Another replica changes

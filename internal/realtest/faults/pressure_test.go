@@ -147,7 +147,7 @@ func TestImpatientClientsLeaveNothing(t *testing.T) {
 	const (
 		clients, patience = 100, 10 * time.Millisecond
 		hang              = 2 * time.Second
-		most              = 400 // goroutines; each load that was given up left four once
+		most              = 400 // goroutines; with one for each load that was given up it would be thousands
 		asked             = 1000
 		probes            = 50 // more than an outage of this test lasts for
 	)
