@@ -12,7 +12,8 @@
 //   - revoke.go: what forbids a copy, and what allows one
 //   - watch.go: what the watcher's reports do to the lease and the copies
 //   - refresh.go: how the source learns of uses, in the background, many with one call; that renews copies, too
-//   - gate.go: how many loads ask the source at a time, and what they do in an outage
+//   - gate.go, together.go: how many loads ask the source at a time, what they do in an outage, and how those that wait
+//     share a call
 //   - stale.go: answers in an outage, if asked for
 //   - panic.go, stats.go: panics of the source; what the outside sees
 //   - age.go: for tests only

@@ -82,6 +82,10 @@ func (c *Cache[V]) unqueueLocked(f *flight[V]) {
 // sendWaitingLocked sends the flights that wait for their turn, as far as there is room.
 func (c *Cache[V]) sendWaitingLocked() {
 	for c.gate.sent < c.config.LoadConcurrency && c.gate.waiting.Len() > 0 && !c.closed {
+		if together := c.takeTogetherLocked(); len(together) > 1 {
+			c.sendTogetherLocked(together)
+			continue
+		}
 		f, _ := c.gate.waiting.Front().Value.(*flight[V])
 		c.unqueueLocked(f)
 		if f.ctx.Err() == nil {

@@ -47,6 +47,8 @@ type use[V any] struct {
 	entry  *entry[V] // the copy when the worker began; nil for none
 }
 
+var errWrongNumber = errors.New("nearcache: Unchanged gave another number of answers")
+
 const (
 	// refreshRetry is the pause after a use could not be told. It doubles up to half of MaxStaleness.
 	refreshRetry = 50 * time.Millisecond
@@ -225,7 +227,7 @@ func (c *Cache[V]) tell(batch []*use[V], k *call, timeout time.Duration, probe b
 		c.refresh.batch, c.refresh.linger = 1, 0
 	}
 	if err == nil && len(unchanged) != len(batch) {
-		err = errors.New("nearcache: Unchanged gave another number of answers")
+		err = errWrongNumber
 	}
 	if err != nil {
 		if probe || c.unavailable(err) {

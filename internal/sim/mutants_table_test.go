@@ -252,6 +252,19 @@ var mutants = []mutant{
 		1000,
 	},
 
+	{
+		"a waiting load gets a copy that has changed", "internal/nearcache/together.go",
+		"if err == nil && unchanged[i] && c.config",
+		"if err == nil && c.config",
+		1000,
+	},
+	{
+		"a shared call is younger than its question", "internal/nearcache/together.go",
+		"c.land(f, f.copy.value, f.copy.revision, nil)",
+		"f.startedAt = c.clock.now()\n\t\t\t\tc.land(f, f.copy.value, f.copy.revision, nil)",
+		4000,
+	},
+
 	// Outages.
 	{
 		"an answer does not end an outage", "internal/nearcache/gate.go",
