@@ -152,11 +152,11 @@ func TestAgeCountsFromBeforeTheCall(t *testing.T) {
 				synctest.Wait()
 				src.put(testID, "new") // acknowledged after the answer was read, and before it arrived
 
-				time.Sleep(staleness / 2)
+				time.Sleep(staleness/2 - 1) // not due yet
 				release()
 				require.Equal(t, outcome{v: "old"}, <-done)
 				require.Equal(t, "old", c.Hit(testID).v, "a hit within the bound")
-				time.Sleep(staleness / 2)
+				time.Sleep(staleness/2 + 1)
 				require.Equal(t, "new", c.get(t))
 			})
 		})

@@ -173,7 +173,7 @@ func TestLoadsFailFastInAnOutage(t *testing.T) {
 func TestHitsGoOnInAnOutage(t *testing.T) {
 	inBubble(t, func(t *testing.T, src *source, c *replica) {
 		src.hang()
-		require.ErrorIs(t, c.load(t.Context(), numbered(0)).err, ErrTimeout)
+		require.ErrorIs(t, c.load(t.Context(), numbered(0)).err, context.DeadlineExceeded)
 		require.NoError(t, c.store(t.Context(), testID, "v"))
 		require.NotNil(t, c.Hit(testID))
 		require.False(t, c.Stats().Outage, "the store was answered")
@@ -197,7 +197,7 @@ func TestOneValueThatIsSlowIsNoOutage(t *testing.T) {
 				slow := c.loadLater(t.Context())
 				time.Sleep(time.Millisecond)
 				sign(t, src, c)
-				require.ErrorIs(t, (<-slow).err, ErrTimeout)
+				require.ErrorIs(t, (<-slow).err, context.DeadlineExceeded)
 				require.False(t, c.Stats().Outage)
 			}, watched)
 		})
@@ -209,7 +209,7 @@ func TestLateProofDoesNotEndAnOutage(t *testing.T) {
 		sentBefore := time.Now()
 		time.Sleep(time.Millisecond)
 		src.hang()
-		require.ErrorIs(t, c.load(t.Context(), testID).err, ErrTimeout)
+		require.ErrorIs(t, c.load(t.Context(), testID).err, context.DeadlineExceeded)
 		src.report(gap, alive(sentBefore))
 		require.True(t, c.Stats().Outage)
 		src.report(alive(time.Now()))
@@ -232,7 +232,7 @@ func TestQuickErrorsAreNoOutage(t *testing.T) {
 func TestProbeOutlivesItsCaller(t *testing.T) {
 	inBubble(t, func(t *testing.T, src *source, c *replica) {
 		src.hang()
-		require.ErrorIs(t, c.load(t.Context(), testID).err, ErrTimeout)
+		require.ErrorIs(t, c.load(t.Context(), testID).err, context.DeadlineExceeded)
 		src.recover()
 		for range 100 {
 			src.put(testID, "v")
@@ -249,7 +249,7 @@ func TestProbeOutlivesItsCaller(t *testing.T) {
 func TestOutageIsForgottenAfterAQuietTime(t *testing.T) {
 	inBubble(t, func(t *testing.T, src *source, c *replica) {
 		src.hang()
-		require.ErrorIs(t, c.load(t.Context(), testID).err, ErrTimeout)
+		require.ErrorIs(t, c.load(t.Context(), testID).err, context.DeadlineExceeded)
 		src.recover()
 		time.Sleep(time.Minute)
 		release := src.hold("load", "request")

@@ -43,8 +43,9 @@ type use[V any] struct {
 	single    bool // a call for many has failed: it is told by itself from now on
 
 	// While a worker has it:
-	toldAt instant   // the use that the source is told of; a later one is told next
-	entry  *entry[V] // the copy when the worker began; nil for none
+	toldAt       instant // what the source is told; a later use, or one of another revision, is told next
+	toldRevision uint64
+	entry        *entry[V] // the copy when the worker began; nil for none
 }
 
 var errWrongNumber = errors.New("nearcache: Unchanged gave another number of answers")
@@ -170,7 +171,7 @@ func (c *Cache[V]) startWorkersLocked() {
 		if len(due) == 0 {
 			break
 		}
-		batch := c.beginTellingLocked(due, now)
+		batch, uses := c.beginTellingLocked(due, now)
 		if len(batch) == 0 {
 			continue
 		}
@@ -181,7 +182,7 @@ func (c *Cache[V]) startWorkersLocked() {
 		}
 		k := &call{startedAt: now, epoch: c.lease.Load().epoch} // before the source is asked, as for every call
 		c.background.Go(func() {
-			c.tell(batch, k, timeout, probe)
+			c.tell(batch, uses, k, timeout, probe)
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			q.workers--
@@ -212,14 +213,14 @@ func (q *refresher[V]) pop() *use[V] {
 }
 
 // tell tells the source of uses: by Unchanged, or by a load of each if the source can do no better.
-func (c *Cache[V]) tell(batch []*use[V], k *call, timeout time.Duration, probe bool) {
+func (c *Cache[V]) tell(batch []*use[V], uses []Use, k *call, timeout time.Duration, probe bool) {
 	if c.config.Unchanged == nil || c.noUnchanged.Load() {
 		for _, u := range batch {
 			c.tellByLoad(u, probe)
 		}
 		return
 	}
-	unchanged, err := c.askUnchanged(batch, timeout)
+	unchanged, err := c.askUnchanged(uses, timeout)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil && errs.Unsupported(err) {
@@ -245,7 +246,7 @@ func (c *Cache[V]) tell(batch []*use[V], k *call, timeout time.Duration, probe b
 }
 
 // beginTellingLocked fixes what the source is told, and leaves out the values that are over.
-func (c *Cache[V]) beginTellingLocked(due []*use[V], now instant) (batch []*use[V]) {
+func (c *Cache[V]) beginTellingLocked(due []*use[V], now instant) (batch []*use[V], uses []Use) {
 	for _, u := range due {
 		u.entry = c.table.find(u.id)
 		if u.entry != nil && u.entry.revision != u.revision {
@@ -254,14 +255,15 @@ func (c *Cache[V]) beginTellingLocked(due []*use[V], now instant) (batch []*use[
 		if u.entry != nil {
 			u.at = max(u.at, instant(u.entry.usedAt.Load()))
 		}
-		u.toldAt = u.at
+		u.toldAt, u.toldRevision = u.at, u.revision
 		if c.over(u, now) {
 			c.endUseLocked(u)
 		} else {
 			batch = append(batch, u)
+			uses = append(uses, Use{ID: u.id, Revision: u.revision, ExpiresAt: u.expiresAt, At: c.clock.time(u.at)})
 		}
 	}
-	return batch
+	return batch, uses
 }
 
 // over reports whether there is no value any more whose use could be told.
@@ -276,11 +278,7 @@ func (c *Cache[V]) over(u *use[V], now instant) bool {
 }
 
 // askUnchanged calls Unchanged, and gives up after the timeout even if the source ignores its context.
-func (c *Cache[V]) askUnchanged(batch []*use[V], timeout time.Duration) ([]bool, error) {
-	uses := make([]Use, len(batch))
-	for i, u := range batch {
-		uses[i] = Use{ID: u.id, Revision: u.revision, ExpiresAt: u.expiresAt, At: c.clock.time(u.toldAt)}
-	}
+func (c *Cache[V]) askUnchanged(uses []Use, timeout time.Duration) ([]bool, error) {
 	ctx, cancel := context.WithTimeoutCause(c.closing, timeout, ErrTimeout)
 	defer cancel()
 	type answer struct {
@@ -315,7 +313,7 @@ func (c *Cache[V]) toldLocked(u *use[V], k *call, unchanged bool) {
 	} else if unchanged {
 		c.stats.refreshes.Add(1)
 	}
-	if unchanged && u.at > u.toldAt && !c.closed {
+	if (unchanged && u.at > u.toldAt || u.revision != u.toldRevision) && !c.closed {
 		u.entry, u.due, u.notBefore = nil, c.clock.now().add(c.refresh.linger), c.clock.now()
 		heap.Push(&c.refresh.queue, u)
 		return

@@ -148,7 +148,7 @@ func TestUsesThatWaitAreBounded(t *testing.T) {
 	const tier = 10
 	inBubble(t, func(t *testing.T, src *source, c *replica) {
 		src.fail("load", "request", errLink, 100_000)
-		for i := range 1000 {
+		for i := range 200 {
 			require.NoError(t, c.store(t.Context(), numbered(i), "v"))
 			time.Sleep(staleness / 2)
 			require.NotNil(t, c.Hit(numbered(i)))

@@ -226,7 +226,7 @@ func (l *link) Revalidate(ctx context.Context, uses []session.Use) ([]bool, erro
 	}
 	w.mu.Unlock()
 	var answer error
-	err := l.call(ctx, "", func() {
+	err := l.call(ctx, uses[0].ID, func() {
 		l.world.history.Revalidated += len(uses)
 		if answer = errNoPermission; l.world.now() >= l.noReadsUntil {
 			answer = nil

@@ -184,7 +184,7 @@ var mutants = []mutant{
 	},
 	{
 		"the remote is told that a use was just now", "internal/nearcache/refresh.go",
-		"At: c.clock.time(u.toldAt)",
+		"At: c.clock.time(u.at)",
 		"At: time.Now()",
 		1000,
 	},
@@ -255,14 +255,8 @@ var mutants = []mutant{
 	{
 		"a waiting load gets a copy that has changed", "internal/nearcache/together.go",
 		"if err == nil && unchanged[i] && c.config",
-		"if err == nil && c.config",
+		"if err == nil && (unchanged[i] || true) && c.config",
 		1000,
-	},
-	{
-		"a shared call is younger than its question", "internal/nearcache/together.go",
-		"c.land(f, f.copy.value, f.copy.revision, nil)",
-		"f.startedAt = c.clock.now()\n\t\t\t\tc.land(f, f.copy.value, f.copy.revision, nil)",
-		4000,
 	},
 
 	// Outages.
