@@ -9,7 +9,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed34611480/session/internal/errs"
 	"github.com/seed34611480/session/internal/redisstore"
 )
 
@@ -34,9 +33,6 @@ type RedisStorage struct {
 // NewRedisStorage returns a storage on the caller's client, whose sessions are gone after ttl without a Load or Store.
 // Redis need not be there yet. It panics when client is nil, or ttl is less than a millisecond, Redis' unit.
 func NewRedisStorage(client redis.UniversalClient, ttl time.Duration, opts ...RedisOption) *RedisStorage {
-	if isNil(client) {
-		panic("session: NewRedisStorage: the client is nil")
-	}
 	if ttl < time.Millisecond {
 		panic(fmt.Sprintf("session: NewRedisStorage: ttl %v: must be at least 1ms", ttl))
 	}
@@ -44,11 +40,14 @@ func NewRedisStorage(client redis.UniversalClient, ttl time.Duration, opts ...Re
 	for _, opt := range opts {
 		opt.applyRedis(&o)
 	}
-	store := redisstore.New(redisstore.Config{
+	store, err := redisstore.New(redisstore.Config{
 		Client: client, Prefix: o.prefix, TTL: ttl,
 		MinReplicas: o.minReplicas, ReplicaTimeout: o.replicaTimeout,
 		ValidID: func(id string) bool { return ValidateID(id) == nil },
 	})
+	if err != nil {
+		panic("session: NewRedisStorage: " + err.Error())
+	}
 	return &RedisStorage{store: store, ttl: ttl, codec: o.codec, maxSize: o.maxSize}
 }
 
@@ -193,11 +192,7 @@ func (rs *RedisStorage) Watch(ctx context.Context, heartbeat time.Duration, fn f
 	if heartbeat <= 0 {
 		panic(fmt.Sprintf("session: Watch: heartbeat %v: must be positive", heartbeat))
 	}
-	err := rs.store.Watch(ctx, heartbeat, eventSink(fn))
-	if errs.Unsupported(err) {
-		return opErrBecause("watch", errors.ErrUnsupported, err)
-	}
-	return rs.failure(ctx, "watch", err)
+	return rs.failure(ctx, "watch", rs.store.Watch(ctx, heartbeat, eventSink(fn)))
 }
 
 // eventSink calls a function with what the store reports.

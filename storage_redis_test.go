@@ -2,7 +2,6 @@ package session_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -141,8 +140,11 @@ func TestRedisStorageRefusesNonsense(t *testing.T) {
 	t.Parallel()
 	client := redis.NewClient(&redis.Options{})
 	defer func() { require.NoError(t, client.Close()) }()
+	ring := redis.NewRing(&redis.RingOptions{})
+	defer func() { require.NoError(t, ring.Close()) }()
 	var forgotten *redis.Client
 	for name, construct := range map[string]func(){
+		"a Ring":           func() { session.NewRedisStorage(ring, time.Minute) },
 		"no client":        func() { session.NewRedisStorage(nil, time.Minute) },
 		"a nil pointer":    func() { session.NewRedisStorage(forgotten, time.Minute) },
 		"no ttl":           func() { session.NewRedisStorage(client, 0) },
@@ -203,17 +205,6 @@ func TestRedisStorageWatches(t *testing.T) {
 	}
 	server.Stop()
 	require.ErrorIs(t, <-ended, session.ErrUnavailable)
-}
-
-func TestRedisStorageOnAnUnknownClient(t *testing.T) {
-	t.Parallel()
-	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
-	defer func() { require.NoError(t, ring.Close()) }()
-	st := session.NewRedisStorage(ring, time.Minute, session.WithMinReplicas(1, time.Second))
-	err := st.Watch(t.Context(), time.Second, nil)
-	require.ErrorIs(t, err, errors.ErrUnsupported)
-	require.EqualError(t, err, "session: watch: unsupported operation: watching through a *redis.Ring")
-	require.ErrorIs(t, st.Store(t.Context(), session.New(testID)), session.ErrUnavailable)
 }
 
 func TestTooFewReplicasAreAnOutage(t *testing.T) {

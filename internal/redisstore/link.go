@@ -3,6 +3,8 @@ package redisstore
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -22,15 +24,21 @@ type link struct {
 
 	mu      sync.Mutex // protects following fields
 	pending []*heartbeat
+	heardAt time.Time // when something last arrived on the subscription
 }
 
 // heartbeat is one that was sent. It is a proof when it has arrived, and when the server that executed it has replied
 // that it delivered it itself. Either may come first.
 type heartbeat struct {
-	number             string
-	sentAt             time.Time
-	arrived, delivered bool
+	number      string
+	sentAt      time.Time
+	arrived     bool
+	deliveredAt time.Time // when the reply came; zero for not yet
 }
+
+// maxPending is how many heartbeats wait for their arrival. A subscription that lags further behind proves nothing of
+// use.
+const maxPending = 16 * maxUnanswered
 
 var (
 	errNotSubscribed = errs.SafeError("the subscription is not confirmed")
@@ -53,10 +61,12 @@ func (l *link) receive(ctx context.Context) error {
 	defer func() { _ = subscription.Close() }()
 	confirm := sync.OnceFunc(func() { close(l.subscribed) })
 	for {
-		message, err := subscription.ReceiveTimeout(ctx, l.watch.timeout())
+		// Without a time-out: that nothing arrives means nothing while heartbeats fail too. See link.send.
+		message, err := subscription.Receive(ctx)
 		if err != nil {
 			return err
 		}
+		l.heard()
 		switch message := message.(type) {
 		case *redis.Subscription:
 			// Both channels, on this connection. It comes again when the client has replaced the connection by itself.
@@ -97,29 +107,80 @@ func (l *link) sendHeartbeats(ctx context.Context) error {
 	}
 }
 
+// send sends a heartbeat. An error means that the subscription has ended, or may have: events can be missing. A
+// heartbeat that fails only delays the proofs, so that a server that stalls for a while, or refuses writes, costs no
+// more time than that.
 func (l *link) send(ctx context.Context, number string) error {
-	ctx, cancel := context.WithTimeout(ctx, l.watch.timeout())
-	defer cancel()
-	l.mu.Lock()
-	if len(l.pending) >= maxUnanswered {
-		l.mu.Unlock()
-		return errNoHeartbeat
-	}
 	// The time is read before the heartbeat is sent. An event that is published before the heartbeat is acknowledged, but
 	// after it is executed, follows it, and is not delivered yet when the heartbeat arrives.
-	l.pending = append(l.pending, &heartbeat{number: number, sentAt: time.Now()})
-	l.mu.Unlock()
-
-	receivers, err := runScript(ctx, l.master.client, heartbeatScript, []string{l.master.key}, l.channel, number)
-	if err != nil {
+	l.expect(&heartbeat{number: number, sentAt: time.Now()})
+	timed, cancel := context.WithTimeout(ctx, l.watch.timeout())
+	defer cancel()
+	reply, err := runScript(timed, l.master.control, heartbeatScript, []string{l.master.key}, l.channel, number)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil && mayPass(err):
+		l.forget(number)
+		return nil
+	case err != nil:
 		return err
 	}
-	// A heartbeat can arrive through a server that was demoted: Redis passes messages on to replicas. That proves nothing,
-	// because a replica that copies the whole data set misses the messages before. A server counts its own subscribers.
-	if receivers == int64(0) {
+	receivers, ok := reply.(int64)
+	switch {
+	case !ok:
+		return errUnexpectedReply
+	case receivers == 0:
+		// A heartbeat can arrive through a server that was demoted: Redis passes messages on to replicas. That proves
+		// nothing, because a replica that copies the whole data set misses the messages before. A server counts its own
+		// subscribers.
 		return errElsewhere
 	}
-	l.mark(number, func(h *heartbeat) { h.delivered = true })
+	l.mark(number, func(h *heartbeat) { h.deliveredAt = time.Now() })
+	return l.silent()
+}
+
+// mayPass reports whether a heartbeat failed for a reason that says nothing about the subscription. A master that has
+// been demoted says READONLY or MOVED instead. Whatever needs an operator ends the watch, which then tells the reason.
+func mayPass(err error) bool {
+	_, answered := errors.AsType[redis.Error](err)
+	return !answered || errors.Is(err, redis.Nil) || // of a sentinel, say: the server sends none
+		hasCode(err, "NOREPLICAS", "LOADING", "BUSY", "OOM", "MISCONF", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN")
+}
+
+func (l *link) expect(h *heartbeat) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.pending) == maxPending {
+		l.pending = l.pending[1:]
+	}
+	l.pending = append(l.pending, h)
+}
+
+// forget drops a heartbeat that failed. It may arrive all the same, and proves nothing then.
+func (l *link) forget(number string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending = slices.DeleteFunc(l.pending, func(h *heartbeat) bool { return h.number == number })
+}
+
+func (l *link) heard() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.heardAt = time.Now()
+}
+
+// silent returns errNoHeartbeat when a heartbeat should have arrived long ago, and nothing else has either. As long as
+// something arrives, a slow subscription only delays the proofs.
+func (l *link) silent() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, h := range l.pending {
+		limit := time.Now().Add(-l.watch.timeout())
+		if !h.arrived && !h.deliveredAt.IsZero() && h.deliveredAt.Before(limit) && l.heardAt.Before(limit) {
+			return errNoHeartbeat
+		}
+	}
 	return nil
 }
 
@@ -133,7 +194,7 @@ func (l *link) mark(number string, change func(*heartbeat)) {
 			continue
 		}
 		change(h)
-		if h.arrived && h.delivered {
+		if h.arrived && !h.deliveredAt.IsZero() {
 			l.pending = l.pending[i+1:]
 			l.watch.prove(l.index, h.sentAt)
 		}

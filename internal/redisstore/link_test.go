@@ -1,10 +1,10 @@
 package redisstore
 
 import (
+	"context"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session/internal/redistest"
@@ -26,13 +26,40 @@ func TestHeartbeatsTouchNoValue(t *testing.T) {
 	}
 }
 
+// untilAfter waits for a proof of an instant after now.
+func untilAfter(nextAlive func() time.Time) {
+	for now := time.Now(); !nextAlive().After(now); {
+	}
+}
+
+// TestHeartbeatNeedsAMasterThatTakesWrites takes a master's replicas away, and gives them back.
 func TestHeartbeatNeedsAMasterThatTakesWrites(t *testing.T) {
 	t.Parallel()
 	client := redistest.Start(t).Client(t)
-	_, nextAlive, ended := watching(t, newStore(client), testHeartbeat)
-	nextAlive()
-	require.NoError(t, client.ConfigSet(t.Context(), "min-replicas-to-write", "1").Err())
-	require.ErrorContains(t, <-ended, "NOREPLICAS")
+	s := newStore(client)
+	r := newRecorder()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Watch(ctx, testHeartbeat, r) }()
+	require.Equal(t, gap, <-r.events)
+	<-r.proofs
+	require.NoError(t, client.ConfigSet(ctx, "min-replicas-to-write", "1").Err())
+	refusing := time.Now()
+	select {
+	case err := <-ended:
+		t.Fatal(err)
+	case <-time.After(10 * testHeartbeat):
+	}
+	for len(r.proofs) > 0 {
+		require.False(t, (<-r.proofs).After(refusing), "no proof while writes are refused")
+	}
+	require.NoError(t, client.ConfigSet(ctx, "min-replicas-to-write", "0").Err())
+	accepting := time.Now()
+	for !(<-r.proofs).After(accepting) {
+	}
+	require.Empty(t, r.events, "no second gap")
+	cancel()
+	require.Error(t, <-ended)
 }
 
 func TestHeartbeatThatDoesNotArrive(t *testing.T) {
@@ -44,19 +71,85 @@ func TestHeartbeatThatDoesNotArrive(t *testing.T) {
 		store: newStore(server.Client(t)), heartbeat: 10 * time.Millisecond,
 		sink: newRecorder(), proven: make([]time.Time, 1),
 	}
-	l := newLink(w, 0, master{other.Client(t), "key"})
+	l := newLink(w, 0, master{client: server.Client(t), control: other.Client(t), key: "key"})
 	close(l.subscribed)
 	require.ErrorIs(t, l.sendHeartbeats(t.Context()), errElsewhere)
 	require.Zero(t, w.alive)
 }
 
-func TestSilentSubscriptionIsGivenUp(t *testing.T) {
+// TestHeartbeatsThatNeverArrive has a server deliver heartbeats to another subscriber.
+func TestHeartbeatsThatNeverArrive(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	client := server.Client(t, func(o *redis.Options) { o.ContextTimeoutEnabled = true })
+	client := redistest.Start(t).Client(t)
+	w := &watch{
+		store: newStore(client), heartbeat: 10 * time.Millisecond, sink: newRecorder(), proven: make([]time.Time, 1),
+	}
+	l := newLink(w, 0, master{client: client, control: client, key: "key"})
+	close(l.subscribed)
+	other := client.Subscribe(t.Context(), l.channel)
+	defer func() { require.NoError(t, other.Close()) }()
+	_, err := other.Receive(t.Context())
+	require.NoError(t, err)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.sendHeartbeats(ctx) }()
+	for range 2 * maxPending { // something arrives: a subscription that lags is not given up
+		l.heard()
+		time.Sleep(w.heartbeat)
+		l.mu.Lock()
+		require.LessOrEqual(t, len(l.pending), maxPending)
+		l.mu.Unlock()
+		require.Empty(t, ended)
+	}
+	require.ErrorIs(t, <-ended, errNoHeartbeat)
+	cancel()
+	require.Zero(t, w.alive)
+}
+
+// TestDemotedMasterEndsTheWatch makes the server a replica: what it misses then, no event tells.
+func TestDemotedMasterEndsTheWatch(t *testing.T) {
+	t.Parallel()
+	client := redistest.Start(t).Client(t)
 	_, nextAlive, ended := watching(t, newStore(client), testHeartbeat)
 	nextAlive()
+	require.NoError(t, client.ReplicaOf(t.Context(), "127.0.0.1", "1").Err())
+	require.ErrorContains(t, <-ended, "READONLY")
+}
+
+// TestPauseCostsNoEpoch stops the server for longer than all time-outs, and more than once kills the connections for
+// heartbeats. The subscription goes on.
+func TestPauseCostsNoEpoch(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	s := newStore(server.Client(t))
+	next, nextAlive, ended := watching(t, s, testHeartbeat)
+	require.Equal(t, gap, next())
+	untilAfter(nextAlive)
+	admin := server.Client(t)
+	for range 2 {
+		require.NoError(t, admin.Do(t.Context(), "CLIENT", "KILL", "TYPE", "normal").Err())
+		untilAfter(nextAlive)
+	}
 	server.Pause()
-	defer server.Continue()
+	select {
+	case err := <-ended:
+		t.Fatal(err)
+	case <-time.After(5 * time.Second):
+	}
+	server.Continue()
+	continued := time.Now()
+	untilAfter(nextAlive)
+	require.Less(t, time.Since(continued), 3*time.Second)
+	require.Equal(t, changed(testID, put(t, s, testID)), next(), "no second gap")
+}
+
+// TestBrokenSubscriptionEndsTheWatch kills the connection of the subscription only.
+func TestBrokenSubscriptionEndsTheWatch(t *testing.T) {
+	t.Parallel()
+	client := redistest.Start(t).Client(t)
+	_, nextAlive, ended := watching(t, newStore(client), testHeartbeat)
+	nextAlive()
+	require.NoError(t, client.Do(t.Context(), "CLIENT", "KILL", "TYPE", "pubsub").Err())
 	require.Error(t, <-ended)
 }

@@ -2,39 +2,40 @@ package redisstore
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/redis/go-redis/v9"
-
-	"github.com/seed34611480/session/internal/errs"
 )
 
 // write executes a script that writes, and waits for MinReplicas in the same round trip.
 func (s *Store) write(ctx context.Context, sc script, key string, args ...any) (any, error) {
-	client, err := s.writer(ctx, key)
-	if err != nil {
-		return nil, err
+	if s.minReplicas == 0 {
+		return runScript(ctx, s.client, sc, []string{key}, args...)
 	}
-	return runScript(ctx, client, sc, []string{key}, args...)
+	cluster, ok := s.base.(*redis.ClusterClient)
+	if !ok {
+		server, _ := s.base.(*redis.Client)
+		return runScript(ctx, replicatedWriter{s, server}, sc, []string{key}, args...)
+	}
+	// WAIT has no key, so it has to go to the node that gets the write, past the client that follows the topology.
+	reply, err := s.writeToMaster(ctx, cluster, sc, key, args...)
+	if hasCode(err, "MOVED") { // nothing was executed
+		_ = cluster.ForEachMaster(ctx, func(context.Context, *redis.Client) error { return nil }) // asks for the topology
+		reply, err = s.writeToMaster(ctx, cluster, sc, key, args...)
+	}
+	if err != nil {
+		cluster.ReloadState(ctx) // for the next one
+	}
+	return reply, err
 }
 
-// writer returns the client through which a key is written.
-func (s *Store) writer(ctx context.Context, key string) (processor, error) {
-	if s.minReplicas == 0 {
-		return s.client, nil
+func (s *Store) writeToMaster(
+	ctx context.Context, cluster *redis.ClusterClient, sc script, key string, args ...any,
+) (any, error) {
+	node, err := cluster.MasterForKey(ctx, key)
+	if err != nil {
+		return nil, sc.failure(err)
 	}
-	switch client := s.client.(type) {
-	case *redis.Client:
-		return replicatedWriter{s, client}, nil
-	case *redis.ClusterClient: // WAIT has no key: send it to the node that gets the write
-		node, err := client.MasterForKey(ctx, key)
-		if err != nil {
-			return nil, err
-		}
-		return replicatedWriter{s, node}, nil
-	}
-	return nil, errs.Because(fmt.Sprintf("waiting for replicas through a %T", s.client), errors.ErrUnsupported)
+	return runScript(ctx, replicatedWriter{s, node}, sc, []string{key}, args...)
 }
 
 type replicatedWriter struct {

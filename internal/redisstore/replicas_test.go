@@ -1,8 +1,8 @@
 package redisstore
 
 import (
-	"errors"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,7 +13,7 @@ import (
 )
 
 func replicated(client redis.UniversalClient, timeout time.Duration) *Store {
-	return New(Config{
+	return storeOf(Config{
 		Client: client, Prefix: testPrefix, TTL: time.Minute, MinReplicas: 1, ReplicaTimeout: timeout,
 	})
 }
@@ -45,9 +45,29 @@ func TestWritesWaitForReplicas(t *testing.T) {
 	require.NoError(t, s.Delete(t.Context(), testID))
 }
 
-func TestMinReplicasThroughAnUnknownClient(t *testing.T) {
+// TestReplicatedWritesFollowAFailover plans a failover under a client that asks for the topology once a minute.
+func TestReplicatedWritesFollowAFailover(t *testing.T) {
 	t.Parallel()
-	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
-	defer func() { require.NoError(t, ring.Close()) }()
-	require.ErrorIs(t, replicated(ring, time.Second).Delete(t.Context(), testID), errors.ErrUnsupported)
+	cluster := redistest.StartCluster(t, 3, 1)
+	client := cluster.Client(t, func(o *redis.ClusterOptions) { o.ClusterStateReloadInterval = time.Hour })
+	s := replicated(client, 5*time.Second)
+	_, err := s.Put(t.Context(), testID, nil, Always, noEnd)
+	require.NoError(t, err)
+	old := cluster.Master(t, s.key(testID))
+	var replica *redistest.Server
+	for _, node := range cluster.Nodes[3:] {
+		info := node.Client(t).Info(t.Context(), "replication").Val()
+		_, port, err := net.SplitHostPort(old.Addr())
+		require.NoError(t, err)
+		if strings.Contains(info, "master_port:"+port) {
+			replica = node
+		}
+	}
+	require.NoError(t, replica.Client(t).ClusterFailover(t.Context()).Err())
+	require.Eventually(t, func() bool { return cluster.Master(t, s.key(testID)) == replica }, 20*time.Second, time.Millisecond)
+	cluster.Await(t)
+	for range 3 {
+		_, err = s.Put(t.Context(), testID, nil, Always, noEnd)
+		require.NoError(t, err)
+	}
 }

@@ -24,7 +24,7 @@ const errUnexpectedReply = errs.SafeError("unexpected reply")
 
 // Config says where values are stored, and for how long.
 type Config struct {
-	Client redis.UniversalClient // belongs to the caller, who closes it
+	Client redis.UniversalClient // belongs to the caller, who closes it; see New
 	Prefix string                // begins every key and channel
 	TTL    time.Duration         // how long a value lives without a Get or Put; at least a millisecond
 
@@ -49,16 +49,20 @@ type Store struct {
 	oneKeyOnly     atomic.Bool // the server was found to refuse scripts with several keys
 }
 
-// New returns a store. Redis need not be there yet.
-func New(c Config) *Store {
+// New returns a store. Redis need not be there yet. It is an error when the promises cannot be kept through that client.
+func New(c Config) (*Store, error) {
+	base, err := unwrap(c.Client)
+	if err != nil {
+		return nil, err
+	}
 	if c.ValidID == nil {
 		c.ValidID = func(id string) bool { return id != "" }
 	}
 	return &Store{
-		client: c.Client, base: c.Client, prefix: c.Prefix, ttl: c.TTL,
+		client: c.Client, base: base, prefix: c.Prefix, ttl: c.TTL,
 		minReplicas: c.MinReplicas, replicaTimeout: c.ReplicaTimeout,
 		validID: c.ValidID, events: c.Prefix + "!events",
-	}
+	}, nil
 }
 
 // Get returns a value, and starts its TTL anew. What is no value keeps the TTL that it has.

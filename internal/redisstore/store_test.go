@@ -24,7 +24,15 @@ const (
 var noEnd time.Time
 
 func newStore(client redis.UniversalClient) *Store {
-	return New(Config{Client: client, Prefix: testPrefix, TTL: time.Minute})
+	return storeOf(Config{Client: client, Prefix: testPrefix, TTL: time.Minute})
+}
+
+func storeOf(c Config) *Store {
+	s, err := New(c)
+	if err != nil {
+		panic(err)
+	}
+	return s
 }
 
 // onMiniredis returns a store on a miniredis.

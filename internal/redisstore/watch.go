@@ -24,30 +24,42 @@ type Sink interface {
 	Alive(asOf time.Time)
 }
 
-// maxUnanswered is how many heartbeats may be without an answer.
+// maxUnanswered is how many heartbeats fit in the time that a single step may take.
 const maxUnanswered = 4
 
-// Watch reports every change, and for each heartbeat that it is complete. It ends with the context, or with the first
-// failure: its caller starts anew, with a Gap. Nothing that it waits for takes longer than 4 heartbeats. Clients other
-// than those of redis.NewClient, NewFailoverClient and NewClusterClient are [errors.ErrUnsupported]: it is unknown what
-// they do with a connection.
+// Watch reports every change, and for each heartbeat that it is complete. It ends with the context, or when an event may
+// be missing, because a subscription has ended, or is not where the writes go: its caller starts anew, with a Gap. A
+// heartbeat that fails for another reason, or is late, delays the next Alive.
 //
 // It has one Pub/Sub connection, on a Cluster one to each master. A Cluster forwards messages between its nodes, but
-// without acknowledgement: a link between two nodes that breaks for a moment loses messages without a notice.
+// without acknowledgement: a link between two nodes that breaks for a moment loses messages without a notice. Beside
+// each it has a connection for heartbeats, see controlClient.
 func (s *Store) Watch(ctx context.Context, heartbeat time.Duration, to Sink) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	w := &watch{store: s, heartbeat: heartbeat, sink: to}
-	masters, err := s.masters(ctx, w.timeout())
+	masters, err := w.masters(ctx)
 	if err != nil {
 		return err
 	}
 	var running sync.WaitGroup
 	run := func(f func(context.Context) error) { running.Go(func() { stop(f(ctx)) }) }
 	w.proven = make([]time.Time, len(masters))
-	if _, ok := s.client.(*redis.ClusterClient); ok {
+	for i := range masters {
+		control := controlClient(masters[i].client)
+		masters[i].control = control
+		defer func() { _ = control.Close() }()
+		defer context.AfterFunc(ctx, func() { _ = control.Close() })() // nothing is to be waited for then
+	}
+	if _, ok := s.base.(*redis.ClusterClient); ok {
 		w.proven = append(w.proven, time.Time{})
 		run(func(ctx context.Context) error { return w.followTopology(ctx, masters) })
+	} else if control := masters[0].control; control.Options().Addr == failoverAddr {
+		first, err := masterAddress(ctx, control, w.timeout()) // before the first heartbeat
+		if err != nil {
+			return err
+		}
+		run(func(ctx context.Context) error { return w.followSentinel(ctx, control, first) })
 	}
 	for i, master := range masters {
 		link := newLink(w, i, master)

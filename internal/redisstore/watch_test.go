@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -81,7 +80,7 @@ func TestWatch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := New(Config{Client: client, Prefix: name + ":", TTL: time.Minute})
+			s := storeOf(Config{Client: client, Prefix: name + ":", TTL: time.Minute})
 			next, nextAlive, _ := watching(t, s, testHeartbeat)
 			require.Equal(t, gap, next())
 			before := time.Now()
@@ -116,13 +115,6 @@ func TestWatchInVirtualTime(t *testing.T) {
 		}
 		require.Len(t, log.Take(), 10, "one command for each heartbeat")
 	})
-}
-
-func TestWatchThroughAnUnknownClient(t *testing.T) {
-	t.Parallel()
-	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
-	defer func() { require.NoError(t, ring.Close()) }()
-	require.ErrorIs(t, newStore(ring).Watch(t.Context(), time.Second, nil), errors.ErrUnsupported)
 }
 
 func TestAliveIsTheOldestOfTheAnswers(t *testing.T) {
@@ -189,5 +181,6 @@ func TestEventWithAnInvalidIDIsAGap(t *testing.T) {
 		reportEvent(payload, valid, r)
 		require.Equal(t, want, <-r.events, payload)
 	}
-	require.False(t, newStore(nil).validID(""), "the default")
+	_, s, _ := onMiniredis(t)
+	require.False(t, s.validID(""), "the default")
 }

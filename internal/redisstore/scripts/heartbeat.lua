@@ -9,5 +9,8 @@
 --
 -- The DEL deletes nothing, but it makes the script a write, which fails where writes are refused. Otherwise a demoted
 -- master, or one that lacks the replicas that it is configured to have, would go on proving that there is no news.
-redis.call('DEL', KEYS[1])
+local refusal = redis.pcall('DEL', KEYS[1])
+if type(refusal) == 'table' then
+  return refusal -- with its code in front, where Redis 6.2 would put text
+end
 return redis.call('PUBLISH', ARGV[1], ARGV[2])

@@ -1,0 +1,132 @@
+package redisstore
+
+import (
+	"context"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed34611480/session/internal/redistest"
+)
+
+// wrapping is a client of the kind that services write to have all commands traced, say.
+type wrapping struct{ redis.UniversalClient }
+
+func (w wrapping) Unwrap() redis.UniversalClient { return w.UniversalClient }
+
+func TestClientsThatCannotKeepThePromises(t *testing.T) {
+	t.Parallel()
+	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
+	client := redis.NewClient(&redis.Options{})
+	routed := redis.NewUniversalClient(&redis.UniversalOptions{
+		MasterName: "main", Addrs: []string{"127.0.0.1:1"}, RouteRandomly: true,
+	})
+	pipelining, err := client.AutoPipeline()
+	require.NoError(t, err)
+	for _, c := range []redis.UniversalClient{ring, client, routed} {
+		defer func() { require.NoError(t, c.Close()) }()
+	}
+	var forgotten *redis.Client
+	for reason, c := range map[string]redis.UniversalClient{
+		"is nil": nil, "the client is nil": forgotten, "client is nil": wrapping{},
+		"shard": ring, "of a shard": wrapping{ring},
+		"use NewFailoverClient":                  routed,
+		"Unwrap() redis.UniversalClient":         struct{ redis.UniversalClient }{client},
+		"a *redis.AutoPipeliner does":            pipelining,
+		"Unwrap() redis.UniversalClient; for in": struct{ *redis.Client }{client},
+	} {
+		_, err := New(Config{Client: c})
+		require.ErrorContains(t, err, reason)
+	}
+}
+
+func TestWrappedClientIsWatched(t *testing.T) {
+	t.Parallel()
+	client := redistest.Start(t).Client(t, func(o *redis.Options) { o.DB = 3 })
+	s, inner := newStore(wrapping{wrapping{client}}), newStore(client)
+	next, nextAlive, _ := watching(t, s, testHeartbeat)
+	require.Equal(t, gap, next())
+	nextAlive()
+	require.Equal(t, changed(testID, put(t, inner, testID)), next())
+}
+
+// TestHeartbeatsDoNotWaitForTheLoad blocks both connections of a client.
+func TestHeartbeatsDoNotWaitForTheLoad(t *testing.T) {
+	t.Parallel()
+	client := redistest.Start(t).Client(t, func(o *redis.Options) { o.PoolSize = 2 })
+	var blocked atomic.Int32
+	ctx, cancel := context.WithCancel(t.Context())
+	var running []chan struct{}
+	for range 2 {
+		done := make(chan struct{})
+		running = append(running, done)
+		go func() {
+			defer close(done)
+			for ctx.Err() == nil {
+				blocked.Add(1)
+				_ = client.BLPop(ctx, time.Second, "never").Err()
+				blocked.Add(-1)
+			}
+		}()
+	}
+	defer func() {
+		cancel()
+		for _, done := range running {
+			<-done
+		}
+	}()
+	require.Eventually(t, func() bool { return blocked.Load() == 2 }, 10*time.Second, time.Millisecond)
+	_, nextAlive, ended := watching(t, newStore(client), testHeartbeat)
+	start := nextAlive()
+	for nextAlive().Sub(start) < 20*testHeartbeat {
+		require.Empty(t, ended)
+	}
+	require.EqualValues(t, 2, blocked.Load())
+}
+
+// TestWatchFollowsSentinel has a client of NewFailoverClient be told of another master, while the old one goes on.
+func TestWatchFollowsSentinel(t *testing.T) {
+	t.Parallel()
+	first, second := redistest.Start(t), redistest.Start(t)
+	var target atomic.Value
+	target.Store(first.Addr())
+	client := first.Client(t, func(o *redis.Options) {
+		o.Addr = failoverAddr
+		o.Dialer = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, target.Load().(string))
+		}
+	})
+	_, nextAlive, ended := watching(t, newStore(client), testHeartbeat)
+	nextAlive()
+	target.Store(second.Addr())
+	require.ErrorIs(t, <-ended, errMasterChanged)
+}
+
+// TestConnectionsOfAWatch counts the connections that a watch costs, and that all end with it.
+func TestConnectionsOfAWatch(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	observer := server.Client(t, func(o *redis.Options) { o.PoolSize = 1 })
+	connections := func() int {
+		list, err := observer.ClientList(t.Context()).Result()
+		require.NoError(t, err)
+		return strings.Count(list, "\n")
+	}
+	before := connections()
+	client := server.Client(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	r, ended := newRecorder(), make(chan error)
+	go func() { ended <- newStore(client).Watch(ctx, testHeartbeat, r) }()
+	<-r.proofs
+	require.Equal(t, 2, connections()-before, "one subscription, one for heartbeats")
+	cancel()
+	stopped := time.Now()
+	require.Error(t, <-ended)
+	require.Less(t, time.Since(stopped), 5*time.Second)
+	require.Eventually(t, func() bool { return connections() == before }, 10*time.Second, time.Millisecond)
+}
