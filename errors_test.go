@@ -45,8 +45,6 @@ func TestErrorsSayWhy(t *testing.T) {
 	memory := NewMemoryStorage(time.Minute, WithMaxSize(200))
 	routing := NewRoutingStorage(fourMethods{memory}, 10)
 	defer func() { require.NoError(t, routing.Close()) }()
-	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
-	defer func() { require.NoError(t, ring.Close()) }()
 	failing := NewRedisStorage(client, time.Minute, WithCodec(failingCodec{}))
 	ctx := t.Context()
 	load := func(value string) error {
@@ -111,10 +109,6 @@ func TestErrorsSayWhy(t *testing.T) {
 		"no Taker": {
 			func() error { _, err := routing.Take(ctx, "id"); return err }(), errors.ErrUnsupported,
 			"session: take: unsupported operation: the remote, a session.fourMethods, is not a Taker",
-		},
-		"no Watcher": {
-			NewRedisStorage(ring, time.Minute).Watch(ctx, time.Second, nil), errors.ErrUnsupported,
-			"session: watch: unsupported operation: watching through a *redis.Ring",
 		},
 	} {
 		require.ErrorIs(t, test.err, test.kind, name)
