@@ -34,13 +34,17 @@ func TestWritesWaitForReplicas(t *testing.T) {
 	require.ErrorIs(t, err, ErrTooFewReplicas)
 	require.ErrorIs(t, s.Delete(t.Context(), testID), ErrTooFewReplicas)
 
-	replica := redistest.Start(t)
+	replica := redistest.Start(t).Client(t)
 	host, port, err := net.SplitHostPort(master.Addr())
 	require.NoError(t, err)
-	require.NoError(t, replica.Client(t).ReplicaOf(t.Context(), host, port).Err())
+	require.NoError(t, replica.ReplicaOf(t.Context(), host, port).Err())
+	// Valkey 9 counts a replica for WAIT before the replica has loaded the data that it can be asked for.
+	require.Eventually(t, func() bool {
+		return strings.Contains(replica.Info(t.Context(), "replication").Val(), "master_link_status:up")
+	}, 20*time.Second, time.Millisecond)
 	require.Eventually(t, func() bool { return write(s) == nil }, 20*time.Second, time.Millisecond)
 	s = replicated(client, 2*time.Second) // on a busy machine
-	_, err = replica.Client(t).Get(t.Context(), s.key(testID)).Result()
+	_, err = replica.Get(t.Context(), s.key(testID)).Result()
 	require.NoError(t, err, "the replica has what was acknowledged")
 	require.NoError(t, s.Delete(t.Context(), testID))
 }

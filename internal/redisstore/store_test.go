@@ -265,6 +265,9 @@ func TestRefusedWriteIsNotAnnounced(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if test.refusal == "NOREPLICAS" {
+				redistest.SkipBefore(t, "6.2.7", "min-replicas-to-write does not refuse scripts")
+			}
 			client := redistest.Start(t).Client(t)
 			s := newStore(client)
 			ctx := t.Context()

@@ -1,6 +1,7 @@
 // Package redistest runs real redis-server processes for tests, on free ports of the loopback interface: one server, a
-// Cluster, or a master and a replica behind Sentinel. It needs redis-server in PATH. Without it, tests that start a
-// server are skipped; if the environment variable CI is set, they fail.
+// Cluster, or a master and a replica behind Sentinel. It needs redis-server in PATH, or the path of a redis-server or
+// valkey-server in the environment variable REDIS_SERVER. Without either, tests that start a server are skipped; if the
+// environment variable CI is set, they fail.
 package redistest
 
 import (
@@ -61,18 +62,6 @@ func Start(t testing.TB, opts ...Option) *Server {
 			t.Fatalf("redistest: %v", err)
 		}
 	}
-}
-
-func lookUp(t testing.TB) string {
-	t.Helper()
-	program, err := exec.LookPath("redis-server")
-	if err != nil && os.Getenv("CI") != "" {
-		t.Fatal("redistest: redis-server is not in PATH, and in CI no test may be skipped")
-	}
-	if err != nil {
-		t.Skip("redistest: needs redis-server in PATH")
-	}
-	return program
 }
 
 // Addr returns host and port.

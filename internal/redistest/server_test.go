@@ -102,6 +102,7 @@ func TestFailureToStartShowsTheLog(t *testing.T) {
 
 func TestMissingProgram(t *testing.T) {
 	t.Setenv("PATH", "")
+	t.Setenv(programVariable, "")
 
 	t.Setenv("CI", "")
 	r := record(t, func(t testing.TB) { Start(t) })
@@ -142,3 +143,5 @@ func (r *recorder) Skip(args ...any) {
 	r.skipped, r.text = true, fmt.Sprint(args...)
 	runtime.Goexit()
 }
+
+func (r *recorder) Skipf(format string, args ...any) { r.Skip(fmt.Sprintf(format, args...)) }

@@ -48,7 +48,8 @@ func evict(r *rowRun) {
 	admin := r.server.Client(r.t)
 	used, err := strconv.Atoi(info(r.t, admin, "memory", "used_memory"))
 	require.NoError(r.t, err)
-	r.do("CONFIG", "SET", "maxmemory-policy", "allkeys-lru", "maxmemory", used+16<<20)
+	r.do("CONFIG", "SET", "maxmemory-policy", "allkeys-lru") // Redis 6.2 sets one at a time
+	r.do("CONFIG", "SET", "maxmemory", used+16<<20)
 	filler := strings.Repeat("x", 1<<20)
 	n := 0
 	fill := func() {
