@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/seed34611480/session/examples/topologies/internal/demo"
 )
@@ -41,6 +42,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		MinIdleConns:               5,
 		ClusterStateReloadInterval: time.Second,
 		DisableIdentity:            true,
+		MaintNotificationsConfig:   &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	defer func() { _ = client.Close() }()
 	return demo.Show(ctx, client, out)

@@ -11,7 +11,8 @@ import (
 )
 
 func TestCluster(t *testing.T) {
-	servers := redistest.StartCluster(t, 3, 0, redistest.WithConfig("user app on >secret ~session:* &session:!* +@all"))
+	servers := redistest.StartCluster(t, 3, 0,
+		redistest.WithConfig("user app resetchannels on >secret ~session:* &session:!* +@all"))
 	t.Setenv("REDIS_PASSWORD", "secret")
 	args := []string{"-addrs", servers.Nodes[0].Addr() + "," + servers.Nodes[1].Addr(), "-user"}
 

@@ -12,7 +12,8 @@ import (
 )
 
 func TestSentinel(t *testing.T) {
-	servers := redistest.StartSentinel(t, redistest.WithConfig("user app on >secret ~session:* &session:!* +@all"))
+	servers := redistest.StartSentinel(t,
+		redistest.WithConfig("user app resetchannels on >secret ~session:* &session:!* +@all"))
 	var addrs []string
 	for _, server := range servers.Sentinels {
 		addrs = append(addrs, server.Addr())

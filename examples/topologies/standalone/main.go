@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/seed34611480/session/examples/topologies/internal/demo"
 )
@@ -27,19 +28,20 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	// The reasons are in docs/operations.md.
 	client := redis.NewClient(&redis.Options{
-		Addr:                  *addr,
-		Username:              access.User,
-		Password:              access.Password,
-		TLSConfig:             tlsConfig,
-		ContextTimeoutEnabled: true,
-		DialTimeout:           time.Second,
-		ReadTimeout:           time.Second,
-		WriteTimeout:          time.Second,
-		DialerRetries:         1,
-		MaxRetries:            1,
-		PoolSize:              50,
-		MinIdleConns:          5,
-		DisableIdentity:       true,
+		Addr:                     *addr,
+		Username:                 access.User,
+		Password:                 access.Password,
+		TLSConfig:                tlsConfig,
+		ContextTimeoutEnabled:    true,
+		DialTimeout:              time.Second,
+		ReadTimeout:              time.Second,
+		WriteTimeout:             time.Second,
+		DialerRetries:            1,
+		MaxRetries:               1,
+		PoolSize:                 50,
+		MinIdleConns:             5,
+		DisableIdentity:          true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	defer func() { _ = client.Close() }()
 	return demo.Show(ctx, client, out)

@@ -16,7 +16,7 @@ import (
 
 func TestStandaloneWithTLSAndACL(t *testing.T) {
 	server := redistest.Start(t, redistest.WithTLS(),
-		redistest.WithConfig("user default off", "user app on >secret ~session:* &session:!* +@all"))
+		redistest.WithConfig("user default off", "user app resetchannels on >secret ~session:* &session:!* +@all"))
 	t.Setenv("REDIS_PASSWORD", "secret")
 	args := []string{"-addr", server.Addr(), "-user", "app"}
 	authority := authorityOf(t, server)

@@ -96,6 +96,7 @@ func matrixClient(r *rowRun, addr string, change ...func(*redis.Options)) *redis
 		Addr: addr, ContextTimeoutEnabled: true, DisableIdentity: true,
 		DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second,
 		DialerRetries: 1, MaxRetries: 1, PoolSize: 50, MinIdleConns: 5,
+		MaintNotificationsConfig: realtest.NoMaintNotifications(),
 	}
 	for _, f := range change {
 		f(opts)

@@ -160,6 +160,7 @@ func clientAs(t *testing.T, server *redistest.Server, p realtest.Permissions) *r
 		o.Username, o.Password = p.User, p.Password(t)
 		o.ContextTimeoutEnabled = true
 		o.DisableIdentity = true
+		o.MaintNotificationsConfig = realtest.NoMaintNotifications()
 	})
 }
 
