@@ -38,7 +38,7 @@ func lookUp(t testing.TB) string {
 // versions that tests ask for: it began as Redis 7.2.
 func Since(t testing.TB, version string) bool {
 	t.Helper()
-	of, err := versionOf(lookUp(t))
+	_, of, err := Identify(lookUp(t))
 	if err != nil {
 		t.Fatalf("redistest: %v", err)
 	}
@@ -53,24 +53,28 @@ func SkipBefore(t testing.TB, version, reason string) {
 	}
 }
 
-var versions sync.Map // of programs
+// identity is what a program says of itself.
+type identity struct{ name, version string }
 
-// versionOf returns what a program says of itself, such as "7.0.15".
-func versionOf(program string) (string, error) {
-	if known, ok := versions.Load(program); ok {
-		return known.(string), nil
+var identities sync.Map // by program
+
+// Identify returns what a program says of itself, such as "Redis" and "7.0.15".
+func Identify(program string) (name, version string, err error) {
+	if known, ok := identities.Load(program); ok {
+		id := known.(identity)
+		return id.name, id.version, nil
 	}
 	out, err := exec.Command(program, "--version").Output()
 	if err != nil {
-		return "", fmt.Errorf("%s --version: %w", program, err)
+		return "", "", fmt.Errorf("%s --version: %w", program, err)
 	}
-	match := regexp.MustCompile(` v=(\d+\.\d+\.\d+)`).FindSubmatch(out)
+	match := regexp.MustCompile(`^(\w+) server v=(\d+\.\d+\.\d+)\b`).FindSubmatch(out)
 	if match == nil {
-		return "", fmt.Errorf("%s --version names no version: %q", program, out)
+		return "", "", fmt.Errorf("%s --version names no version: %q", program, out)
 	}
-	version := string(match[1])
-	versions.Store(program, version)
-	return version, nil
+	id := identity{string(match[1]), string(match[2])}
+	identities.Store(program, id)
+	return id.name, id.version, nil
 }
 
 func numbers(version string) []int {
