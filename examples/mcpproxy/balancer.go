@@ -34,6 +34,10 @@ func startBalancer(ctx context.Context) (*balancer, error) {
 }
 
 func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r, ok := readWhole(w, r, grace)
+	if !ok {
+		return
+	}
 	t := b.pick()
 	if t == nil {
 		http.Error(w, "no replica", http.StatusServiceUnavailable)

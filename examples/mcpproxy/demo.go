@@ -75,7 +75,7 @@ func (d *demo) addReplica(ctx context.Context) (*replica, error) {
 // retire takes a replica out of service like a rolling update: it leaves the rotation first, and is stopped then.
 func (d *demo) retire(ctx context.Context, r *replica) error {
 	d.balancer.remove(r.url)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 	defer cancel()
 	return r.stop(ctx)
 }

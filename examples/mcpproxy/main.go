@@ -2,7 +2,7 @@
 // proxy replicas in front of them that share only Redis, a balancer that knows nothing of sessions, and clients that
 // notice none of this. It reports what happens, and fails if an expectation is not met.
 //
-// proxy.go is the part to copy.
+// proxy.go and forward.go are the part to copy.
 package main
 
 import (

@@ -2,13 +2,18 @@ package main
 
 import (
 	"io"
+	"os"
 	"regexp"
 	"runtime"
 	"runtime/pprof"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed34611480/session/internal/leaktest"
 )
+
+func TestMain(m *testing.M) { os.Exit(leaktest.Run(m)) }
 
 // sessionID matches the ids that the SDK's server makes with crypto/rand.Text.
 var sessionID = regexp.MustCompile(`[A-Z2-7]{26}`)

@@ -10,19 +10,19 @@ import (
 
 // tally counts the writes of a replica.
 type tally struct {
-	session.Storage
+	sessions
 
 	writes    atomic.Uint64
 	deletedAt atomic.Pointer[time.Time] // when the last Delete returned
 }
 
-func (t *tally) Store(ctx context.Context, s *session.Session) error {
+func (t *tally) Create(ctx context.Context, s *session.Session) error {
 	defer t.writes.Add(1)
-	return t.Storage.Store(ctx, s)
+	return t.sessions.Create(ctx, s)
 }
 
 func (t *tally) Delete(ctx context.Context, id string) error {
-	err := t.Storage.Delete(ctx, id)
+	err := t.sessions.Delete(ctx, id)
 	now := time.Now()
 	t.deletedAt.Store(&now)
 	t.writes.Add(1)
