@@ -87,7 +87,7 @@ func TestBadInput(t *testing.T) {
 		"take of text":          {planted: "hello", call: take1, want: ErrCorrupt},
 		"take of another id":    {planted: value("another"), call: take1, want: ErrCorrupt},
 		"a list": {redis: func(t *testing.T, m *miniredis.Miniredis) {
-			_, err := m.Lpush("session:"+secretID, "x")
+			_, err := m.Lpush("session: "+secretID, "x")
 			require.NoError(t, err)
 		}, call: load(secretID), want: ErrCorrupt},
 		"Redis down for a load":   {redis: down, call: load(secretID), want: ErrUnavailable},
@@ -99,10 +99,10 @@ func TestBadInput(t *testing.T) {
 		"Redis read-only":         {redis: says("READONLY replica"), call: store(New(secretID)), want: ErrUnavailable},
 		"no permission":           {redis: says("NOPERM no permissions"), call: store(New(secretID)), want: ErrUnavailable},
 		"an old Redis": {
-			redis: says("ERR unknown command 'EVALSHA', with args beginning with: 'session:" + secretID + "'"),
+			redis: says("ERR unknown command 'EVALSHA', with args beginning with: 'session: " + secretID + "'"),
 			call:  load(secretID), want: ErrUnavailable,
 		},
-		"an echo": {redis: says("ERR bad key session:" + secretID), call: load(secretID), want: ErrUnavailable},
+		"an echo": {redis: says("ERR bad key session: " + secretID), call: load(secretID), want: ErrUnavailable},
 		"cancelled load": {call: func(ctx context.Context, st Storage) error {
 			return load(secretID)(cancelled(ctx), st)
 		}, want: context.Canceled},
@@ -117,7 +117,7 @@ func TestBadInput(t *testing.T) {
 			client := redis.NewClient(&redis.Options{Addr: m.Addr(), MaxRetries: -1, DialerRetries: 1})
 			defer func() { require.NoError(t, client.Close()) }()
 			if test.planted != "" {
-				require.NoError(t, m.Set("session:"+secretID, test.planted))
+				require.NoError(t, m.Set("session: "+secretID, test.planted))
 			}
 			if test.redis != nil {
 				test.redis(t, m)
@@ -131,7 +131,7 @@ func TestBadInput(t *testing.T) {
 			require.True(t, strings.HasPrefix(err.Error(), "session: "), err.Error())
 			require.Zero(t, st.Stats().Entries)
 			if test.planted != "" {
-				got, err := m.Get("session:" + secretID)
+				got, err := m.Get("session: " + secretID)
 				require.NoError(t, err)
 				require.Equal(t, test.planted, got)
 			}

@@ -64,8 +64,8 @@ type redisOption func(o *redisOptions)
 func (set redisOption) applyRedis(o *redisOptions) { set(o) }
 
 // WithKeyPrefix sets what the keys of sessions, and the names of the library's channels, begin with. The default is
-// "session:". Storages with different prefixes see nothing of each other, unless one prefix is the beginning of
-// another.
+// "session:". Keys are the prefix, a space, and the id. No id has a space, so storages with different prefixes share no
+// key, even if one prefix begins the other. With a {hash tag} all sessions are on one master of a Cluster.
 func WithKeyPrefix(prefix string) RedisOption {
 	return redisOption(func(o *redisOptions) { o.prefix = prefix })
 }

@@ -20,6 +20,11 @@ import (
 // Two corners need a second one: the first use of a script on a server, and loading a session whose
 // [Session.ExpiresAt] is nearer than the TTL.
 //
+// The client is made by redis.NewClient, NewFailoverClient or NewClusterClient, or by NewUniversalClient without a
+// Route option. A client that wraps one of these has a method Unwrap() redis.UniversalClient. Other clients are
+// refused, because they cannot keep the promises: a redis.Ring, for one, says "not found" while a shard is away, and
+// serves what was deleted meanwhile when it is back. Instrumentation belongs into the client's AddHook.
+//
 // The client belongs to the caller, who closes it. Its time-outs bound the calls, and contexts do too if the client has
 // ContextTimeoutEnabled, which is recommended. A write is never repeated after it was sent: when its reply is lost, the
 // caller learns that the outcome is unknown ([ErrUnavailable]) instead of getting the answer of a second attempt.
@@ -31,7 +36,8 @@ type RedisStorage struct {
 }
 
 // NewRedisStorage returns a storage on the caller's client, whose sessions are gone after ttl without a Load or Store.
-// Redis need not be there yet. It panics when client is nil, or ttl is less than a millisecond, Redis' unit.
+// Redis need not be there yet. It panics when client is nil or of a kind that [RedisStorage] refuses, or ttl is less
+// than a millisecond, Redis' unit.
 func NewRedisStorage(client redis.UniversalClient, ttl time.Duration, opts ...RedisOption) *RedisStorage {
 	if ttl < time.Millisecond {
 		panic(fmt.Sprintf("session: NewRedisStorage: ttl %v: must be at least 1ms", ttl))
@@ -182,12 +188,15 @@ func (rs *RedisStorage) Revalidate(ctx context.Context, uses []Use) (unchanged [
 	return unchanged, nil
 }
 
-// Watch implements [Watcher] with one Pub/Sub connection, on a Cluster one to each master. It needs a client made by
-// redis.NewClient, NewFailoverClient or NewClusterClient: others are errors.ErrUnsupported, as it is unknown what they
-// do with a connection.
+// Watch implements [Watcher] with one Pub/Sub connection, on a Cluster one to each master. Beside each it has a
+// connection for heartbeats, of a client that it makes from the options of yours and closes in the end: in the pool of
+// your client the heartbeats would wait behind loads. The hooks and the limiter of your client do not see them.
 //
-// Why one to each master, although a Cluster forwards messages between its nodes: it does so without acknowledgement. A
-// link between two nodes that breaks for a moment loses messages without a notice.
+// A heartbeat that is late, or refused for a while, only delays the next [Alive]. Watch ends when events may be
+// missing.
+//
+// Why one subscription to each master, although a Cluster forwards messages between its nodes: it does so without
+// acknowledgement. A link between two nodes that breaks for a moment loses messages without a notice.
 func (rs *RedisStorage) Watch(ctx context.Context, heartbeat time.Duration, fn func(Event)) error {
 	if heartbeat <= 0 {
 		panic(fmt.Sprintf("session: Watch: heartbeat %v: must be positive", heartbeat))

@@ -56,13 +56,13 @@ func TestStoredValueIsReadable(t *testing.T) {
 	s := session.New("abc").WithType(session.TypeStreamable).WithPrincipal("https://issuer.example|user-1").
 		With("backend_url", "http://b")
 	require.NoError(t, st.Store(t.Context(), s))
-	value, err := m.Get("app:abc")
+	value, err := m.Get("app: abc")
 	require.NoError(t, err)
 	require.Regexp(t, `^1[0-9a-f]{16}\{"id":"abc","type":"streamable",`+
 		`"principal":"https://issuer.example\|user-1","created_at":"[^"]+Z","updated_at":"[^"]+Z",`+
 		`"metadata":\{"backend_url":"http://b"\}\}$`, value)
 	require.Equal(t, fmt.Sprintf("1%016x", s.Revision()), value[:17])
-	require.Equal(t, time.Minute, m.TTL("app:abc"))
+	require.Equal(t, time.Minute, m.TTL("app: abc"))
 }
 
 func TestKeyDoesNotOutliveTheAbsoluteExpiry(t *testing.T) {
@@ -72,7 +72,7 @@ func TestKeyDoesNotOutliveTheAbsoluteExpiry(t *testing.T) {
 		defer m.Close()
 		defer func() { require.NoError(t, client.Close()) }()
 		st := session.NewRedisStorage(client, time.Minute)
-		ttl := func() time.Duration { return client.PTTL(t.Context(), "session:"+testID).Val() }
+		ttl := func() time.Duration { return client.PTTL(t.Context(), "session: "+testID).Val() }
 
 		end := time.Now().Add(90 * time.Second)
 		require.NoError(t, st.Store(t.Context(), session.New(testID).WithExpiresAt(end)))
@@ -196,7 +196,7 @@ func TestRedisStorageWatches(t *testing.T) {
 	require.Equal(t, session.Changed{ID: testID, Revision: s.Revision()}, <-events)
 	require.NoError(t, st.Delete(t.Context(), testID))
 	require.Equal(t, session.Removed{ID: testID}, <-events)
-	require.NoError(t, client.Publish(t.Context(), "session:!events", "Rnot an id").Err())
+	require.NoError(t, client.Publish(t.Context(), "session:!events:0", "Rnot an id").Err())
 	require.Equal(t, session.Gap{}, <-events)
 	for alive := range proofs {
 		if alive.AsOf.After(written) {
@@ -229,7 +229,7 @@ func TestSessionThatIsOverIsNotProlonged(t *testing.T) {
 	held, err := st.Load(t.Context(), testID)
 	require.NoError(t, err)
 	// A replica that ended between the two commands of a Load.
-	require.NoError(t, client.GetEx(t.Context(), "session:"+testID, time.Minute).Err())
+	require.NoError(t, client.GetEx(t.Context(), "session: "+testID, time.Minute).Err())
 	require.Eventually(t, func() bool { return held.Expired(time.Now()) }, 10*time.Second, time.Millisecond)
 	_, err = st.Load(t.Context(), testID)
 	require.ErrorIs(t, err, session.ErrNotFound)

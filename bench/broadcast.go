@@ -56,7 +56,7 @@ func absorb(ctx context.Context, s *server, events int) (perSecond float64, err 
 	}
 	defer closeBoth()
 	start := time.Now()
-	if err := publish(ctx, s.admin, "session:!events", events); err != nil {
+	if err := publish(ctx, s.admin, "session:!events:0", events); err != nil {
 		return 0, err
 	}
 	for r.Stats().Events < uint64(events) { //nolint:gosec // not negative

@@ -25,7 +25,7 @@ type workload struct {
 
 // cost is the total per second.
 type cost struct {
-	Loads       float64 // GETEX: misses, and refreshes of sessions that are due alone
+	Loads       float64 // misses, and refreshes of sessions that are due alone
 	Batches     float64 // scripts that renew several sessions
 	Revalidated float64 // sessions that these renew
 	Scripts     float64 // stores and deletes
@@ -61,11 +61,11 @@ func (w workload) cost() cost {
 	seen := 1 - math.Exp(-w.Requests/w.Spread*w.TTL.Seconds())
 	c.Local = pairs / w.Replicas * seen
 
-	message := float64(messageSize(len("session:!events"), int(w.IDSize)))
+	message := float64(messageSize(len("session:!events:0"), int(w.IDSize)))
 	c.Out = c.Delivered*message + c.Heartbeats*heartbeatOut + c.Loads*(w.ValueSize+replyFrame) + c.Scripts*scriptReply +
 		c.Batches*replyFrame + c.Revalidated
 	deletes := w.Sessions * w.replaced()
-	c.In = c.Heartbeats*heartbeatIn + c.Loads*(w.IDSize+getexFrame) +
+	c.In = c.Heartbeats*heartbeatIn + c.Loads*(w.IDSize+loadFrame) +
 		c.Batches*batchFrame + c.Revalidated*(w.IDSize+renewalFrame) +
 		(c.Scripts-deletes)*(w.ValueSize+2*w.IDSize+storeFrame) + deletes*(2*w.IDSize+deleteFrame)
 	return c
@@ -77,11 +77,11 @@ const (
 	heartbeatIn  = 140
 	replyFrame   = 8
 	scriptReply  = 23
-	getexFrame   = 48
+	loadFrame    = 100
 	storeFrame   = 140
 	deleteFrame  = 115
 	batchFrame   = 85
-	renewalFrame = 44 // for each session in a batch
+	renewalFrame = 58 // for each session in a batch
 )
 
 // askRates returns how often a replica asks Redis for one session, because it does not have the session (misses) or to

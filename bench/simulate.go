@@ -171,18 +171,22 @@ func (r reading) since(earlier reading) cost {
 	hits, misses := float64(r.hits-earlier.hits), float64(r.misses-earlier.misses)
 	delivered := float64(r.delivered-earlier.delivered) / seconds
 	published := delivered / float64(r.replicas)
-	// Every script publishes once, except the ones that renew sessions: those call PEXPIRE once per session.
+	// Every script publishes once, except a load, which is the only one with GET, and those that renew sessions. These
+	// call TIME once, and GETRANGE for each session. A store calls both once.
+	loads := calls["get"]
+	batches := calls["evalsha"] - calls["publish"] - loads
+	revalidated := calls["getrange"] - (calls["time"] - batches)
 	return cost{
-		Loads:       rate(calls["getex"]),
-		Batches:     rate(calls["evalsha"] - calls["publish"]),
-		Revalidated: rate(calls["pexpire"]),
+		Loads:       rate(loads),
+		Batches:     rate(batches),
+		Revalidated: rate(revalidated),
 		Scripts:     published,
 		Heartbeats:  rate(calls["publish"]) - published,
 		Published:   published,
 		Delivered:   delivered,
 		Out:         (r.out - earlier.out) / seconds,
 		In:          (r.in - earlier.in) / seconds,
-		Free:        1 - float64(calls["getex"]+calls["pexpire"])/(hits+misses),
+		Free:        1 - float64(loads+revalidated)/(hits+misses),
 		AtOnce:      hits / (hits + misses),
 	}
 }

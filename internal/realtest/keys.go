@@ -1,6 +1,7 @@
 package realtest
 
 import (
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -11,11 +12,33 @@ import (
 )
 
 // KeyOf returns the Redis key of a session.
-func KeyOf(id string) string { return "session:" + id }
+func KeyOf(id string) string { return "session: " + id }
 
-// SameSlot returns another id, whose key is in the same slot of a Cluster.
+// SameSlot returns another id, whose key is in the same slot of a Cluster. Neither has braces.
 func SameSlot(id, name string) string {
-	return "{" + KeyOf(id) + "}" + strings.ReplaceAll(name, " ", "-")
+	slot := slotOf(KeyOf(id))
+	for i := 0; ; i++ {
+		other := fmt.Sprint(id, "-", strings.ReplaceAll(name, " ", "-"), "-", i)
+		if slotOf(KeyOf(other)) == slot {
+			return other
+		}
+	}
+}
+
+// slotOf returns the slot of a key without braces: its CRC-16 by XMODEM, of which a Cluster uses 14 bits.
+func slotOf(key string) uint16 {
+	var crc uint16
+	for _, b := range []byte(key) {
+		crc ^= uint16(b) << 8
+		for range 8 {
+			carry := crc & 0x8000
+			crc <<= 1
+			if carry != 0 {
+				crc ^= 0x1021
+			}
+		}
+	}
+	return crc % 16384
 }
 
 // HostPort returns the two parts of a server's address.

@@ -13,8 +13,8 @@ import (
 
 var errNoClient = errs.SafeError("the client is nil")
 
-// unwrap returns the client of go-redis that a client is or wraps, or an error that says why a store cannot use it. What
-// a client wraps must be known, because its database and its topology are.
+// unwrap returns the client of go-redis that a client is or wraps, or an error that says why a store cannot use it. Its
+// database and its topology must be known: writes through it are announced in that database, to watches of all masters.
 func unwrap(client redis.UniversalClient) (redis.UniversalClient, error) {
 	switch c := client.(type) {
 	case nil:
@@ -39,8 +39,8 @@ func unwrap(client redis.UniversalClient) (redis.UniversalClient, error) {
 	case interface{ Unwrap() redis.UniversalClient }:
 		return unwrap(c.Unwrap())
 	}
-	return nil, errs.Reason("it is unknown what a %T does with commands: use the client that it wraps, or give it a method "+
-		"Unwrap() redis.UniversalClient; for instrumentation there is AddHook", client)
+	return nil, errs.Reason("it is unknown what a %T does with commands: use the client that it wraps, or give it a "+
+		"method Unwrap() redis.UniversalClient; for instrumentation there is AddHook", client)
 }
 
 // database returns the number of the database that the client uses.

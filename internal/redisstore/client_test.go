@@ -82,11 +82,12 @@ func TestHeartbeatsDoNotWaitForTheLoad(t *testing.T) {
 	}()
 	require.Eventually(t, func() bool { return blocked.Load() == 2 }, 10*time.Second, time.Millisecond)
 	_, nextAlive, ended := watching(t, newStore(client), testHeartbeat)
-	start := nextAlive()
+	start, proofs := nextAlive(), 0
 	for nextAlive().Sub(start) < 20*testHeartbeat {
-		require.Empty(t, ended)
+		proofs++
 	}
-	require.EqualValues(t, 2, blocked.Load())
+	require.Greater(t, proofs, 10)
+	require.Empty(t, ended)
 }
 
 // TestWatchFollowsSentinel has a client of NewFailoverClient be told of another master, while the old one goes on.
@@ -128,5 +129,5 @@ func TestConnectionsOfAWatch(t *testing.T) {
 	stopped := time.Now()
 	require.Error(t, <-ended)
 	require.Less(t, time.Since(stopped), 5*time.Second)
-	require.Eventually(t, func() bool { return connections() == before }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return connections() == before }, time.Second, time.Millisecond)
 }

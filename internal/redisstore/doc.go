@@ -3,7 +3,7 @@
 //
 // # Values
 //
-// A value is one string under prefix + id:
+// A value is one string under prefix + space + id:
 //
 //	1 00064a2f3c5b8e10 {"id":...
 //	| |                +- the data
@@ -15,18 +15,18 @@
 // after a failover to a server whose clock is behind, and a value that was deleted and created again gets no old
 // revision. Redis expires values; Get, Put and Unchanged start their TTL anew.
 //
-// Each operation is one round trip: GETEX to read, a script for everything else. The first use of a script on a server
-// takes a second round trip. Every write is a script, and a script is atomic: it compares the revision, publishes, and
-// writes. It publishes first, so that a user without permission to publish changes nothing. The client never repeats a
-// write, see atMostOnce.
+// Each operation is a script, and one round trip. The first use of a script on a server takes a second one. A script is
+// atomic. One that writes compares the revision, makes sure that this server takes writes, publishes, and writes. It
+// publishes first, so that a user without permission to publish changes nothing. No operation gives an answer on a
+// server that refuses writes: what a replica has may be old. The client sends a script once only, see atMostOnce.
 //
 // # Events
 //
 // Two kinds of channels carry messages:
 //
-//	prefix + "!events"       C, the revision in 16 hex digits, and the id of a value that was written;
-//	                         R and the id of a value that was deleted
-//	prefix + "!hb:" + random the heartbeats of one link: their numbers
+//	prefix + "!events:" + database  C, the revision in 16 hex digits, and the id of a value that was written;
+//	                                R and the id of a value that was deleted
+//	prefix + "!hb:" + random        the heartbeats of one link: their numbers
 //
 // Pub/Sub loses messages without a notice. Watch therefore proves from end to end that no event is missing: each
 // master gets a heartbeat through the path that writes take, and publishes it on the channel of the link that sent it.
@@ -45,16 +45,26 @@
 // soon as it misses its replicas. A heartbeat also counts only if the server that executed it delivered it, see
 // link.send.
 //
-// Changes without a script of this package (redis-cli DEL, expiry, eviction, FLUSHALL) send no event.
+// Each link sends its heartbeats on a connection of its own: in the client's pool they would wait behind the very loads
+// that no proof keeps away. A heartbeat that is late, or refused for a while, costs time only: no event was lost. The
+// watch ends when its subscription breaks; when a heartbeat was delivered by another server, or found the master
+// demoted; and when neither a delivered heartbeat nor anything else arrives for 4 heartbeats.
 //
-// # Ids
+// What changes without a script of this package (redis-cli DEL, expiry, eviction, FLUSHALL) sends no event.
 //
-// An id has no space, so that it never names the key of a heartbeat, which is prefix + "!hb " + random.
+// # Ids and keys
+//
+// Ids come from clients, so no id may reach a key that is not its own. An id has no space. So the last space of a
+// value's key ends the prefix: two stores with different prefixes share no key, even if one prefix begins the other.
+// The keys of heartbeats, which never exist, are prefix + " !hb " + random. With a {hash tag} in the prefix all of
+// these would be in one slot, so they are "!hb " + random then.
 //
 // # Reading order
 //
-//   - store.go: Config and the operations on one value, with scripts/put.lua beside it
+//   - store.go: Config and the operations on one value, with scripts/put.lua beside it, and
+//     scripts/header.lua in front of it
 //   - value.go: the header
+//   - client.go: which clients a store works with
 //   - scripts.go: how a script runs, once
 //   - replicas.go: writes that wait for replicas
 //   - revalidate.go: one question about many values

@@ -28,7 +28,9 @@ func TestHeartbeatsTouchNoValue(t *testing.T) {
 
 // untilAfter waits for a proof of an instant after now.
 func untilAfter(nextAlive func() time.Time) {
-	for now := time.Now(); !nextAlive().After(now); {
+	now, asOf := time.Now(), nextAlive()
+	for !asOf.After(now) {
+		asOf = nextAlive()
 	}
 }
 
@@ -56,7 +58,9 @@ func TestHeartbeatNeedsAMasterThatTakesWrites(t *testing.T) {
 	}
 	require.NoError(t, client.ConfigSet(ctx, "min-replicas-to-write", "0").Err())
 	accepting := time.Now()
-	for !(<-r.proofs).After(accepting) {
+	asOf := <-r.proofs
+	for !asOf.After(accepting) {
+		asOf = <-r.proofs
 	}
 	require.Empty(t, r.events, "no second gap")
 	cancel()
@@ -153,4 +157,22 @@ func TestBrokenSubscriptionEndsTheWatch(t *testing.T) {
 	nextAlive()
 	require.NoError(t, client.Do(t.Context(), "CLIENT", "KILL", "TYPE", "pubsub").Err())
 	require.Error(t, <-ended)
+}
+
+// TestWatchEndsAtOnce cancels a watch while the server does not answer its heartbeat, which would take S.
+func TestWatchEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	r, ended := newRecorder(), make(chan error)
+	ctx, cancel := context.WithCancel(t.Context())
+	s := newStore(server.Client(t))
+	go func() { ended <- s.Watch(ctx, 2*time.Second, r) }()
+	first := <-r.proofs
+	server.Pause()
+	defer server.Continue()
+	time.Sleep(time.Until(first.Add(2500 * time.Millisecond))) // now the second heartbeat has no answer
+	cancel()
+	canceled := time.Now()
+	require.ErrorIs(t, <-ended, context.Canceled)
+	require.Less(t, time.Since(canceled), time.Second)
 }

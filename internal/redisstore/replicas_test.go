@@ -68,7 +68,8 @@ func TestReplicatedWritesFollowAFailover(t *testing.T) {
 		}
 	}
 	require.NoError(t, replica.Client(t).ClusterFailover(t.Context()).Err())
-	require.Eventually(t, func() bool { return cluster.Master(t, s.key(testID)) == replica }, 20*time.Second, time.Millisecond)
+	promoted := func() bool { return cluster.Master(t, s.key(testID)) == replica }
+	require.Eventually(t, promoted, 20*time.Second, time.Millisecond)
 	cluster.Await(t)
 	for range 3 {
 		_, err = s.Put(t.Context(), testID, nil, Always, noEnd)

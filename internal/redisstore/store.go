@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -25,7 +26,7 @@ const errUnexpectedReply = errs.SafeError("unexpected reply")
 // Config says where values are stored, and for how long.
 type Config struct {
 	Client redis.UniversalClient // belongs to the caller, who closes it; see New
-	Prefix string                // begins every key and channel
+	Prefix string                // begins every key and channel; see doc.go
 	TTL    time.Duration         // how long a value lives without a Get or Put; at least a millisecond
 
 	// A write waits until MinReplicas have it, for up to ReplicaTimeout. 0 waits for none.
@@ -49,7 +50,7 @@ type Store struct {
 	oneKeyOnly     atomic.Bool // the server was found to refuse scripts with several keys
 }
 
-// New returns a store. Redis need not be there yet. It is an error when the promises cannot be kept through that client.
+// New returns a store. Redis need not be there yet. It is an error when the promises cannot be kept through the client.
 func New(c Config) (*Store, error) {
 	base, err := unwrap(c.Client)
 	if err != nil {
@@ -61,7 +62,7 @@ func New(c Config) (*Store, error) {
 	return &Store{
 		client: c.Client, base: base, prefix: c.Prefix, ttl: c.TTL,
 		minReplicas: c.MinReplicas, replicaTimeout: c.ReplicaTimeout,
-		validID: c.ValidID, events: c.Prefix + "!events",
+		validID: c.ValidID, events: fmt.Sprint(c.Prefix, "!events:", database(base)),
 	}, nil
 }
 
@@ -189,4 +190,6 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 	return err
 }
 
-func (s *Store) key(id string) string { return s.prefix + id }
+// key returns the key of a value. No id has a space, so its last space ends the prefix: whatever the prefixes, no two
+// stores share a key.
+func (s *Store) key(id string) string { return s.prefix + " " + id }

@@ -34,7 +34,7 @@ func (w *watch) masters(ctx context.Context) ([]master, error) {
 	// is no value's key.
 	key := "!hb " + rand.Text()
 	if !hasHashTag(w.store.prefix) { // which would put all keys in one slot
-		key = w.store.prefix + key
+		key = w.store.key(key)
 	}
 	cluster, ok := w.store.base.(*redis.ClusterClient)
 	if !ok {

@@ -27,9 +27,9 @@ type Sink interface {
 // maxUnanswered is how many heartbeats fit in the time that a single step may take.
 const maxUnanswered = 4
 
-// Watch reports every change, and for each heartbeat that it is complete. It ends with the context, or when an event may
-// be missing, because a subscription has ended, or is not where the writes go: its caller starts anew, with a Gap. A
-// heartbeat that fails for another reason, or is late, delays the next Alive.
+// Watch reports every change, and for each heartbeat that it is complete. It ends with the context, or when an event
+// may be missing, because a subscription has ended, or is not where the writes go: its caller starts anew, with a Gap.
+// A heartbeat that fails for another reason, or is late, delays the next Alive.
 //
 // It has one Pub/Sub connection, on a Cluster one to each master. A Cluster forwards messages between its nodes, but
 // without acknowledgement: a link between two nodes that breaks for a moment loses messages without a notice. Beside

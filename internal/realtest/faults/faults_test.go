@@ -209,8 +209,8 @@ func TestOneLostEventHealsWithinTheBound(t *testing.T) {
 	s.network.reset(events)
 	observer := s.server.Client(t)
 	require.Eventually(t, func() bool {
-		counts, err := observer.PubSubNumSub(t.Context(), "session:!events").Result()
-		return err == nil && counts["session:!events"] == 1 // a's
+		counts, err := observer.PubSubNumSub(t.Context(), "session:!events:0").Result()
+		return err == nil && counts["session:!events:0"] == 1 // a's
 	}, realtest.Patience, time.Millisecond)
 	require.NoError(t, s.store(t.Context(), changing))
 	require.NoError(t, s.remove(t.Context(), ending(0)))

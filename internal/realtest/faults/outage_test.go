@@ -91,7 +91,7 @@ func TestOutageIsNeverAnAnswer(t *testing.T) {
 	}
 	_, ofAnotherStorage := st.Load(t.Context(), "missing")
 	causes["an error of another storage"] = ofAnotherStorage
-	require.NoError(t, server.Client(t).Set(t.Context(), "session:text", "text", time.Minute).Err())
+	require.NoError(t, server.Client(t).Set(t.Context(), "session: text", "text", time.Minute).Err())
 	_, causes["a corrupt value of another storage"] = st.Load(t.Context(), "text")
 
 	for cause, failure := range causes {
@@ -219,7 +219,7 @@ func TestSentinelThatDoesNotKnowTheMaster(t *testing.T) {
 	servers.Sentinels[0].Kill()
 	servers.Sentinels[1].Kill()
 	requireOutages(t, servers.Client(t, quick), known, "a client of the last sentinel")
-	value, err := master.Client(t).Exists(ctx, "session:"+testID).Result()
+	value, err := master.Client(t).Exists(ctx, "session: "+testID).Result()
 	require.NoError(t, err)
 	require.EqualValues(t, 1, value, "it is still there")
 }
@@ -271,15 +271,15 @@ func TestTakePutsBackAfterItsContext(t *testing.T) {
 	t.Parallel()
 	client := redistest.Start(t).Client(t, func(o *redis.Options) { o.ContextTimeoutEnabled = true })
 	require.NoError(t, session.NewRedisStorage(client, time.Minute).Store(t.Context(), session.New(testID)))
-	before := client.Get(t.Context(), "session:"+testID).Val()
+	before := client.Get(t.Context(), "session: "+testID).Val()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	st := session.NewRedisStorage(client, time.Minute, session.WithCodec(cancelling{cancel: cancel}))
 	_, err := st.Take(ctx, testID)
 	require.ErrorIs(t, err, session.ErrCorrupt)
 	require.Error(t, ctx.Err())
-	require.Equal(t, before, client.Get(t.Context(), "session:"+testID).Val())
-	require.Greater(t, client.TTL(t.Context(), "session:"+testID).Val(), 50*time.Second)
+	require.Equal(t, before, client.Get(t.Context(), "session: "+testID).Val())
+	require.Greater(t, client.TTL(t.Context(), "session: "+testID).Val(), 50*time.Second)
 }
 
 // slowCap is a hook that delays the second script of a Load until an instant.

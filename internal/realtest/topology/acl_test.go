@@ -76,6 +76,42 @@ func TestDocumentedPermissions(t *testing.T) {
 	})
 }
 
+// TestOtherKeyPatterns tries the patterns that the documentation has for special prefixes.
+func TestOtherKeyPatterns(t *testing.T) {
+	t.Parallel()
+	server, node, _ := realtest.DocumentedPermissions(t)
+	t.Run("one prefix begins the other", func(t *testing.T) {
+		t.Parallel()
+		strict := server.Without("~session:*")
+		strict.Rules = append(strict.Rules, "~session:[^!-~]*")
+		redis := redistest.Start(t, redistest.WithConfig(strict.Config()))
+		client := clientAs(t, redis, strict)
+		requireServed(t, client, redis.Client(t))
+		requireNothingDenied(t, redis)
+		other := session.NewRedisStorage(client, time.Minute, session.WithKeyPrefix("session:admin:"))
+		err := other.Store(t.Context(), session.New("id"))
+		require.ErrorIs(t, err, session.ErrUnavailable)
+		require.ErrorContains(t, err, "keys")
+	})
+	t.Run("hash tag", func(t *testing.T) {
+		t.Parallel()
+		tagged := node.Without("~session:*").Without("&session:!*")
+		tagged.Rules = append(tagged.Rules, "~{session}:*", "~!hb?*", "&{session}:!*")
+		cluster := redistest.StartCluster(t, 3, 0, redistest.WithConfig(tagged.Config()))
+		client := realtest.ClusterClient(t, cluster, func(o *redis.ClusterOptions) {
+			o.Username, o.Password, o.DisableIdentity = tagged.User, tagged.Password(t), true
+		})
+		st := session.NewRoutingStorage(
+			session.NewRedisStorage(client, time.Minute, session.WithKeyPrefix("{session}:")), 10)
+		defer func() { require.NoError(t, st.Close()) }()
+		realtest.Await(t, "a lease", func() bool { return st.Stats().Mode == session.ModeLeased })
+		require.NoError(t, st.Store(t.Context(), session.New("id")))
+		for _, s := range cluster.Nodes {
+			requireNothingDenied(t, s)
+		}
+	})
+}
+
 func TestEachDocumentedPermissionIsNeeded(t *testing.T) {
 	t.Parallel()
 	all, _, _ := realtest.DocumentedPermissions(t)
