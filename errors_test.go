@@ -48,8 +48,8 @@ func TestErrorsSayWhy(t *testing.T) {
 	failing := NewRedisStorage(client, time.Minute, WithCodec(failingCodec{}))
 	ctx := t.Context()
 	load := func(value string) error {
-		require.NoError(t, m.Set("session:"+secretID, value))
-		defer m.Del("session:" + secretID)
+		require.NoError(t, m.Set("session: "+secretID, value))
+		defer m.Del("session: " + secretID)
 		_, err := st.Load(ctx, secretID)
 		return err
 	}
@@ -93,7 +93,7 @@ func TestErrorsSayWhy(t *testing.T) {
 		},
 		"store over text": {
 			func() error {
-				require.NoError(t, m.Set("session:text", "hello"))
+				require.NoError(t, m.Set("session: text", "hello"))
 				return st.Store(ctx, New("text"))
 			}(), ErrCorrupt, "session: store: corrupt value: the stored value has no valid header",
 		},
@@ -339,21 +339,22 @@ func TestNoErrorShowsTheCommand(t *testing.T) {
 				t.Run(fmt.Sprint(server, ", ", kind, ", after ", after), func(t *testing.T) {
 					t.Parallel()
 					client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DialerRetries: 1})
-					defer func() { require.NoError(t, client.Close()) }()
 					client.AddHook(carelessHook{after, with})
 					log := new(lockedBuffer)
 					remote := NewRedisStorage(client, time.Minute, WithKeyPrefix(kind+":"))
 					st := NewRoutingStorage(remote, 10, WithLogger(slog.New(slog.NewJSONHandler(log, nil))),
 						WithMaxStaleness(100*time.Millisecond))
 					defer func() { require.NoError(t, st.Close()) }()
-					checkDiscreet(t, st, remote, log)
+					checkDiscreet(t, st, remote, log, client.Close)
 				})
 			}
 		}
 	}
 }
 
-func checkDiscreet(t *testing.T, st *RoutingStorage, remote *RedisStorage, log *lockedBuffer) {
+func checkDiscreet(
+	t *testing.T, st *RoutingStorage, remote *RedisStorage, log *lockedBuffer, closeClient func() error,
+) {
 	t.Helper()
 	const id, principal, key, value, data = "id<&>5c1e7d", "issuer|alice", "a-metadata-key", "a-metadata-value", "app-data"
 	s := New(id).WithPrincipal(principal).With(key, value).WithData([]byte(data))
@@ -390,6 +391,8 @@ func checkDiscreet(t *testing.T, st *RoutingStorage, remote *RedisStorage, log *
 		}
 		slog.New(slog.NewTextHandler(log, nil)).Error("failed", "error", err)
 	}
+	require.Eventually(t, func() bool { return st.Stats().Mode == ModeLeased }, 10*time.Second, time.Millisecond)
+	require.NoError(t, closeClient()) // which ends the watch
 	require.Eventually(t, func() bool { return strings.Contains(log.String(), "no change events") }, 10*time.Second,
 		time.Millisecond)
 	discreet("log", log.String())

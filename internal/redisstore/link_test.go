@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
 
@@ -82,34 +83,27 @@ func TestHeartbeatThatDoesNotArrive(t *testing.T) {
 	require.Zero(t, w.alive)
 }
 
-// TestHeartbeatsThatNeverArrive has a server deliver heartbeats to another subscriber.
+// TestHeartbeatsThatNeverArrive has a server deliver heartbeats that do not arrive.
 func TestHeartbeatsThatNeverArrive(t *testing.T) {
 	t.Parallel()
-	client := redistest.Start(t).Client(t)
-	w := &watch{
-		store: newStore(client), heartbeat: 10 * time.Millisecond, sink: newRecorder(), proven: make([]time.Time, 1),
-	}
-	l := newLink(w, 0, master{client: client, control: client, key: "key"})
-	close(l.subscribed)
-	other := client.Subscribe(t.Context(), l.channel)
-	defer func() { require.NoError(t, other.Close()) }()
-	_, err := other.Receive(t.Context())
-	require.NoError(t, err)
-
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- l.sendHeartbeats(ctx) }()
-	for range 2 * maxPending { // something arrives: a subscription that lags is not given up
-		l.heard()
-		time.Sleep(w.heartbeat)
-		l.mu.Lock()
+	w := &watch{heartbeat: time.Hour, store: new(Store)}
+	l := newLink(w, 0, master{})
+	for number := range 2 * maxPending {
+		l.expect(&heartbeat{number: strconv.Itoa(number)})
 		require.LessOrEqual(t, len(l.pending), maxPending)
-		l.mu.Unlock()
-		require.Empty(t, ended)
 	}
-	require.ErrorIs(t, <-ended, errNoHeartbeat)
-	cancel()
-	require.Zero(t, w.alive)
+	newest := l.pending[maxPending-1]
+	l.heardAt = time.Now().Add(-w.timeout() - time.Hour)
+	require.NoError(t, l.silent(), "that a heartbeat fails proves nothing")
+	newest.deliveredAt = time.Now()
+	require.NoError(t, l.silent(), "it may be on its way")
+	newest.deliveredAt = l.heardAt
+	require.ErrorIs(t, l.silent(), errNoHeartbeat)
+	newest.arrived = true
+	require.NoError(t, l.silent())
+	newest.arrived = false
+	l.heard()
+	require.NoError(t, l.silent(), "a subscription on which something arrives is only slow")
 }
 
 // TestDemotedMasterEndsTheWatch makes the server a replica: what it misses then, no event tells.

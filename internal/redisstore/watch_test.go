@@ -70,18 +70,6 @@ func watching(t *testing.T, s *Store, heartbeat time.Duration) (
 	return next, nextAlive, failed
 }
 
-// endOf returns the error of a watch that must end by itself.
-func endOf(t *testing.T, ended <-chan error) error {
-	t.Helper()
-	select {
-	case err := <-ended:
-		return err
-	case <-time.After(20 * time.Second):
-		require.Fail(t, "watching goes on")
-		return nil
-	}
-}
-
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
