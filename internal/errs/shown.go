@@ -94,6 +94,9 @@ var networkWords = []string{
 
 // redisReply returns the code of an error reply, and the part of its text that Redis always says with that code.
 func redisReply(text string) string {
+	if strings.HasPrefix(text, "@user_script: ") { // Redis 6: what redis.pcall refuses by itself has no code
+		text = "ERR " + text
+	}
 	code, rest, _ := strings.Cut(text, " ")
 	if strings.HasPrefix(rest, "Error running script") { // Redis 6: the script's own error comes last
 		for word := range strings.FieldsSeq(rest) {
@@ -137,7 +140,7 @@ var replies = map[string][]string{
 	"CROSSSLOT":   {"Keys in request don't hash to the same slot"},
 	"DENIED":      {"Redis is running in protected mode"},
 	"ERR": {
-		unknownCommand, wrongArguments, "unsupported", "max number of clients reached",
+		unknownCommand, "unknown Redis command called from", wrongArguments, "unsupported", "max number of clients reached",
 		"DB index is out of range", "This instance has cluster support disabled", "invalid password",
 		"AUTH called without any password configured", "syntax error", "invalid expire time", "value is not an integer",
 		"The user executing the script can't run this command",

@@ -75,6 +75,18 @@ func TestShown(t *testing.T) {
 				"allowed when used memory > 'maxmemory'."),
 			"OOM command not allowed when used memory > 'maxmemory'",
 		},
+		"unknown in a script": {
+			replyError("ERR Unknown Redis command called from script" + script), "ERR unknown Redis command called from",
+		},
+		"unknown in a script, Redis 6": {
+			replyError("@user_script: 7: Unknown Redis command called from Lua script"),
+			"ERR unknown Redis command called from",
+		},
+		"not permitted in a script, Redis 6": {
+			replyError("@user_script: 7: The user executing the script can't run this command or subcommand"),
+			"ERR The user executing the script can't run this command",
+		},
+		"anything of a script, Redis 6": {replyError("@user_script: 7: id"), "ERR"},
 		"read-only": {
 			replyError("READONLY You can't write against a read only replica." + script),
 			"READONLY You can't write against a read only replica",

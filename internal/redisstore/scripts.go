@@ -109,7 +109,8 @@ func (s script) failure(err error) error {
 // old, the command was renamed, or a proxy is in front.
 func lacksCommand(err error) bool {
 	reply, ok := errors.AsType[redis.Error](err)
-	if !ok || !hasCode(err, "ERR") {
+	// Redis 6: what redis.pcall refuses by itself has no code, but this in front.
+	if !ok || !hasCode(err, "ERR", "@user_script:") {
 		return false
 	}
 	text := strings.ToLower(reply.Error())

@@ -15,8 +15,9 @@ The tests that start real servers, run with other versions than the one that CI 
 ` + "```sh\nSERVERS=<folder> task servers\n```" + `
 
 It runs the packages below with each program called redis-server or valkey-server under the folder, one after the other,
-with the fault matrix of [faults.md](faults.md). The cells count tests that passed; a row of a table counts as a test.
-CI runs the same tests with the server of its distribution, where none may fail or be skipped for its version.
+with the fault matrix of [faults.md](faults.md). The cells count tests that passed, and the cases of tables one by one.
+What the conformance suite skips because a storage lacks a capability is not counted. CI runs the same tests with the
+server of its distribution, where none may fail or be skipped for its version.
 
 `
 

@@ -51,6 +51,7 @@ const output = `
 {"Action":"output","Package":"p","Test":"TestB/two","Output":"--- SKIP: TestB/two (0.00s)\n"}
 {"Action":"skip","Package":"p","Test":"TestB/two"}
 {"Action":"pass","Package":"p","Test":"TestB"}
+{"Action":"skip","Package":"p","Test":"TestStorageConforms/Close"}
 {"Action":"fail","Package":"p","Test":"TestC/one"}
 {"Action":"fail","Package":"p","Test":"TestC"}
 {"Action":"fail","Package":"p"}
