@@ -151,8 +151,9 @@ func WithLoadTimeout(d time.Duration) RoutingOption {
 	return routingOption(func(o *routingOptions) { o.loadTimeout = d })
 }
 
-// WithLogger sets where changes between the modes of [Stats] are logged, one line for each; never an id, never anything
-// else. The default, also for nil, is slog.Default().
+// WithLogger sets where it is logged when change events begin to flow and when they end, with the reason, at most once
+// a second; also, at construction, if the remote is no [Watcher]. Nothing else is logged, and never an id. The default,
+// also for nil, is slog.Default().
 func WithLogger(logger *slog.Logger) RoutingOption {
 	if logger == nil {
 		logger = slog.Default()

@@ -79,6 +79,8 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 		config.Watch = func(ctx context.Context, heartbeat time.Duration, to nearcache.Sink) error {
 			return inOurTerms("watch", watcher.Watch(ctx, heartbeat, func(e Event) { deliver(e, to) }))
 		}
+	} else {
+		o.logWatch(false, errs.Reason("the remote, a %T, is no Watcher", remote))
 	}
 	rt.cache = nearcache.New(config)
 	return rt

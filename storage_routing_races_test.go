@@ -162,6 +162,17 @@ func TestOneLogLineForEachChangeOfState(t *testing.T) {
 	}, WithLogger(text))
 }
 
+// TestRemoteThatIsNoWatcherIsLogged: a storage that is wrapped, for traces say, may have lost its capabilities.
+func TestRemoteThatIsNoWatcherIsLogged(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	text := slog.New(slog.NewTextHandler(&log, nil))
+	st := NewRoutingStorage(fourMethods{NewMemoryStorage(time.Hour)}, 1, WithLogger(text))
+	require.NoError(t, st.Close())
+	require.Contains(t, log.String(), "level=WARN")
+	require.Contains(t, log.String(), "the remote, a session.fourMethods, is no Watcher")
+}
+
 // stallingWatcher delivers nothing for a while.
 type stallingWatcher struct {
 	*MemoryStorage
