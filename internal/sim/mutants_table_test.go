@@ -80,7 +80,7 @@ var mutants = []mutant{
 		"the epoch is read after the call", "internal/nearcache/flight.go",
 		"c.putLocked(&f.call, f.value, f.revision, f.startedAt)",
 		"f.epoch = c.lease.Load().epoch\n\tc.putLocked(&f.call, f.value, f.revision, f.startedAt)",
-		5000,
+		20000,
 	},
 	{
 		"the watcher reports no gap when it connects again", "internal/sim/watch.go",
@@ -187,12 +187,6 @@ var mutants = []mutant{
 		"At: c.clock.time(u.at)",
 		"At: time.Now()",
 		1000,
-	},
-	{
-		"a use is forgotten when its copy is gone", "internal/nearcache/refresh.go",
-		"if c.over(u, now) {",
-		"if u.entry == nil || c.over(u, now) {",
-		4000,
 	},
 
 	// Writes.
