@@ -98,7 +98,8 @@ func redisReply(text string) string {
 		text = "ERR " + text
 	}
 	code, rest, _ := strings.Cut(text, " ")
-	if strings.HasPrefix(rest, "Error running script") { // Redis 6: the script's own error comes last
+	// Redis 6: the script's own error comes last.
+	if strings.HasPrefix(rest, "Error running script") || strings.HasPrefix(rest, "@user_script: ") {
 		for word := range strings.FieldsSeq(rest) {
 			if word = strings.TrimPrefix(word, "-"); word != "ERR" && replies[word] != nil {
 				_, after, _ := strings.Cut(rest, word)

@@ -86,6 +86,10 @@ func TestShown(t *testing.T) {
 			replyError("@user_script: 7: The user executing the script can't run this command or subcommand"),
 			"ERR The user executing the script can't run this command",
 		},
+		"too few replicas in a script, Redis 6": {
+			replyError("@user_script: 12: -NOREPLICAS Not enough good replicas to write."),
+			"NOREPLICAS Not enough good replicas to write",
+		},
 		"anything of a script, Redis 6": {replyError("@user_script: 7: id"), "ERR"},
 		"read-only": {
 			replyError("READONLY You can't write against a read only replica." + script),

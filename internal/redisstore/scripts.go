@@ -68,9 +68,17 @@ func hasCode(err error, codes ...string) bool {
 	if !ok {
 		return false
 	}
+	if inner := codeInScript.FindStringSubmatch(reply.Error()); inner != nil {
+		return slices.Contains(codes, inner[1])
+	}
 	code, _, _ := strings.Cut(reply.Error(), " ")
 	return slices.Contains(codes, code)
 }
+
+// codeInScript finds the code of an error of a script in Redis 6, which puts the script's line in front of it, and in
+// front of that, unless the error comes from redis.pcall, "ERR Error running script".
+var codeInScript = regexp.MustCompile(
+	`^(?:ERR Error running script [^@]*@user_script:\d+: )?@user_script: \d+: -?([A-Z]+) `)
 
 // processor is any client, or the client of one node of a Cluster.
 type processor interface {
