@@ -393,7 +393,8 @@ func checkDiscreet(
 	}
 	logged := func() bool { return strings.Contains(log.String(), "no change events") }
 	// Some hooks let no connection come up; with the others the watch ends when the client is closed.
-	require.Eventually(t, func() bool { return logged() || st.Stats().Mode == ModeLeased }, 10*time.Second, time.Millisecond)
+	leased := func() bool { return st.Stats().Mode == ModeLeased }
+	require.Eventually(t, func() bool { return logged() || leased() }, 10*time.Second, time.Millisecond)
 	require.NoError(t, closeClient())
 	require.Eventually(t, logged, 10*time.Second, time.Millisecond)
 	discreet("log", log.String())
