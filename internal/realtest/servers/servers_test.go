@@ -52,6 +52,7 @@ const output = `
 {"Action":"skip","Package":"p","Test":"TestB/two"}
 {"Action":"pass","Package":"p","Test":"TestB"}
 {"Action":"skip","Package":"p","Test":"TestStorageConforms/Close"}
+{"Action":"output","Package":"p","Test":"TestC/one","Output":"    c_test.go:7: no\n"}
 {"Action":"fail","Package":"p","Test":"TestC/one"}
 {"Action":"fail","Package":"p","Test":"TestC"}
 {"Action":"fail","Package":"p"}
@@ -60,7 +61,9 @@ const output = `
 
 func TestReport(t *testing.T) {
 	of := results{}
-	require.NoError(t, of.read(strings.NewReader(output)))
+	var log strings.Builder
+	require.NoError(t, of.read(strings.NewReader(output), &log))
+	require.Equal(t, "    c_test.go:7: no\n", log.String())
 	require.Equal(t, "2 passed, 1 skipped, 2 failed", of.String())
 
 	r := report{packages: []testPackage{{".", "p"}, {".", "broken"}}}

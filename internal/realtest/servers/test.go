@@ -77,7 +77,7 @@ func test(ctx context.Context, s server, packages []testPackage) (results, error
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if err := all.read(bytes.NewReader(out)); err != nil {
+		if err := all.read(bytes.NewReader(out), os.Stderr); err != nil {
 			return nil, err
 		}
 	}
@@ -109,9 +109,10 @@ type event struct {
 // ofStorage matches tests that the conformance suite skips when a storage lacks a capability, whatever the server.
 var ofStorage = regexp.MustCompile(`^Test\w*Conforms/`)
 
-// read adds the output of go test -json.
-func (r results) read(in io.Reader) error {
+// read adds the output of go test -json. It writes what failed tests said to log.
+func (r results) read(in io.Reader, log io.Writer) error {
 	said := make(map[string]string) // the last line of a test that is not about its state
+	all := make(map[string]string)  // the output of a test that has not ended
 	for decoder := json.NewDecoder(in); ; {
 		var event event
 		if err := decoder.Decode(&event); errors.Is(err, io.EOF) {
@@ -122,10 +123,15 @@ func (r results) read(in io.Reader) error {
 		key := event.Package + " " + event.Test
 		switch event.Action {
 		case "output":
+			all[key] += event.Output
 			if text := strings.TrimSpace(event.Output); text != "" && !strings.HasPrefix(text, "--- ") {
 				said[key] = text
 			}
 		case "pass", "fail", "skip":
+			if event.Action == "fail" {
+				fmt.Fprint(log, all[key])
+			}
+			delete(all, key)
 			if event.Action == "skip" && ofStorage.MatchString(event.Test) {
 				continue
 			}
