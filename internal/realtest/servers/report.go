@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -77,7 +77,9 @@ func cell(of results, path string) string {
 
 // writeTests lists the tests with an outcome, and with which servers.
 func (r *report) writeTests(b *strings.Builder, action string) {
-	with := make(map[string][]string) // servers by line
+	type row struct{ path, test, reason string }
+	with := make(map[row][]string) // servers
+	var rows []row
 	for i, s := range r.servers {
 		for _, p := range r.packages {
 			for _, name := range r.results[i].leaves(p.path) {
@@ -85,26 +87,35 @@ func (r *report) writeTests(b *strings.Builder, action string) {
 				if o.action != action {
 					continue
 				}
-				line := fmt.Sprintf("%s: `%s`", p, name)
+				t := row{p.String(), "`" + name + "`", o.reason}
+				switch {
+				case action == "fail":
+					t.reason = ""
+				case t.reason == "":
+					t.reason = "unknown"
+				}
 				if name == "" {
-					line = p.String() + ": the package as a whole"
+					t.test = "the package as a whole"
 				}
-				if action == "skip" {
-					line += ", " + o.reason
+				if with[t] == nil {
+					rows = append(rows, t)
 				}
-				with[line] = append(with[line], s.String())
+				with[t] = append(with[t], s.String())
 			}
 		}
 	}
-	if len(with) == 0 {
+	if len(rows) == 0 {
 		b.WriteString("None.\n")
+		return
 	}
-	for _, line := range slices.Sorted(maps.Keys(with)) {
-		servers := strings.Join(with[line], ", ")
-		if len(with[line]) == len(r.servers) {
+	writeCells(b, "package", "test", "reason", "with")
+	writeCells(b, slices.Repeat([]string{"---"}, 4)...)
+	for _, t := range rows {
+		servers := strings.Join(with[t], ", ")
+		if len(with[t]) == len(r.servers) {
 			servers = "all"
 		}
-		fmt.Fprintf(b, "- %s (%s)\n", line, servers)
+		writeCells(b, t.path, t.test, cmp.Or(t.reason, "see the log"), servers)
 	}
 }
 

@@ -77,12 +77,16 @@ func TestReport(t *testing.T) {
 
 ## Failed
 
-- broken: the package as a whole (Redis 6.2.0)
-- p: `+"`TestC/one`"+` (Redis 6.2.0)
+| package | test | reason | with |
+| --- | --- | --- | --- |
+| p | `+"`TestC/one`"+` | see the log | Redis 6.2.0 |
+| broken | the package as a whole | see the log | Redis 6.2.0 |
 
 ## Skipped
 
-- p: `+"`TestB/two`"+`, before Redis 7.0.0: no functions (Redis 6.2.0)
+| package | test | reason | with |
+| --- | --- | --- | --- |
+| p | `+"`TestB/two`"+` | before Redis 7.0.0: no functions | Redis 6.2.0 |
 `, r.String())
 }
 
