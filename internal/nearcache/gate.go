@@ -12,8 +12,9 @@ import (
 //
 // An outage begins when a load has waited for the source in vain, and nothing came back from the source since that load
 // was sent: no answer to another call, no proof of the watcher. From then on loads fail at once, so that callers do not
-// pile up. The outage ends with the first answer to anything. An error that comes back quickly holds up no caller, and
-// begins no outage.
+// pile up. The outage ends with the first answer to anything. An error that comes back quickly holds up no caller: it
+// begins no outage, and ends one. So a part of the source that is away does not keep the rest from being asked, when its
+// values happen to be the probes.
 type gate struct {
 	sent    int       // loads that have not returned
 	waiting list.List // of flights that are not sent
@@ -36,6 +37,9 @@ const (
 	// and longer where answers took longer. So the end of an outage is noticed within a second.
 	probePause      = 400 * time.Millisecond
 	minProbeTimeout = 500 * time.Millisecond
+	// A use is a probe only if no load was for so long. Otherwise the use of a value about which the source never
+	// answers would always come first.
+	probeYield = probePause / 2
 	// outageMemory is how long an outage is remembered after a probe was due that did not come.
 	outageMemory = 500 * time.Millisecond
 )
@@ -47,6 +51,11 @@ func (g *gate) admits(now instant) bool {
 		g.outage = false
 	}
 	return !g.outage || !g.probing && now >= g.probeAt
+}
+
+// admitsUse reports whether the source may be told of a use now.
+func (g *gate) admitsUse(now instant) bool {
+	return g.admits(now) && (!g.outage || now >= g.probeAt.add(probeYield))
 }
 
 // beginProbe returns how long the probe may take.
@@ -108,9 +117,14 @@ func (c *Cache[V]) heardLocked(sentAt instant) {
 	g := &c.gate
 	g.heardAt = max(g.heardAt, sentAt)
 	if g.outage && sentAt > g.since { // not by an answer or a proof that was late
-		g.outage, g.probing, g.probeTimeout = false, false, 0
-		c.armLocked() // uses wait to be told
+		c.endOutageLocked()
 	}
+}
+
+func (c *Cache[V]) endOutageLocked() {
+	g := &c.gate
+	g.outage, g.probing, g.probeTimeout = false, false, 0
+	c.armLocked() // uses wait to be told
 }
 
 // answeredLocked takes in that the source has answered a call.
@@ -124,11 +138,13 @@ func (c *Cache[V]) answeredLocked(sentAt instant) {
 // unansweredLocked takes in that a call that was sent at the given instant has failed without an answer.
 func (c *Cache[V]) unansweredLocked(sentAt instant, probe bool) {
 	g := &c.gate
-	waited := time.Duration(c.clock.now() - sentAt)
+	quick := time.Duration(c.clock.now()-sentAt) < min(slowFailure, c.config.LoadTimeout)
 	switch {
+	case probe && quick:
+		c.endOutageLocked()
 	case probe:
 		c.endProbeLocked()
-	case g.outage, g.heardAt >= sentAt, waited < min(slowFailure, c.config.LoadTimeout):
+	case g.outage, g.heardAt >= sentAt, quick:
 	default:
 		g.outage, g.since = true, sentAt
 		c.endProbeLocked()

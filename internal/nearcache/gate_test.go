@@ -227,6 +227,39 @@ func TestQuickErrorsAreNoOutage(t *testing.T) {
 	})
 }
 
+// TestQuickErrorEndsAnOutage: a part of the source that refuses to answer does not keep the rest from being asked.
+func TestQuickErrorEndsAnOutage(t *testing.T) {
+	inBubble(t, func(t *testing.T, src *source, c *replica) {
+		time.Sleep(time.Millisecond)
+		src.hang()
+		require.ErrorIs(t, c.load(t.Context(), testID).err, context.DeadlineExceeded)
+		require.True(t, c.Stats().Outage)
+		src.recover()
+		src.die(testID)
+		time.Sleep(probePause)
+		require.ErrorIs(t, c.load(t.Context(), testID).err, errLink)
+		require.ErrorIs(t, c.load(t.Context(), numbered(1)).err, errAbsent)
+	})
+}
+
+// TestSilentValueDoesNotProlongAnOutage: its use waits to be told all the time, and is not the only probe.
+func TestSilentValueDoesNotProlongAnOutage(t *testing.T) {
+	inBubble(t, func(t *testing.T, src *source, c *replica) {
+		require.NoError(t, c.store(t.Context(), testID, "v"))
+		time.Sleep(staleness / 2)
+		c.get(t)
+		src.silence(testID)
+		time.Sleep(c.config.LoadTimeout + staleness)
+		synctest.Wait()
+		require.True(t, c.Stats().Outage)
+		start := time.Now()
+		for c.load(t.Context(), numbered(1)).err != errAbsent { //nolint:errorlint // as it is
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.Less(t, time.Since(start), time.Second)
+	}, revalidating)
+}
+
 // TestProbeOutlivesItsCaller: the callers give up sooner than the source takes to answer, and learn all the same that
 // it is back.
 func TestProbeOutlivesItsCaller(t *testing.T) {

@@ -141,7 +141,7 @@ func (c *Cache[V]) armLocked() {
 	}
 	at := q.queue[0].due
 	if c.gate.outage {
-		at = max(at, c.gate.probeAt)
+		at = max(at, c.gate.probeAt.add(probeYield))
 	}
 	wait := max(0, time.Duration(at-c.clock.now()))
 	if q.timer == nil {
@@ -166,7 +166,7 @@ func (c *Cache[V]) startWorkers() {
 // startWorkersLocked gives each worker a batch of what is due.
 func (c *Cache[V]) startWorkersLocked() {
 	q, now := &c.refresh, c.clock.now()
-	for !c.closed && q.workers < q.limit && c.gate.admits(now) {
+	for !c.closed && q.workers < q.limit && c.gate.admitsUse(now) {
 		due := q.take(now)
 		if len(due) == 0 {
 			break

@@ -37,7 +37,8 @@ type source struct {
 	mu       sync.Mutex // protects following fields
 	states   map[string]*record
 	revision uint64          // of the last change
-	dead     map[string]bool // the source does not answer for these
+	dead     map[string]bool // the source refuses to answer for these
+	silent   map[string]bool // it does not answer at all for these
 	stops    map[stopAt][]*stop
 	held     []*stop
 	loads    int
@@ -70,7 +71,7 @@ type stop struct {
 func newSource() *source {
 	return &source{
 		ttl: ttl, events: make(chan event),
-		states: make(map[string]*record), dead: make(map[string]bool), stops: make(map[stopAt][]*stop),
+		states: make(map[string]*record), dead: make(map[string]bool), silent: make(map[string]bool), stops: make(map[stopAt][]*stop),
 	}
 }
 
@@ -152,6 +153,13 @@ func (s *source) put(id, v string) (revision uint64) {
 	return s.revision
 }
 
+// silence makes all calls about a value end with their contexts.
+func (s *source) silence(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.silent[id] = true
+}
+
 // die makes all calls about a value fail.
 func (s *source) die(id string) {
 	s.mu.Lock()
@@ -159,10 +167,19 @@ func (s *source) die(id string) {
 	s.dead[id] = true
 }
 
-func (s *source) isDead(id string) bool {
+// answersFor returns the error of a call about a value that the source does not answer for.
+func (s *source) answersFor(ctx context.Context, id string) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.dead[id]
+	dead, silent := s.dead[id], s.silent[id]
+	s.mu.Unlock()
+	switch {
+	case silent:
+		<-ctx.Done()
+		return ctx.Err()
+	case dead:
+		return errLink
+	}
+	return nil
 }
 
 // drop removes a value behind the back of the cache.
@@ -208,8 +225,8 @@ func (s *source) load(ctx context.Context, id string) (*state, uint64, error) {
 		s.loading--
 		s.mu.Unlock()
 	}()
-	if s.isDead(id) {
-		return nil, 0, errLink
+	if err := s.answersFor(ctx, id); err != nil {
+		return nil, 0, err
 	}
 	if err := s.pass(ctx, "load", "request"); err != nil {
 		return nil, 0, err
@@ -236,8 +253,8 @@ func (s *source) unchanged(ctx context.Context, uses []Use) ([]bool, error) {
 	s.batches = append(s.batches, len(uses))
 	s.mu.Unlock()
 	for _, u := range uses {
-		if s.isDead(u.ID) {
-			return nil, errLink
+		if err := s.answersFor(ctx, u.ID); err != nil {
+			return nil, err
 		}
 	}
 	if err := s.pass(ctx, "unchanged", "request"); err != nil {
