@@ -44,6 +44,7 @@ func Check(h *History) []Violation {
 		}
 	}
 	c.uses()
+	c.crowds()
 	return c.violations
 }
 
@@ -90,11 +91,21 @@ func (c *checker) outcome(op *Op) {
 		c.violatedf("P8", op, "the replica was closed")
 	case op.Outcome == Other:
 		c.violatedf("P8", op, "not one of the documented errors")
+	case c.unproven(op):
+		c.violatedf("P1", op, "no proof for %v, and nothing was wrong", op.ProofAge)
 	case op.Outcome == GivenUp && !op.Impatient:
 		c.violatedf("P8", op, "the caller has not given up")
 	case op.Outcome == Unavailable && !op.Impatient && !c.excused(op):
 		c.violatedf("P8", op, "no call to the remote failed meanwhile")
 	}
+}
+
+// unproven reports whether a replica had lost its lease, without which its loads soon ask the remote. Heartbeats do not
+// wait for the load that they keep away.
+func (c *checker) unproven(op *Op) bool {
+	cfg := &c.history.Config
+	return cfg.Watched && op.Life == 0 && !op.AfterClose && op.Invoked > 2*cfg.Staleness &&
+		c.history.quiet(op.Replica, 0, op.Returned) && (op.ProofAge < 0 || op.ProofAge >= cfg.Staleness)
 }
 
 // excused reports whether an operation may have been unavailable: because its own call failed, or, for a Load, because
@@ -109,10 +120,9 @@ func (c *checker) excused(op *Op) bool {
 	case within(c.history.troubled[place{op.Replica, anySession}], op.Invoked-cfg.LoadTimeout-outageLasts, op.Returned):
 		return true
 	}
-	// It may have joined a load that waited for its turn already.
+	// It may have waited for its turn together with the load that began that, perhaps long before, and has left since.
 	return cfg.MaxLoads > 0 && slices.ContainsFunc(c.history.Ops, func(other *Op) bool {
-		return placeOf(other) == placeOf(op) && other.Kind == Load &&
-			other.Invoked <= op.Invoked && other.Returned >= op.Invoked && op.Returned-other.Invoked >= cfg.LoadTimeout
+		return placeOf(other) == placeOf(op) && other.Kind == Load && other.Invoked+cfg.LoadTimeout == op.Returned
 	})
 }
 
@@ -172,7 +182,7 @@ func (c *checker) present(op *Op, s *span) {
 		c.evicted(op, s)
 	case s.to <= op.Invoked-allowed:
 		c.violatedf("P2", op, "%s at %d, %v before", s.end, s.to, op.Invoked-s.to)
-	case s.end == idle && cfg.Calm:
+	case s.end == idle && !cfg.mayBeDead(op.ID) && c.history.quiet(op.Replica, op.Invoked, s.to):
 		c.used(op, s)
 	}
 }
@@ -181,9 +191,9 @@ func (c *checker) present(op *Op, s *span) {
 // proves nothing: its request, which would have kept the session alive, came too late.
 func (c *checker) used(op *Op, s *span) {
 	cfg := &c.history.Config
-	roundTrip := 2 * cfg.Delay
+	late := 2*cfg.Delay + cfg.late()
 	lived := s.to - op.Invoked
-	if lived > roundTrip && lived < cfg.TTL-max(cfg.RefreshAfter, roundTrip) {
+	if lived > late && lived < cfg.TTL-max(cfg.RefreshAfter, 2*cfg.Delay)-cfg.late() {
 		c.violatedf("P5", op, "it was idle at %d, only %v later", s.to, lived)
 	}
 }
@@ -197,7 +207,7 @@ func (c *checker) evicted(op *Op, s *span) {
 	if op.Invoked >= s.to+cfg.TTL {
 		c.violatedf("P5", op, "gone since %d (%s), more than a TTL", s.to, s.end)
 	}
-	if !cfg.Calm || op.Invoked < s.to+max(cfg.RefreshAfter, roundTrip) {
+	if !cfg.Calm || cfg.mayBeDead(op.ID) || op.Invoked < s.to+max(cfg.RefreshAfter, roundTrip) {
 		return
 	}
 	first, again := c.seen[memoryOf(op)]
@@ -209,14 +219,15 @@ func (c *checker) evicted(op *Op, s *span) {
 	if cfg.Revalidates {
 		asked += cfg.RefreshAfter/gatherShare + roundTrip
 	}
-	if op.Invoked > asked+roundTrip {
+	if op.Invoked > asked+roundTrip+cfg.late() {
 		c.violatedf("P2", op, "%s at %d, and the replica should have asked at %d", s.end, s.to, asked)
 	}
 }
 
 // wasTroubled reports whether a call to the remote failed for this replica before the operation returned.
 func (c *checker) wasTroubled(op *Op) bool {
-	return within(c.history.troubled[place{op.Replica, anySession}], 0, op.Returned)
+	return within(c.history.troubled[place{op.Replica, anySession}], 0, op.Returned) ||
+		within(c.history.troubled[placeOf(op)], 0, op.Returned)
 }
 
 // uses checks that every use that the remote was told of was one: a client asked for the session just then, or got it.
@@ -230,6 +241,24 @@ func (c *checker) uses() {
 		if !slices.ContainsFunc(asked[u.place], func(op *Op) bool { return op.Invoked <= u.at && u.at <= op.Returned }) {
 			op := &Op{Replica: u.replica, ID: u.id, Kind: Load, Invoked: u.at, Returned: u.at}
 			c.violatedf("P5", op, "the remote was told of a use that was none")
+		}
+	}
+}
+
+// crowds checks that no more loads than allowed asked the remote at a time. A remote that cannot revalidate is asked by
+// loads in the background, too. In an outage there are probes besides.
+func (c *checker) crowds() {
+	cfg := &c.history.Config
+	limit := cfg.MaxLoads
+	if !cfg.Revalidates {
+		limit += cmp.Or(cfg.MaxRefreshes, defaultRefreshes)
+	}
+	if !cfg.Calm || cfg.MaxLoads == 0 || cfg.Dead > 0 {
+		return
+	}
+	for replica := range cfg.Replicas {
+		if n := c.history.crowd[replica]; n > limit {
+			c.violatedf("P7", &Op{Replica: replica, Kind: Load}, "%d loads at a time, of %d", n, limit)
 		}
 	}
 }

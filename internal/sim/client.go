@@ -77,7 +77,8 @@ func (c *client) do(r *replica) {
 		op.Got, _ = s.Get("v")
 		c.known[op.ID] = s
 	}
-	op.Entries = st.Stats().Entries
+	stats := st.Stats()
+	op.Entries, op.ProofAge = stats.Entries, stats.ProofAge
 }
 
 func (c *client) kind() Kind {

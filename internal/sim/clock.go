@@ -61,8 +61,12 @@ func stream(seed, actor uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, a
 const (
 	configStream = 0
 	faultStream  = 1
-	clientStream = 1 << 8  // one for each client, from here on
-	linkStream   = 1 << 16 // one for each lot, from here on
+	// These draws came later than the others, and have streams of their own.
+	pressureStream = 2
+	deathStream    = 3
+	refusalStream  = 1 << 7  // one for each replica, from here on
+	clientStream   = 1 << 8  // one for each client, from here on
+	linkStream     = 1 << 16 // one for each lot, from here on
 )
 
 // upTo returns a random duration between 1 ns and d.

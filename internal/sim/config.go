@@ -1,6 +1,9 @@
 package sim
 
-import "time"
+import (
+	"math/rand/v2"
+	"time"
+)
 
 // Config is a simulation's configuration, drawn from its seed. The ranges are chosen so that everything that can happen
 // does happen in some simulation, within a few times the staleness bound.
@@ -19,12 +22,16 @@ type Config struct {
 	RefreshAfter time.Duration
 	LoadTimeout  time.Duration
 	MaxLoads     int // loads at a time; 0 for the default
+	MaxRefreshes int // background calls at a time; 0 for the default
 	StaleIfError time.Duration
 	Watched      bool // the remote reports changes
 	Revalidates  bool // the remote can revalidate several sessions at once
 
 	Delay      time.Duration // longest time that a message takes, unless a fault delays it
-	Calm       bool          // no faults except evictions; promises that hold only without faults are checked in these
+	Calm       bool          // no faults except evictions and what follows
+	Pool       int           // connections of a replica for commands; 0: as many as it needs
+	Refusals   float64       // share of writes that the remote refuses
+	Dead       int           // sessions that the remote gives no answer about, at times
 	FaultEvery time.Duration // average time between faults
 	CallFaults float64       // share of calls that fail on their own
 }
@@ -36,6 +43,12 @@ const (
 
 // outageLasts is how long the library may answer without asking the remote after a call to the remote has failed.
 const outageLasts = 900 * time.Millisecond
+
+// slowFailure is how long the remote must have taken to fail, so that the library may take it for an outage.
+const slowFailure = 100 * time.Millisecond
+
+// defaultRefreshes is the library's default for background calls at a time.
+const defaultRefreshes = 16
 
 // gatherShare is the part of RefreshAfter for which the library waits for more entries to fall due.
 const gatherShare = 64
@@ -85,5 +98,48 @@ func NewConfig(seed uint64) Config {
 			c.IDs, c.MaxEntries, c.Think = maxIDs, maxIDs, s/100 // so that several entries fall due together
 		}
 	}
+	c.press(stream(seed, pressureStream))
 	return c
+}
+
+// press makes a simulation one under pressure, or not: little room for calls, and a remote that refuses some.
+func (c *Config) press(rng *rand.Rand) {
+	if !chance(rng, 0.4) {
+		return
+	}
+	if chance(rng, 0.5) {
+		c.Pool = 1 + rng.IntN(3)
+	}
+	if chance(rng, 0.5) {
+		c.MaxRefreshes = 1 + rng.IntN(2)
+	}
+	if chance(rng, 0.3) {
+		c.Refusals = pick(rng, 0.1, 0.5)
+	}
+	if c.IDs > 1 && chance(rng, 0.4) {
+		c.Dead = 1 + rng.IntN(c.IDs/2)
+	}
+}
+
+// mayBeDead reports whether the remote gives no answers about a session at times.
+func (c *Config) mayBeDead(id string) bool {
+	for i := range c.Dead {
+		if id == nameOf(i) {
+			return true
+		}
+	}
+	return false
+}
+
+// late is how much later than without pressure the remote learns of something at most, while nothing else is wrong: a
+// call waits for all others, and so do those that follow from its failure.
+func (c *Config) late() (d time.Duration) {
+	roundTrip := 2 * c.Delay
+	if c.Pool > 0 || c.MaxLoads > 0 || c.MaxRefreshes > 0 {
+		d += time.Duration(2*c.Clients+2*c.IDs) * roundTrip
+	}
+	if c.Dead > 0 {
+		d += outageLasts + time.Duration(c.IDs+2)*roundTrip
+	}
+	return d
 }

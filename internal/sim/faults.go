@@ -50,8 +50,9 @@ var faults = []fault{
 	}},
 }
 
-// These two have no duration.
+// These have ways of their own to happen.
 const (
+	sessionsDead     = "some sessions unavailable"
 	sessionEvicted   = "session evicted"
 	replicaRestarted = "replica restarted"
 )
@@ -94,13 +95,14 @@ func (w *world) evict(id string) {
 // as a slow answer and the loss of the event that would correct it. A simulation uses a few kinds of fault or all of
 // them: with few kinds, the same ones meet more often.
 func (w *world) misfortune(ctx context.Context) {
-	rng := stream(w.Seed, faultStream)
+	rng, deaths := stream(w.Seed, faultStream), stream(w.Seed, deathStream)
 	kinds := rng.Perm(len(faults) + 2)
 	if chance(rng, 0.7) {
 		kinds = kinds[:1+rng.IntN(4)]
 	}
 	for w.sleep(ctx, faultLane.from(w.now()+upTo(rng, 2*w.FaultEvery))) {
 		r := w.replicas[rng.IntN(w.Replicas)]
+		w.killSessions(deaths)
 		if w.Calm {
 			w.evict(nameOf(rng.IntN(w.IDs)))
 			continue
@@ -111,18 +113,34 @@ func (w *world) misfortune(ctx context.Context) {
 	}
 }
 
+// killSessions makes the remote refuse to answer about the first sessions for a while, as if a part of it were away.
+// That happens in calm simulations, too: the other sessions must not suffer.
+func (w *world) killSessions(rng *rand.Rand) {
+	if w.Dead == 0 || !chance(rng, 0.5) {
+		return
+	}
+	w.history.Faults[sessionsDead]++
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.server.deadUntil = w.now() + upTo(rng, 6*w.Staleness)
+}
+
 func (w *world) strike(rng *rand.Rand, kind int, r *replica) {
 	switch kind {
 	case len(faults):
 		w.evict(nameOf(rng.IntN(w.IDs)))
 	case len(faults) + 1:
 		w.history.Faults[replicaRestarted]++
+		w.mu.Lock()
+		w.history.disturbed(r.link.replica, replicaRestarted, w.now(), w.now()+w.Delay)
+		w.mu.Unlock()
 		r.restart()
 	default:
 		w.history.Faults[faults[kind].name]++
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		duration := pick(rng, skewed(rng, 3*w.Staleness), upTo(rng, 4*w.Staleness))
-		faults[kind].do(w, r.link, faultLane.from(w.now()+duration))
+		until := faultLane.from(w.now() + pick(rng, skewed(rng, 3*w.Staleness), upTo(rng, 4*w.Staleness)))
+		w.history.disturbed(r.link.replica, faults[kind].name, w.now(), until)
+		faults[kind].do(w, r.link, until)
 	}
 }

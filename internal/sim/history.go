@@ -79,6 +79,7 @@ type Op struct {
 	Got               string // its value
 	ExpiresAt         time.Time
 	Entries           int           // number of entries in the replica's local tier afterwards
+	ProofAge          time.Duration // of its last proof, then
 	AfterClose        bool          // the replica was closed before this began
 	horizon           time.Duration // see Check
 
@@ -131,6 +132,31 @@ type History struct {
 	told     map[place][]time.Duration // when the answer "not found" of the remote arrived
 	troubled map[place][]time.Duration // when a call failed; also for anySession
 	uses     []use                     // that the remote was told of in batches
+	trouble  map[int][]interval        // by replica: when something was wrong with it, its links or the remote
+	crowd    map[int]int               // by replica: the most loads that asked the remote at a time
+}
+
+type interval struct{ from, to time.Duration }
+
+// disturbed records a fault. Those of the remote concern all replicas.
+func (h *History) disturbed(replica int, fault string, from, to time.Duration) {
+	first, last := replica, replica
+	if strings.HasPrefix(fault, "remote") {
+		first, last = 0, h.Config.Replicas-1
+	}
+	for r := first; r <= last; r++ {
+		h.trouble[r] = append(h.trouble[r], interval{from, to})
+	}
+}
+
+// quiet reports whether nothing was wrong with a replica all the time, and a while before, so that nothing is left of
+// an earlier fault.
+func (h *History) quiet(replica int, from, to time.Duration) bool {
+	c := &h.Config
+	from -= c.LoadTimeout + 2*c.Staleness + outageLasts
+	return c.CallFaults == 0 && !slices.ContainsFunc(h.trouble[replica], func(i interval) bool {
+		return i.from <= to && from <= i.to
+	})
 }
 
 // anySession stands for all sessions of a replica.

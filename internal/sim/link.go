@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/seed34611480/session"
@@ -15,7 +16,12 @@ type link struct {
 	world   *world
 	replica int
 	lots    map[string]*lot // for calls, by session; "" is for calls about several sessions
-	beats   *lot            // for heartbeats
+	beats   *lot            // for heartbeats, which have a connection of their own
+
+	connections int           // in use, of Config.Pool
+	waiting     []*connection // for one of them, in the order in which they came
+	loads       int           // calls of Load that have not ended
+	refusals    *rand.Rand
 
 	refusesUntil     time.Duration // calls fail at once
 	losesRequests    time.Duration // requests are lost until then, without an error
@@ -32,6 +38,9 @@ var (
 	errRefused = errors.New("connection refused")
 	errReset   = errors.New("connection reset by peer")
 	errTimeout = errors.New("i/o timeout")
+
+	errDead     = errors.New("CLUSTERDOWN Hash slot not served")
+	errNoMemory = errors.New("OOM command not allowed when used memory > 'maxmemory'")
 
 	errNoPermission = errors.New("NOPERM this user has no permissions to run the 'getex' command")
 )
@@ -113,6 +122,27 @@ func (l *link) call(ctx context.Context, id string, do func()) (err error) {
 	refused := sent < l.refusesUntil
 	w.mu.Unlock()
 
+	patience := time.NewTimer((patienceLane + lane(f.lane)).from(sent+f.patience) - sent)
+	defer patience.Stop()
+	done := ctx.Done()
+	if f.deaf {
+		defer context.AfterFunc(ctx, func() { l.noteTrouble(id, ctx.Err()) })()
+		done = nil
+	}
+	defer func() { l.noteTrouble(id, err) }()
+	if w.Pool > 0 {
+		c := l.connect(&f, sent)
+		defer l.disconnect(c)
+		select {
+		case <-c.granted:
+			sent = w.now()
+		case <-patience.C:
+			return errTimeout
+		case <-done:
+			return ctx.Err()
+		}
+	}
+
 	answer := make(chan error, 1)
 	onWay := callLane + lane(f.lane)
 	switch {
@@ -125,13 +155,6 @@ func (l *link) call(ctx context.Context, id string, do func()) (err error) {
 		w.at(onWay.from(sent+f.request), func() { l.arrive(&f, do, answer) })
 	}
 
-	patience := time.NewTimer((patienceLane + lane(f.lane)).from(sent+f.patience) - sent)
-	defer patience.Stop()
-	done := ctx.Done()
-	if f.deaf {
-		defer context.AfterFunc(ctx, func() { l.noteTrouble(id, ctx.Err()) })()
-		done = nil
-	}
 	select {
 	case err = <-answer:
 	case <-patience.C:
@@ -139,8 +162,50 @@ func (l *link) call(ctx context.Context, id string, do func()) (err error) {
 	case <-done:
 		err = ctx.Err()
 	}
-	l.noteTrouble(id, err)
 	return err
+}
+
+// connection is one of the pool's that a call waits for.
+type connection struct {
+	granted chan struct{} // closed when the call has it
+	has     bool
+	lane    lane
+}
+
+// connect lets a call wait for a connection. Calls that begin at the same instant come one after the other.
+func (l *link) connect(f *fate, at time.Duration) *connection {
+	w := l.world
+	c := &connection{granted: make(chan struct{}), lane: callLane + lane(f.lane)}
+	w.at(c.lane.from(at+1), func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		l.waiting = append(l.waiting, c)
+		l.grant()
+	})
+	return c
+}
+
+// grant gives the free connections to the calls that have waited longest. Guarded by world.mu.
+func (l *link) grant() {
+	for l.connections < l.world.Pool && len(l.waiting) > 0 {
+		c := l.waiting[0]
+		l.waiting = l.waiting[1:]
+		l.connections++
+		c.has = true
+		l.world.at(c.lane.from(l.world.now()+1), func() { close(c.granted) })
+	}
+}
+
+// disconnect ends a call, or its wait.
+func (l *link) disconnect(c *connection) {
+	l.world.mu.Lock()
+	defer l.world.mu.Unlock()
+	if c.has {
+		l.connections--
+		l.grant()
+	} else {
+		l.waiting = slices.DeleteFunc(l.waiting, func(other *connection) bool { return other == c })
+	}
 }
 
 // arrive handles the request when it reaches the server.
@@ -196,10 +261,13 @@ func (l *link) TTL() time.Duration { return l.world.TTL }
 
 // Load implements [session.Storage].
 func (l *link) Load(ctx context.Context, id string) (*session.Session, error) {
+	began := l.world.now()
+	l.countLoads(1)
+	defer l.countLoads(-1)
 	var loaded *session.Session
 	var answer error
 	err := l.call(ctx, id, func() {
-		if answer = errNoPermission; l.world.now() >= l.noReadsUntil {
+		if answer = l.refusesRead(id); answer == nil {
 			loaded, answer = l.world.server.load(id)
 		}
 	})
@@ -210,7 +278,7 @@ func (l *link) Load(ctx context.Context, id string) (*session.Session, error) {
 		l.noteTold(id)
 		return nil, answer
 	case answer != nil:
-		l.noteTrouble(id, answer)
+		l.noteRefusal(began, answer, id)
 		return nil, answer
 	}
 	return loaded, nil
@@ -218,7 +286,7 @@ func (l *link) Load(ctx context.Context, id string) (*session.Session, error) {
 
 // Revalidate implements [session.Revalidator].
 func (l *link) Revalidate(ctx context.Context, uses []session.Use) ([]bool, error) {
-	w := l.world
+	w, began := l.world, l.world.now()
 	unchanged := make([]bool, len(uses))
 	w.mu.Lock()
 	for _, u := range uses {
@@ -228,23 +296,76 @@ func (l *link) Revalidate(ctx context.Context, uses []session.Use) ([]bool, erro
 	var answer error
 	err := l.call(ctx, uses[0].ID, func() {
 		l.world.history.Revalidated += len(uses)
-		if answer = errNoPermission; l.world.now() >= l.noReadsUntil {
-			answer = nil
-			for i, u := range uses {
-				unchanged[i] = w.server.revalidate(u.ID, u.Revision, u.At.Sub(w.start))
+		for i, u := range uses { // each by itself: some may take effect although others fail
+			if refused := l.refusesRead(u.ID); refused != nil {
+				answer = refused
+				continue
 			}
+			unchanged[i] = w.server.revalidate(u.ID, u.Revision, u.At.Sub(w.start))
 		}
 	})
-	if err == nil {
-		err = answer
+	switch {
+	case err != nil:
+		for _, u := range uses {
+			l.noteTrouble(u.ID, err)
+		}
+		return nil, err
+	case answer != nil:
+		for _, u := range uses {
+			l.noteRefusal(began, answer, u.ID)
+		}
+		return nil, answer
 	}
-	if err == nil {
-		return unchanged, nil
+	return unchanged, nil
+}
+
+// noteRefusal records that the remote has refused to answer. When it did so quickly, the other sessions must not suffer.
+func (l *link) noteRefusal(began time.Duration, err error, id string) {
+	switch w := l.world; {
+	case w.now()-began >= slowFailure || !errors.Is(err, errDead):
+		l.noteTrouble(id, err)
+	case w.mayBeDead(id):
+		l.noteTroubleOf(id)
 	}
-	for _, u := range uses {
-		l.noteTrouble(u.ID, err)
+}
+
+// noteTroubleOf records trouble with one session, from which the others must not suffer.
+func (l *link) noteTroubleOf(id string) {
+	l.world.mu.Lock()
+	defer l.world.mu.Unlock()
+	at := place{l.replica, id}
+	l.world.history.troubled[at] = append(l.world.history.troubled[at], l.world.now())
+}
+
+// refusesRead returns the error with which the remote refuses a load or a revalidation now, or nil. Called with world.mu
+// held, like refusesWrite.
+func (l *link) refusesRead(id string) error {
+	switch {
+	case l.world.now() < l.noReadsUntil:
+		return errNoPermission
+	case l.world.server.dead(id):
+		return errDead
 	}
-	return nil, err
+	return nil
+}
+
+func (l *link) refusesWrite(id string) error {
+	switch {
+	case l.world.server.dead(id):
+		return errDead
+	case l.world.Refusals > 0 && chance(l.refusals, l.world.Refusals):
+		return errNoMemory
+	}
+	return nil
+}
+
+// countLoads notes how many loads ask the remote at a time.
+func (l *link) countLoads(change int) {
+	l.world.mu.Lock()
+	defer l.world.mu.Unlock()
+	l.loads += change
+	h := l.world.history
+	h.crowd[l.replica] = max(h.crowd[l.replica], l.loads)
 }
 
 func (l *link) noteTold(id string) {
@@ -270,47 +391,34 @@ func (l *link) write(
 	ctx context.Context, s *session.Session, do func(*session.Session) (uint64, error),
 ) error {
 	snapshot := s.Detached()
-	var revision uint64
-	var answer error
-	err := l.call(ctx, s.ID(), func() {
-		l.commit(ctx, s.ID(), func() (uint64, error) {
-			revision, answer = do(snapshot)
-			return revision, answer
-		})
-	})
+	revision, err := l.commit(ctx, s.ID(), func() (uint64, error) { return do(snapshot) })
 	if err != nil {
 		return err
 	}
-	if answer == nil {
-		session.Stamp(s, revision)
-	}
-	return answer
+	session.Stamp(s, revision)
+	return nil
 }
 
 // Delete implements [session.Storage].
 func (l *link) Delete(ctx context.Context, id string) error {
-	return l.call(ctx, id, func() {
-		l.commit(ctx, id, func() (uint64, error) {
-			l.world.server.remove(id)
-			return 0, nil
-		})
+	_, err := l.commit(ctx, id, func() (uint64, error) {
+		l.world.server.remove(id)
+		return 0, nil
 	})
+	return err
 }
 
 // Take implements [session.Taker].
 func (l *link) Take(ctx context.Context, id string) (*session.Session, error) {
 	var taken *session.Session
-	var answer error
-	err := l.call(ctx, id, func() {
-		l.commit(ctx, id, func() (uint64, error) {
-			taken, answer = l.world.server.take(id)
-			return 0, answer
-		})
+	_, err := l.commit(ctx, id, func() (_ uint64, err error) {
+		taken, err = l.world.server.take(id)
+		return 0, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return taken, answer
+	return taken, nil
 }
 
 // DeleteExpired implements [session.Storage].
@@ -320,11 +428,24 @@ func (l *link) DeleteExpired(ctx context.Context, before time.Time) error {
 
 type opKey struct{}
 
-// commit records, in the client's operation, what the operation did in the remote.
-func (l *link) commit(ctx context.Context, id string, do func() (uint64, error)) {
+// commit calls the remote for a write, and records in the client's operation what it did there.
+func (l *link) commit(ctx context.Context, id string, do func() (uint64, error)) (revision uint64, err error) {
 	op := ctx.Value(opKey{}).(*Op)
-	op.Prior = l.world.server.revision(id)
-	var err error
-	op.Assigned, err = do()
-	op.Answer, op.Committed = outcomeOf(err), l.world.now()
+	var refused, answer error
+	err = l.call(ctx, id, func() {
+		if refused = l.refusesWrite(id); refused != nil {
+			return
+		}
+		op.Prior = l.world.server.revision(id)
+		revision, answer = do()
+		op.Assigned, op.Answer, op.Committed = revision, outcomeOf(answer), l.world.now()
+	})
+	switch {
+	case err != nil:
+		return 0, err
+	case refused != nil:
+		l.noteTroubleOf(id)
+		return 0, refused
+	}
+	return revision, answer
 }

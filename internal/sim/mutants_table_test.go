@@ -261,9 +261,47 @@ var mutants = []mutant{
 		1000,
 	},
 	{
+		"an outage goes on although its probe failed quickly", "internal/nearcache/gate.go",
+		"case probe && quick:",
+		"case false:",
+		4000,
+	},
+	{
 		"a place is not given back", "internal/nearcache/flight.go",
 		"c.gate.sent-- //",
 		"//",
+		1000,
+	},
+
+	// Pressure.
+	{
+		"more loads at a time than allowed", "internal/nearcache/flight.go",
+		"if f.probe || c.gate.sent < c.config.LoadConcurrency {",
+		"if true {",
+		1000,
+	},
+	{
+		"heartbeats need a connection of the pool", "internal/sim/watch.go",
+		"if now < l.pausedUntil {",
+		"if now < l.pausedUntil || w.Pool > 0 && l.connections == w.Pool {",
+		1000,
+	},
+	{
+		"uses that could not be told together are not told one by one", "internal/nearcache/refresh.go",
+		"if single && !u.single {",
+		"if false {",
+		1000,
+	},
+	{
+		"a use that could not be told is forgotten", "internal/nearcache/refresh.go",
+		"c.putBackLocked(u, len(batch) > 1)",
+		"c.endUseLocked(u)",
+		1000,
+	},
+	{
+		"a use is forgotten with its copy", "internal/nearcache/revoke.go",
+		"if u := c.refresh.pending.get(e.id); u != nil && u.revision == e.revision {",
+		"if u := c.refresh.pending.get(e.id); u != nil && u.revision == e.revision {\n\t\tu.at = 0",
 		1000,
 	},
 

@@ -13,6 +13,7 @@ import (
 type server struct {
 	world         *world
 	down          bool
+	deadUntil     time.Duration // the first sessions have no answers until then
 	lastRevision  uint64
 	records       map[string]*record
 	subscriptions map[*subscription]struct{}
@@ -45,6 +46,11 @@ func (s *server) get(id string) *record {
 	}
 	s.erase(id, over, why)
 	return nil
+}
+
+// dead reports whether the part of the remote that has a session is away.
+func (s *server) dead(id string) bool {
+	return s.world.now() < s.deadUntil && s.world.mayBeDead(id)
 }
 
 func (s *server) erase(id string, at time.Duration, why ending) {

@@ -40,11 +40,12 @@ func Run(c Config) *History {
 		history: &History{
 			Config: c, began: start, Faults: make(map[string]int), truth: make(ledger),
 			told: make(map[place][]time.Duration), troubled: make(map[place][]time.Duration),
+			trouble: make(map[int][]interval), crowd: make(map[int]int),
 		},
 	}
 	w.server = newServer(w)
 	for i := range c.Replicas {
-		l := &link{world: w, replica: i}
+		l := &link{world: w, replica: i, refusals: stream(c.Seed, refusalStream+uint64(i))}
 		l.lots, l.beats = newLots(&c, i)
 		r := &replica{world: w, link: l}
 		r.storage = r.newStorage()
@@ -106,6 +107,7 @@ func (r *replica) newStorage() *session.RoutingStorage {
 		session.WithRefreshAfter(c.RefreshAfter),
 		session.WithLoadTimeout(c.LoadTimeout),
 		session.WithLoadConcurrency(c.MaxLoads),
+		session.WithRefreshConcurrency(c.MaxRefreshes),
 		session.WithStaleIfError(c.StaleIfError),
 		session.WithLogger(slog.New(slog.DiscardHandler)))
 }
