@@ -31,6 +31,7 @@ type config struct {
 	requests time.Duration // for one proxy, in one round
 	simulate time.Duration // for one setting of the cost model
 	events   int           // number of events to broadcast
+	pressure pressureTimes
 }
 
 func main() {
@@ -53,10 +54,12 @@ func main() {
 func (c *config) fill() {
 	c.turns, c.slot, c.requests, c.simulate = 10, 30*time.Millisecond, time.Second, 15*time.Second
 	c.entries, c.speed, c.events = []int{1024, 10_000, 1_000_000}, 15, 200_000
+	c.pressure = pressureTimes{rounds: min(c.rounds, 3), early: 5 * time.Second, late: 7 * time.Second, pause: 5 * time.Second}
 	if c.quick {
 		c.rounds = min(c.rounds, 2)
 		c.turns, c.slot, c.requests, c.simulate = 1, 5*time.Millisecond, 50*time.Millisecond, 500*time.Millisecond
 		c.entries, c.speed, c.events = []int{1_000, 10_000}, 300, 10_000
+		c.pressure = pressureTimes{rounds: 1, early: time.Second, late: time.Second, pause: time.Second}
 	}
 }
 
@@ -80,6 +83,7 @@ func run(ctx context.Context, c config) error {
 		{"Redis commands", func() (err error) { r.Steady, err = measureSteady(ctx, c, server, keys); return err }},
 		{"proxy", func() (err error) { r.Proxy, err = measureProxy(ctx, c, server, keys); return err }},
 		{"broadcast", func() (err error) { r.Broadcast, err = measureBroadcast(ctx, c, server); return err }},
+		{"pressure", func() (err error) { r.Pressure, err = measurePressure(ctx, c); return err }},
 		{"cost model", func() (err error) { r.Model, err = confirmModel(ctx, c, server); return err }},
 	}
 	for _, step := range steps {

@@ -25,8 +25,8 @@ type workload struct {
 
 // cost is the total per second.
 type cost struct {
-	Loads       float64 // misses, and refreshes of sessions that are due alone
-	Batches     float64 // scripts that renew several sessions
+	Loads       float64 // misses
+	Batches     float64 // scripts that renew sessions
 	Revalidated float64 // sessions that these renew
 	Scripts     float64 // stores and deletes
 	Heartbeats  float64
@@ -49,8 +49,8 @@ func (w workload) cost() cost {
 	var c cost
 	pairs := w.Sessions * w.Spread
 	misses, refreshes := w.askRates()
-	c.Loads, c.Batches, c.Revalidated = w.batches(pairs * refreshes)
-	c.Loads += pairs * misses
+	c.Loads, c.Revalidated = pairs*misses, pairs*refreshes
+	c.Batches = w.batches(c.Revalidated)
 	c.Published = w.Sessions * (w.Writes + 2*w.replaced())
 	c.Scripts = c.Published
 	c.Heartbeats = w.Replicas * w.Masters * 4 / w.MaxStaleness.Seconds()
@@ -108,18 +108,15 @@ func (w workload) askRates() (misses, refreshes float64) {
 	return asks - refreshes, refreshes
 }
 
-// batches divides the refreshes of all replicas, per second, into sessions that are loaded alone and sessions that are
-// renewed together: the first one that is due waits for others. On a Cluster, all are loaded alone.
-func (w workload) batches(refreshes float64) (alone, batches, together float64) {
+// batches returns the scripts that the refreshes of all replicas take, per second: the first session that is due waits
+// for others. On a Cluster, each has a script of its own.
+func (w workload) batches(refreshes float64) float64 {
 	if w.Masters > 1 {
-		return refreshes, 0, 0
+		return refreshes
 	}
 	wait := min(w.RefreshAfter.Seconds()/64, w.MaxStaleness.Seconds()/4)
 	others := refreshes / w.Replicas * wait // on average
-	rounds := refreshes / (1 + others)
-	alone = rounds * math.Exp(-others)
-	together = refreshes - alone
-	return alone, max(rounds-alone, together/64), together
+	return max(refreshes/(1+others), refreshes/64)
 }
 
 // cases are those of docs/scaling.md: an agent that calls a tool every ten seconds, for an hour, and whose session

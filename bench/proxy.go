@@ -33,7 +33,7 @@ const (
 	proxyClients   = 8
 	proxyPace      = 500 // requests per second, of all clients
 	sessionHeader  = "Mcp-Session-Id"
-	nameProxyGetex = "GETEX per request (RedisStorage)"
+	namePlainProxy = "RedisStorage, asked for each request"
 	nameProxyOurs  = "RoutingStorage"
 )
 
@@ -94,7 +94,7 @@ func measureLatency(ctx context.Context, c config, s *server, ids []string, late
 	routing := session.NewRoutingStorage(remote, localEntries, quiet())
 	defer routing.Close()
 
-	rows := []proxyRow{{Latency: latency, Name: nameProxyGetex}, {Latency: latency, Name: nameProxyOurs}}
+	rows := []proxyRow{{Latency: latency, Name: namePlainProxy}, {Latency: latency, Name: nameProxyOurs}}
 	var proxies []*listening
 	for _, storage := range []session.Storage{remote, routing} {
 		p, err := serve(ctx, newProxy(storage))

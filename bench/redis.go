@@ -9,21 +9,24 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// server is a redis-server process on loopback, without persistence.
+// server is a redis-server process on loopback.
 type server struct {
 	addr    string
 	version string
+	args    []string
 	process *exec.Cmd
 	dir     string
 	admin   *redis.Client
 }
 
-func startRedis(ctx context.Context) (*server, error) {
+// startRedis starts a server without persistence, unless the further arguments say otherwise.
+func startRedis(ctx context.Context, args ...string) (*server, error) {
 	port, err := freePort(ctx)
 	if err != nil {
 		return nil, err
@@ -33,19 +36,40 @@ func startRedis(ctx context.Context) (*server, error) {
 		return nil, err
 	}
 	s := &server{addr: net.JoinHostPort("127.0.0.1", port), dir: dir}
-	//nolint:gosec // the port is ours
-	s.process = exec.CommandContext(ctx, "redis-server", "--bind", "127.0.0.1", "--port", port, "--dir", dir,
-		"--save", "", "--appendonly", "no")
-	if err := s.process.Start(); err != nil {
-		_ = os.RemoveAll(dir)
-		return nil, err
-	}
+	s.args = append([]string{
+		"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--appendonly", "no",
+	}, args...)
 	s.admin = redis.NewClient(&redis.Options{Addr: s.addr, Protocol: 2, DisableIdentity: true})
-	if s.version, err = s.await(ctx); err != nil {
+	if err := s.start(ctx); err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
+}
+
+func (s *server) start(ctx context.Context) (err error) {
+	s.process = exec.CommandContext(ctx, "redis-server", s.args...) //nolint:gosec // the arguments are ours
+	if err := s.process.Start(); err != nil {
+		return err
+	}
+	s.version, err = s.await(ctx)
+	return err
+}
+
+// restart kills the server, and starts it again at the same address with what it has on disk.
+func (s *server) restart(ctx context.Context) error {
+	_ = s.process.Process.Kill()
+	_ = s.process.Wait()
+	return s.start(ctx)
+}
+
+// pause stops the process for a while, without closing its connections.
+func (s *server) pause(d time.Duration) error {
+	if err := s.process.Process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	time.Sleep(d)
+	return s.process.Process.Signal(syscall.SIGCONT)
 }
 
 // freePort finds a port that is free now.
@@ -79,8 +103,10 @@ func (s *server) await(ctx context.Context) (version string, err error) {
 
 func (s *server) close() {
 	_ = s.admin.Close()
-	_ = s.process.Process.Kill()
-	_ = s.process.Wait()
+	if s.process.Process != nil {
+		_ = s.process.Process.Kill()
+		_ = s.process.Wait()
+	}
 	_ = os.RemoveAll(s.dir)
 }
 
@@ -136,14 +162,10 @@ func (c calls) since(earlier calls) calls {
 	return difference
 }
 
-// sent returns the number of commands that clients have sent. The scripted commands must be sent by scripts only.
-func (c calls) sent(scripted ...string) int {
-	total := 0
+// sum returns the number of all calls.
+func (c calls) sum() (total int) {
 	for _, n := range c {
 		total += n
-	}
-	for _, command := range scripted {
-		total -= c[command]
 	}
 	return total
 }

@@ -23,6 +23,7 @@ type results struct {
 	Steady    []steadyRow
 	Proxy     []proxyRow
 	Broadcast broadcast
+	Pressure  []pressureRow
 	Model     []modelRow
 }
 
@@ -63,6 +64,16 @@ func (r *results) Command() string {
 		command += fmt.Sprint(" -rounds ", r.rounds)
 	}
 	return command
+}
+
+// PressureTimes says how long things take in the measurement under pressure.
+func (r *results) PressureTimes() map[string]any {
+	t := r.pressure
+	return map[string]any{
+		"Rounds": t.rounds, "Early": t.early, "Late": t.late, "Pause": t.pause,
+		"Pool": pressurePool, "RoundTrip": pressureRoundTrip, "Factor": pressureFactor, "Sessions": pressureSessions,
+		"Interval": pressureInterval, "Staleness": pressureStaleness,
+	}
 }
 
 // Quick says that the numbers mean nothing.
