@@ -88,8 +88,7 @@ func WithCodec(codec Codec) RedisOption {
 // server.
 //
 // 0 turns it off, the default. It panics when n is negative, or n is positive and the timeout is less than a
-// millisecond. It needs a client made by redis.NewClient, NewFailoverClient or NewClusterClient: with others every
-// write fails.
+// millisecond.
 func WithMinReplicas(n int, timeout time.Duration) RedisOption {
 	if n < 0 || n > 0 && timeout < time.Millisecond {
 		panic(fmt.Sprintf("session: WithMinReplicas(%d, %v): needs n >= 0 and a timeout of at least 1ms", n, timeout))

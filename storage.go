@@ -103,7 +103,10 @@ type Changed struct {
 }
 
 // Removed says that a session was deleted or taken, through any replica.
-type Removed struct{ ID string }
+type Removed struct {
+	ID       string
+	Revision uint64 // the last one that the session had; 0: not known, or there was no session
+}
 
 // Gap says that events flow from here on, and that earlier ones may be missing.
 type Gap struct{}

@@ -133,7 +133,7 @@ func (m *MemoryStorage) Take(ctx context.Context, id string) (*Session, error) {
 		return nil, opErr("take", ErrNotFound)
 	}
 	m.byUse.Remove(id)
-	m.announceLocked(Removed{ID: id})
+	m.announceLocked(Removed{ID: id, Revision: found.snapshot.Revision()})
 	return found.snapshot, nil
 }
 
@@ -144,9 +144,14 @@ func (m *MemoryStorage) Delete(ctx context.Context, id string) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.removeSomeIdleLocked(time.Now())
+	now := time.Now()
+	m.removeSomeIdleLocked(now)
+	removed := Removed{ID: id}
+	if found := m.getLocked(id, now); found != nil {
+		removed.Revision = found.snapshot.Revision()
+	}
 	m.byUse.Remove(id)
-	m.announceLocked(Removed{ID: id}) // even if there was none: a cache may still hold a copy
+	m.announceLocked(removed) // even if there was none: a cache may still hold a copy
 	return nil
 }
 
@@ -177,7 +182,7 @@ func (m *MemoryStorage) deleteSomeExpired(before time.Time, limit int) (more boo
 			m.byUse.RemoveOldest()
 		case oldest.usedAt.Before(before):
 			m.byUse.RemoveOldest()
-			m.announceLocked(Removed{ID: oldest.snapshot.id}) // before its TTL is over
+			m.announceLocked(Removed{oldest.snapshot.id, oldest.snapshot.Revision()}) // before its TTL is over
 		default:
 			return false
 		}

@@ -309,8 +309,8 @@ func TestMemoryWatch(t *testing.T) {
 			Gap{},
 			Changed{testID, first},
 			Changed{testID, s.Revision()},
-			Removed{testID},
-			Removed{testID},
+			Removed{testID, s.Revision()},
+			Removed{ID: testID},
 			Alive{AsOf: time.Now()},
 		}, events)
 		cancel()
@@ -338,7 +338,7 @@ func TestMemoryProvesNothingAheadOfItsEvents(t *testing.T) {
 			time.Sleep(time.Second)
 			close(stalled)
 			synctest.Wait()
-			require.Equal(t, []Event{Gap{}, Removed{testID}, Alive{time.Now()}}, events)
+			require.Equal(t, []Event{Gap{}, Removed{ID: testID}, Alive{time.Now()}}, events)
 			cancel()
 			require.ErrorIs(t, <-watched, context.Canceled)
 		})

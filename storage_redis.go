@@ -20,8 +20,8 @@ import (
 // Two corners need a second one: the first use of a script on a server, and loading a session whose
 // [Session.ExpiresAt] is nearer than the TTL.
 //
-// The client is made by redis.NewClient, NewFailoverClient or NewClusterClient, or by NewUniversalClient without a
-// Route option. A client that wraps one of these has a method Unwrap() redis.UniversalClient. Other clients are
+// The client is made by redis.NewClient, NewFailoverClient, NewFailoverClusterClient, NewClusterClient or
+// NewUniversalClient. A client that wraps one of these has a method Unwrap() redis.UniversalClient. Other clients are
 // refused, because they cannot keep the promises: a redis.Ring, for one, says "not found" while a shard is away, and
 // serves what was deleted meanwhile when it is back. Instrumentation belongs into the client's AddHook.
 //
@@ -208,7 +208,7 @@ func (rs *RedisStorage) Watch(ctx context.Context, heartbeat time.Duration, fn f
 type eventSink func(Event)
 
 func (fn eventSink) Changed(id string, revision uint64) { fn(Changed{ID: id, Revision: revision}) }
-func (fn eventSink) Removed(id string)                  { fn(Removed{ID: id}) }
+func (fn eventSink) Removed(id string, revision uint64) { fn(Removed{ID: id, Revision: revision}) }
 func (fn eventSink) Gap()                               { fn(Gap{}) }
 func (fn eventSink) Alive(asOf time.Time)               { fn(Alive{AsOf: asOf}) }
 

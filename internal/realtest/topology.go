@@ -38,12 +38,22 @@ func SentinelClient(
 	t testing.TB, sentinel *redistest.Sentinel, change ...func(*redis.FailoverOptions),
 ) *redis.Client {
 	t.Helper()
-	return sentinel.Client(t, append([]func(*redis.FailoverOptions){func(o *redis.FailoverOptions) {
-		o.ContextTimeoutEnabled = true
-		o.DialTimeout, o.ReadTimeout, o.WriteTimeout = time.Second, time.Second, time.Second
-		o.DialerRetries, o.MaxRetries = 1, 1
-		o.PoolSize = 50
-	}}, change...)...)
+	return sentinel.Client(t, append([]func(*redis.FailoverOptions){recommended}, change...)...)
+}
+
+// RoutingSentinelClient is SentinelClient for a client that may send reads to the replica.
+func RoutingSentinelClient(
+	t testing.TB, sentinel *redistest.Sentinel, change ...func(*redis.FailoverOptions),
+) *redis.ClusterClient {
+	t.Helper()
+	return sentinel.RoutingClient(t, append([]func(*redis.FailoverOptions){recommended}, change...)...)
+}
+
+func recommended(o *redis.FailoverOptions) {
+	o.ContextTimeoutEnabled = true
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = time.Second, time.Second, time.Second
+	o.DialerRetries, o.MaxRetries = 1, 1
+	o.PoolSize = 50
 }
 
 // IDsOnAllMasters returns n ids for each of three masters. The masters take turns: the first three ids are on three

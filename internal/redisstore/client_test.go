@@ -23,19 +23,15 @@ func TestClientsThatCannotKeepThePromises(t *testing.T) {
 	t.Parallel()
 	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
 	client := redis.NewClient(&redis.Options{})
-	routed := redis.NewUniversalClient(&redis.UniversalOptions{
-		MasterName: "main", Addrs: []string{"127.0.0.1:1"}, RouteRandomly: true,
-	})
 	pipelining, err := client.AutoPipeline()
 	require.NoError(t, err)
-	for _, c := range []redis.UniversalClient{ring, client, routed} {
+	for _, c := range []redis.UniversalClient{ring, client} {
 		defer func() { require.NoError(t, c.Close()) }()
 	}
 	var forgotten *redis.Client
 	for reason, c := range map[string]redis.UniversalClient{
 		"is nil": nil, "the client is nil": forgotten, "client is nil": wrapping{},
 		"shard": ring, "of a shard": wrapping{ring},
-		"use NewFailoverClient":                  routed,
 		"Unwrap() redis.UniversalClient":         struct{ redis.UniversalClient }{client},
 		"a *redis.AutoPipeliner does":            pipelining,
 		"Unwrap() redis.UniversalClient; for in": struct{ *redis.Client }{client},
@@ -106,6 +102,81 @@ func TestWatchFollowsSentinel(t *testing.T) {
 	nextAlive()
 	target.Store(second.Addr())
 	require.ErrorIs(t, <-ended, errMasterChanged)
+}
+
+// named returns a client whose ClusterSlots name the address in target, and whose connections select a database, as
+// redis.NewFailoverClusterClient makes it.
+func named(t *testing.T, target *atomic.Value, database int) *redis.ClusterClient {
+	t.Helper()
+	client := redis.NewClusterClient(&redis.ClusterOptions{
+		ClusterSlots: func(context.Context) (slots []redis.ClusterSlot, err error) {
+			for i, addr := range target.Load().([]string) {
+				slots = append(slots, redis.ClusterSlot{
+					Start: 5000 * i, End: 16383, Nodes: []redis.ClusterNode{{Addr: addr}},
+				})
+			}
+			return slots, nil
+		},
+		OnConnect: func(ctx context.Context, conn *redis.Conn) error { return conn.Select(ctx, database).Err() },
+	})
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	return client
+}
+
+// TestNamedMasterIsOneServer checks that a client that is told where the master is agrees with an ordinary one on the
+// channel, and that its watch ends when another master is named, while the old one goes on.
+func TestNamedMasterIsOneServer(t *testing.T) {
+	t.Parallel()
+	first, second := redistest.Start(t), redistest.Start(t)
+	var target atomic.Value
+	target.Store([]string{first.Addr()})
+	s := newStore(named(t, &target, 3))
+	ordinary := newStore(first.Client(t, func(o *redis.Options) { o.DB = 3 }))
+	next, nextAlive, ended := watching(t, s, testHeartbeat)
+	require.Equal(t, gap, next())
+	nextAlive()
+	require.Equal(t, changed(testID, put(t, ordinary, testID)), next())
+	require.NoError(t, s.Delete(t.Context(), testID))
+	require.Equal(t, removed(testID), next())
+	_, err := ordinary.Get(t.Context(), testID)
+	require.ErrorIs(t, err, ErrMissing)
+
+	target.Store([]string{second.Addr()})
+	require.ErrorIs(t, <-ended, errMasterChanged)
+}
+
+func TestSeveralNamedMastersAreRefused(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	var target atomic.Value
+	target.Store([]string{server.Addr(), server.Addr() + "0"})
+	s := newStore(named(t, &target, 0))
+	_, err := s.Get(t.Context(), testID)
+	require.ErrorIs(t, err, errSeveralMasters)
+	_, err = s.Put(t.Context(), testID, nil, Always, time.Time{})
+	require.ErrorIs(t, err, errSeveralMasters)
+	_, _, err = s.Take(t.Context(), testID)
+	require.ErrorIs(t, err, errSeveralMasters)
+	require.ErrorIs(t, s.Delete(t.Context(), testID), errSeveralMasters)
+	_, err = s.Unchanged(t.Context(), []Use{{ID: testID, Revision: 1}})
+	require.ErrorIs(t, err, errSeveralMasters)
+	require.ErrorIs(t, s.Watch(t.Context(), testHeartbeat, newRecorder()), errSeveralMasters)
+}
+
+// TestDatabaseThatMayNotBeAskedFor has a user without CLIENT INFO.
+func TestDatabaseThatMayNotBeAskedFor(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	admin := server.Client(t)
+	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "default", "-client").Err())
+	var target atomic.Value
+	target.Store([]string{server.Addr()})
+	s := newStore(named(t, &target, 0))
+	err := s.Delete(t.Context(), testID)
+	require.ErrorContains(t, err, "CLIENT INFO")
+	require.ErrorContains(t, err, "NOPERM")
+	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "default", "+client|info").Err())
+	require.NoError(t, s.Delete(t.Context(), testID))
 }
 
 // TestConnectionsOfAWatch counts the connections that a watch costs, and that all end with it.

@@ -56,7 +56,7 @@ func newLink(w *watch, index int, m master) *link {
 // receive reports what arrives on the subscription, in the order of arrival: a heartbeat proves what came before it. It
 // reads the connection itself, because go-redis' PubSub.Channel drops messages when its reader is slow.
 func (l *link) receive(ctx context.Context) error {
-	subscription := l.master.client.Subscribe(ctx, l.watch.store.events, l.channel)
+	subscription := l.master.client.Subscribe(ctx, l.watch.events, l.channel)
 	defer context.AfterFunc(ctx, func() { _ = subscription.Close() })()
 	defer func() { _ = subscription.Close() }()
 	confirm := sync.OnceFunc(func() { close(l.subscribed) })

@@ -44,6 +44,9 @@ func (s *Store) Unchanged(ctx context.Context, uses []Use) ([]bool, error) {
 	if len(asked) == 0 {
 		return unchanged, nil
 	}
+	if _, err := s.eventsChannel(ctx); err != nil { // a client that cannot keep the promises
+		return nil, err
+	}
 	answers, err := s.revalidate(ctx, keys, args)
 	if err != nil {
 		return nil, err

@@ -100,15 +100,21 @@ func runScript(ctx context.Context, client processor, s script, keys []string, a
 
 // failure returns the error of a script that says nothing about a value.
 func (s script) failure(err error) error {
-	for _, answer := range []error{ErrMissing, ErrExists, ErrConflict, ErrCorrupt, ErrTooFewReplicas} {
-		// A hook of the client may use another store, and return its errors.
-		if err != ErrTooFewReplicas && errors.Is(err, answer) { //nolint:errorlint // of replicatedWriter, not wrapped
-			err = errors.New(err.Error())
-		}
-	}
+	err = noAnswer(err)
 	if lacksCommand(err) {
 		return errs.Because("the server must be Redis 6.2 or later, and take EVALSHA, EVAL, and in scripts "+
 			strings.Join(s.commands, ", "), err)
+	}
+	return err
+}
+
+// noAnswer returns an error of the client that none of this package's errors matches. A hook of the client may use
+// another store, and return its errors.
+func noAnswer(err error) error {
+	for _, answer := range []error{ErrMissing, ErrExists, ErrConflict, ErrCorrupt, ErrTooFewReplicas} {
+		if err != ErrTooFewReplicas && errors.Is(err, answer) { //nolint:errorlint // of replicatedWriter, not wrapped
+			err = errors.New(err.Error())
+		}
 	}
 	return err
 }

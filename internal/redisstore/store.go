@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -46,8 +45,8 @@ type Store struct {
 	minReplicas    int
 	replicaTimeout time.Duration
 	validID        func(id string) bool
-	events         string      // the channel for events
-	oneKeyOnly     atomic.Bool // the server was found to refuse scripts with several keys
+	events         atomic.Pointer[string] // see eventsChannel
+	oneKeyOnly     atomic.Bool            // the server was found to refuse scripts with several keys
 }
 
 // New returns a store. Redis need not be there yet. It is an error when the promises cannot be kept through the client.
@@ -62,12 +61,15 @@ func New(c Config) (*Store, error) {
 	return &Store{
 		client: c.Client, base: base, prefix: c.Prefix, ttl: c.TTL,
 		minReplicas: c.MinReplicas, replicaTimeout: c.ReplicaTimeout,
-		validID: c.ValidID, events: fmt.Sprint(c.Prefix, "!events:", database(base)),
+		validID: c.ValidID,
 	}, nil
 }
 
 // Get returns a value, and starts its TTL anew. What is no value keeps the TTL that it has.
 func (s *Store) Get(ctx context.Context, id string) (Value, error) {
+	if _, err := s.eventsChannel(ctx); err != nil { // a client that cannot keep the promises
+		return Value{}, err
+	}
 	reply, err := runScript(ctx, s.client, loadScript, []string{s.key(id)}, s.ttl.Milliseconds())
 	if err != nil {
 		return Value{}, err
@@ -106,7 +108,11 @@ func IfRevision(revision uint64) Condition { return Condition(header(revision)) 
 func (s *Store) Put(
 	ctx context.Context, id string, data []byte, c Condition, end time.Time,
 ) (revision uint64, err error) {
-	args := append(make([]any, 0, 6), data, s.ttl.Milliseconds(), s.events, id)
+	events, err := s.eventsChannel(ctx)
+	if err != nil {
+		return 0, err
+	}
+	args := append(make([]any, 0, 6), data, s.ttl.Milliseconds(), events, id)
 	if !end.IsZero() {
 		args = append(args, string(c), end.UnixMilli())
 	} else if c != Always {
@@ -150,7 +156,11 @@ const undoTimeout = 2 * time.Second
 // Take deletes a value and returns it. A caller that finds it unreadable calls undo, which puts it back with the TTL
 // that it had, unless another value is stored by then. undo is best effort, but it does not end with ctx.
 func (s *Store) Take(ctx context.Context, id string) (v Value, undo func(), err error) {
-	reply, err := s.write(ctx, takeScript, s.key(id), s.events, id)
+	events, err := s.eventsChannel(ctx)
+	if err != nil {
+		return Value{}, nil, err
+	}
+	reply, err := s.write(ctx, takeScript, s.key(id), events, id)
 	if err != nil {
 		return Value{}, nil, err
 	}
@@ -183,7 +193,11 @@ func (s *Store) Take(ctx context.Context, id string) (v Value, undo func(), err 
 
 // Delete deletes what is stored, if anything, and announces it in any case.
 func (s *Store) Delete(ctx context.Context, id string) error {
-	reply, err := s.write(ctx, deleteScript, s.key(id), s.events, id)
+	events, err := s.eventsChannel(ctx)
+	if err != nil {
+		return err
+	}
+	reply, err := s.write(ctx, deleteScript, s.key(id), events, id)
 	if err == nil && reply != int64(1) {
 		err = errUnexpectedReply
 	}

@@ -35,6 +35,14 @@ func storeOf(c Config) *Store {
 	return s
 }
 
+// eventsOf returns the name of a store's channel for events.
+func eventsOf(t *testing.T, s *Store) string {
+	t.Helper()
+	name, err := s.eventsChannel(t.Context())
+	require.NoError(t, err)
+	return name
+}
+
 // onMiniredis returns a store on a miniredis.
 func onMiniredis(t *testing.T) (*miniredis.Miniredis, *Store, *embedded.CommandLog) {
 	t.Helper()

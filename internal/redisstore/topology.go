@@ -3,7 +3,6 @@ package redisstore
 import (
 	"context"
 	"crypto/rand"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,8 +23,9 @@ type master struct {
 
 var (
 	errNoMasters       = errs.SafeError("the Cluster has no masters with slots")
+	errSeveralMasters  = errs.SafeError("ClusterSlots of the client's options names several masters, which are no Cluster")
 	errTopologyChanged = errs.SafeError("the Cluster's masters have changed")
-	errMasterChanged   = errs.SafeError("sentinel has named another master")
+	errMasterChanged   = errs.SafeError("another master was named, by Sentinel for one")
 )
 
 // masters returns all servers that accept writes, without the clients for control.
@@ -140,9 +140,11 @@ func (w *watch) followTopology(ctx context.Context, watched []master) error {
 	}
 }
 
-// followSentinel ends the watch when the client would connect to another master than at first. The old one may go on
+// followNaming ends the watch when the client would send writes to another master than at first. The old one may go on
 // for a while, if only the sentinels cannot reach it, and its connections too. What fails says nothing: heartbeats do.
-func (w *watch) followSentinel(ctx context.Context, client *redis.Client, first net.Addr) error {
+func (w *watch) followNaming(
+	ctx context.Context, first string, naming func(ctx context.Context) (string, error),
+) error {
 	ticker := time.NewTicker(w.timeout())
 	defer ticker.Stop()
 	for {
@@ -151,11 +153,17 @@ func (w *watch) followSentinel(ctx context.Context, client *redis.Client, first 
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		now, err := masterAddress(ctx, client, w.timeout())
-		if err == nil && now.String() != first.String() {
+		if now, err := w.named(ctx, naming); err == nil && now != first {
 			return errMasterChanged
 		}
 	}
+}
+
+// named asks where writes go, for as long as a single step may take.
+func (w *watch) named(ctx context.Context, naming func(ctx context.Context) (string, error)) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.timeout())
+	defer cancel()
+	return naming(ctx)
 }
 
 // masterAddresses returns the masters that have slots, as a node of the Cluster knows them, in order.
@@ -166,12 +174,16 @@ func masterAddresses(ctx context.Context, node *redis.Client, timeout time.Durat
 	if err != nil {
 		return nil, err
 	}
-	var addresses []string
+	return mastersOf(slots), nil
+}
+
+// mastersOf returns the addresses of the masters that have slots, in order.
+func mastersOf(slots []redis.ClusterSlot) (addresses []string) {
 	for _, slot := range slots {
 		if len(slot.Nodes) > 0 {
 			addresses = append(addresses, slot.Nodes[0].Addr) // the first one is the master
 		}
 	}
 	slices.Sort(addresses)
-	return slices.Compact(addresses), nil
+	return slices.Compact(addresses)
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // Sink takes in what [Store.Watch] reports, one call at a time. Its methods must not block.
@@ -13,8 +11,8 @@ type Sink interface {
 	// Changed says that a value was written and has reached a revision.
 	Changed(id string, revision uint64)
 
-	// Removed says that a value was deleted or taken.
-	Removed(id string)
+	// Removed says that a value was deleted or taken, whose last revision was this one; 0: not known, or there was none.
+	Removed(id string, revision uint64)
 
 	// Gap says that events flow from here on. Any number of earlier ones may be missing.
 	Gap()
@@ -38,12 +36,25 @@ func (s *Store) Watch(ctx context.Context, heartbeat time.Duration, to Sink) err
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	w := &watch{store: s, heartbeat: heartbeat, sink: to}
-	masters, err := w.masters(ctx)
-	if err != nil {
-		return err
-	}
 	var running sync.WaitGroup
 	run := func(f func(context.Context) error) { running.Go(func() { stop(f(ctx)) }) }
+	var err error
+	if w.events, err = s.eventsChannel(ctx); err != nil {
+		return err
+	}
+	if naming := masterNaming(s.base); naming != nil {
+		first, err := w.named(ctx, naming) // before anything is sent to the master
+		if err != nil {
+			return err
+		}
+		run(func(ctx context.Context) error { return w.followNaming(ctx, first, naming) })
+	}
+	masters, err := w.masters(ctx)
+	if err != nil {
+		stop(err)
+		running.Wait()
+		return err
+	}
 	w.proven = make([]time.Time, len(masters))
 	for i := range masters {
 		control := controlClient(masters[i].client)
@@ -51,15 +62,9 @@ func (s *Store) Watch(ctx context.Context, heartbeat time.Duration, to Sink) err
 		defer func() { _ = control.Close() }()
 		defer context.AfterFunc(ctx, func() { _ = control.Close() })() // nothing is to be waited for then
 	}
-	if _, ok := s.base.(*redis.ClusterClient); ok {
+	if realCluster(s.base) != nil {
 		w.proven = append(w.proven, time.Time{})
 		run(func(ctx context.Context) error { return w.followTopology(ctx, masters) })
-	} else if control := masters[0].control; control.Options().Addr == failoverAddr {
-		first, err := masterAddress(ctx, control, w.timeout()) // before the first heartbeat
-		if err != nil {
-			return err
-		}
-		run(func(ctx context.Context) error { return w.followSentinel(ctx, control, first) })
 	}
 	for i, master := range masters {
 		link := newLink(w, i, master)
@@ -75,6 +80,7 @@ func (s *Store) Watch(ctx context.Context, heartbeat time.Duration, to Sink) err
 type watch struct {
 	store     *Store
 	heartbeat time.Duration
+	events    string // the channel for events
 
 	mu     sync.Mutex // protects following fields, and makes the calls of the sink one at a time
 	sink   Sink
@@ -129,7 +135,7 @@ func reportEvent(payload string, validID func(string) bool, to Sink) {
 	kind, rest := payload[0], payload[1:]
 	switch {
 	case kind == removedEvent && validID(rest):
-		to.Removed(rest)
+		to.Removed(rest, 0)
 		return
 	case kind == changedEvent && len(rest) > revisionLength && validID(rest[revisionLength:]):
 		if revision, ok := parseRevision(rest[:revisionLength]); ok {

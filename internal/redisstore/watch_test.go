@@ -31,7 +31,7 @@ func newRecorder() recorder {
 }
 
 func (r recorder) Changed(id string, revision uint64) { r.events <- changed(id, revision) }
-func (r recorder) Removed(id string)                  { r.events <- removed(id) }
+func (r recorder) Removed(id string, _ uint64)        { r.events <- removed(id) }
 func (r recorder) Gap()                               { r.events <- gap }
 func (r recorder) Alive(asOf time.Time)               { r.proofs <- asOf }
 
@@ -93,7 +93,7 @@ func TestWatch(t *testing.T) {
 			for !asOf.After(before) {
 				asOf = nextAlive()
 			}
-			require.NoError(t, client.Publish(t.Context(), s.events, "from a later version").Err())
+			require.NoError(t, client.Publish(t.Context(), eventsOf(t, s), "from a later version").Err())
 			require.Equal(t, gap, next())
 		})
 	}

@@ -121,6 +121,23 @@ func (s *Sentinel) FailOver(t testing.TB) *Server {
 // Client returns a client that is closed with the test; the functions change its options.
 func (s *Sentinel) Client(t testing.TB, change ...func(*redis.FailoverOptions)) *redis.Client {
 	t.Helper()
+	client := redis.NewFailoverClient(s.options(change))
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// RoutingClient returns a client that may send reads to the replica. It is closed with the test; the functions change
+// its options.
+func (s *Sentinel) RoutingClient(t testing.TB, change ...func(*redis.FailoverOptions)) *redis.ClusterClient {
+	t.Helper()
+	opts := s.options(change)
+	opts.RouteRandomly = true
+	client := redis.NewFailoverClusterClient(opts)
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+func (s *Sentinel) options(change []func(*redis.FailoverOptions)) *redis.FailoverOptions {
 	opts := &redis.FailoverOptions{MasterName: MasterName}
 	for _, sentinel := range s.Sentinels {
 		opts.SentinelAddrs = append(opts.SentinelAddrs, sentinel.Addr())
@@ -128,9 +145,7 @@ func (s *Sentinel) Client(t testing.TB, change ...func(*redis.FailoverOptions)) 
 	for _, f := range change {
 		f(opts)
 	}
-	client := redis.NewFailoverClient(opts)
-	t.Cleanup(func() { _ = client.Close() })
-	return client
+	return opts
 }
 
 // Shift is [Server.Shift] on the master, which passes it on to the replica.

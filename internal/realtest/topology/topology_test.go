@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session"
@@ -28,13 +29,30 @@ func TestClusterFailover(t *testing.T) {
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
 	sentinel := redistest.StartSentinel(t)
-	a := realtest.Replica(t, realtest.SentinelClient(t, sentinel))
-	b := realtest.Replica(t, realtest.SentinelClient(t, sentinel))
+	requireSentinelFailover(t, sentinel,
+		realtest.SentinelClient(t, sentinel), realtest.SentinelClient(t, sentinel))
+}
+
+// TestRoutingSentinelFailover has a replica whose client is made by NewFailoverClusterClient, beside an ordinary one.
+func TestRoutingSentinelFailover(t *testing.T) {
+	t.Parallel()
+	sentinel := redistest.StartSentinel(t)
+	inDatabase := func(o *redis.FailoverOptions) { o.DB = 3 }
+	requireSentinelFailover(t, sentinel,
+		realtest.SentinelClient(t, sentinel, inDatabase), realtest.RoutingSentinelClient(t, sentinel, inDatabase))
+}
+
+func requireSentinelFailover(t *testing.T, sentinel *redistest.Sentinel, clients ...redis.UniversalClient) {
+	t.Helper()
+	replicas := make([]*session.RoutingStorage, len(clients))
+	for i, client := range clients {
+		replicas[i] = realtest.Replica(t, client)
+	}
 	ids := []string{"one", "two", "three"}
-	realtest.RequireEventsFlow(t, ids, a, b)
+	realtest.RequireEventsFlow(t, ids, replicas...)
 	victim := sentinel.Master(t)
 	requireFailover(t, failover{
-		ids: ids, replicas: []*session.RoutingStorage{a, b}, victim: victim,
+		ids: ids, replicas: replicas, victim: victim,
 		replaced: func() bool { return sentinel.Master(t) != victim },
 	})
 }
