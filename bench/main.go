@@ -54,7 +54,9 @@ func main() {
 func (c *config) fill() {
 	c.turns, c.slot, c.requests, c.simulate = 10, 30*time.Millisecond, time.Second, 15*time.Second
 	c.entries, c.speed, c.events = []int{1024, 10_000, 1_000_000}, 15, 200_000
-	c.pressure = pressureTimes{rounds: min(c.rounds, 3), early: 5 * time.Second, late: 7 * time.Second, pause: 5 * time.Second}
+	c.pressure = pressureTimes{
+		rounds: min(c.rounds, 3), early: 5 * time.Second, late: 7 * time.Second, pause: 5 * time.Second,
+	}
 	if c.quick {
 		c.rounds = min(c.rounds, 2)
 		c.turns, c.slot, c.requests, c.simulate = 1, 5*time.Millisecond, 50*time.Millisecond, 500*time.Millisecond

@@ -13,8 +13,8 @@ import (
 // An outage begins when a load has waited for the source in vain, and nothing came back from the source since that load
 // was sent: no answer to another call, no proof of the watcher. From then on loads fail at once, so that callers do not
 // pile up. The outage ends with the first answer to anything. An error that comes back quickly holds up no caller: it
-// begins no outage, and ends one. So a part of the source that is away does not keep the rest from being asked, when its
-// values happen to be the probes.
+// begins no outage, and ends one. So a part of the source that is away does not keep the rest from being asked, when
+// its values happen to be the probes.
 type gate struct {
 	sent    int       // loads that have not returned
 	waiting list.List // of flights that are not sent

@@ -81,7 +81,7 @@ func (c *Cache[V]) refreshSoon(e *entry[V], now instant) {
 
 // useLocked is for answers that are given while holding the lock.
 func (c *Cache[V]) useLocked(e *entry[V], now instant) {
-	c.table.touch(e, now)
+	c.table.useLocked(e, now)
 	if now >= instant(e.refreshAt.Load()) {
 		e.refreshAt.Store(int64(never))
 		c.noteDueLocked(e, now)

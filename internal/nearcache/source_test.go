@@ -71,7 +71,8 @@ type stop struct {
 func newSource() *source {
 	return &source{
 		ttl: ttl, events: make(chan event),
-		states: make(map[string]*record), dead: make(map[string]bool), silent: make(map[string]bool), stops: make(map[stopAt][]*stop),
+		states: make(map[string]*record), dead: make(map[string]bool), silent: make(map[string]bool),
+		stops: make(map[stopAt][]*stop),
 	}
 }
 

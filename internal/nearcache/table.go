@@ -97,6 +97,15 @@ func (t *table[V]) touch(e *entry[V], now instant) {
 	}
 }
 
+// useLocked notes a use, and places it in the order at once. Otherwise each value that a load has just brought would
+// look as if it were in use: a large table would give it a second chance, and a small one would sort itself for each.
+func (t *table[V]) useLocked(e *entry[V], now instant) {
+	if usedAt := e.usedAt.Load(); instant(usedAt) < now && e.usedAt.CompareAndSwap(usedAt, int64(now)) {
+		e.placedAt = now
+		t.order.Get(e.id)
+	}
+}
+
 func (t *table[V]) lenLocked() int { return t.order.Len() }
 
 // putLocked adds an entry, and returns the one that had to make room, or nil. An entry that replaces one of the same id

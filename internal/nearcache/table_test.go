@@ -139,6 +139,21 @@ func TestEvictionLooksAtFewEntries(t *testing.T) {
 	require.False(t, has(tab, fmt.Sprint("id-", maxChances)), "the one behind them has made room")
 }
 
+func TestLoadedValueIsPlacedAtOnce(t *testing.T) {
+	t.Parallel()
+	tab := newTable[struct{}](2 * exactEntries)
+	for i := range 2 * exactEntries {
+		e := tableEntry(strconv.Itoa(i))
+		tab.putLocked(e, instant(10*i))
+		tab.useLocked(e, instant(10*i+5))
+		require.Equal(t, instant(e.usedAt.Load()), e.placedAt, "it needs no second chance")
+	}
+	tab.useLocked(tab.find("0"), 1<<20)
+	require.Equal(t, "1", tab.evictLocked().id)
+	tab.useLocked(tab.find("0"), 5)
+	require.EqualValues(t, 1<<20, tab.find("0").usedAt.Load(), "an earlier use is none")
+}
+
 func TestUsesAreNotedOncePerGrain(t *testing.T) {
 	t.Parallel()
 	tab := newTable[struct{}](2 * exactEntries)

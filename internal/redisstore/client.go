@@ -39,10 +39,11 @@ func unwrap(client redis.UniversalClient) (redis.UniversalClient, error) {
 		"method Unwrap() redis.UniversalClient; for instrumentation there is AddHook", client)
 }
 
-// realCluster returns the client of a Cluster whose nodes say themselves which of them has a slot, or nil for any other.
+// realCluster returns the client of a Cluster whose nodes say themselves which of them has a slot, or nil for any
+// other.
 //
-// A ClusterClient with ClusterSlots of its own is another: the function says where commands go. NewFailoverClusterClient
-// makes such a client. Behind it is one server, which Sentinel names.
+// A ClusterClient with ClusterSlots of its own is another: the function says where commands go. It is what
+// NewFailoverClusterClient makes. Behind it is one server, which Sentinel names.
 func realCluster(base redis.UniversalClient) *redis.ClusterClient {
 	if c, ok := base.(*redis.ClusterClient); ok && c.Options().ClusterSlots == nil {
 		return c

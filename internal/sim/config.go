@@ -92,8 +92,7 @@ func NewConfig(seed uint64) Config {
 		}
 	}
 	if c.Revalidates = chance(rng, 0.75); c.Revalidates {
-		gather := min(c.RefreshAfter, 15*s) / gatherShare // so short that no other limit applies to it
-		c.RefreshAfter = ((gather-lanes)&^(lanes-1) + gatherAside) * gatherShare
+		c.setTTL(c.TTL, c.TTL/c.RefreshAfter)
 		if chance(rng, 0.3) {
 			c.IDs, c.MaxEntries, c.Think = maxIDs, maxIDs, s/100 // so that several entries fall due together
 		}
@@ -119,6 +118,33 @@ func (c *Config) press(rng *rand.Rand) {
 	if c.IDs > 1 && chance(rng, 0.4) {
 		c.Dead = 1 + rng.IntN(c.IDs/2)
 	}
+	if chance(rng, 0.5) {
+		c.calmDown(rng)
+	}
+}
+
+// calmDown makes a simulation one in which only the pressure can end a session too early: sessions that are seldom
+// written, live shortly, and are due together or in a tier that is too small for them.
+func (c *Config) calmDown(rng *rand.Rand) {
+	c.Calm, c.CallFaults, c.StaleIfError, c.Impatience = true, 0, 0, 0
+	c.Delay, c.Writes, c.IDs = c.Staleness/50, 0.03, maxIDs
+	if chance(rng, 0.5) {
+		c.Dead, c.MaxEntries, c.Think = 1+rng.IntN(c.IDs/2), maxIDs, c.Staleness/20
+		c.setTTL(2*c.Staleness+upTo(rng, 8*c.Staleness), c.TTL/c.RefreshAfter)
+		return
+	}
+	c.Dead, c.MaxEntries, c.Think, c.Clients = 0, 1+rng.IntN(6), c.Staleness/2, 3
+	c.Pool, c.MaxRefreshes = 1, 1
+	c.setTTL(c.Staleness+upTo(rng, 2*c.Staleness), c.TTL/c.RefreshAfter)
+}
+
+// setTTL sets the TTL, and RefreshAfter as a part of it.
+func (c *Config) setTTL(ttl, part time.Duration) {
+	c.TTL, c.RefreshAfter = ttl, ttl/part
+	if c.Revalidates {
+		gather := min(c.RefreshAfter, 15*c.Staleness) / gatherShare // so short that no other limit applies to it
+		c.RefreshAfter = ((gather-lanes)&^(lanes-1) + gatherAside) * gatherShare
+	}
 }
 
 // mayBeDead reports whether the remote gives no answers about a session at times.
@@ -134,12 +160,16 @@ func (c *Config) mayBeDead(id string) bool {
 // late is how much later than without pressure the remote learns of something at most, while nothing else is wrong: a
 // call waits for all others, and so do those that follow from its failure.
 func (c *Config) late() (d time.Duration) {
-	roundTrip := 2 * c.Delay
+	roundTrip, calls := 2*c.Delay, 0
 	if c.Pool > 0 || c.MaxLoads > 0 || c.MaxRefreshes > 0 {
-		d += time.Duration(2*c.Clients+2*c.IDs) * roundTrip
+		calls = c.Clients + 2
+		if c.MaxRefreshes == 0 || !c.Revalidates { // many at a time, or one after the other
+			calls += min(c.IDs, defaultRefreshes)
+		}
 	}
 	if c.Dead > 0 {
-		d += outageLasts + time.Duration(c.IDs+2)*roundTrip
+		d = outageLasts
+		calls += c.IDs + 2
 	}
-	return d
+	return d + time.Duration(calls)*roundTrip
 }

@@ -319,7 +319,7 @@ func (l *link) Revalidate(ctx context.Context, uses []session.Use) ([]bool, erro
 	return unchanged, nil
 }
 
-// noteRefusal records that the remote has refused to answer. When it did so quickly, the other sessions must not suffer.
+// noteRefusal records that the remote has refused to answer. When it did so quickly, other sessions must not suffer.
 func (l *link) noteRefusal(began time.Duration, err error, id string) {
 	switch w := l.world; {
 	case w.now()-began >= slowFailure || !errors.Is(err, errDead):
@@ -337,8 +337,8 @@ func (l *link) noteTroubleOf(id string) {
 	l.world.history.troubled[at] = append(l.world.history.troubled[at], l.world.now())
 }
 
-// refusesRead returns the error with which the remote refuses a load or a revalidation now, or nil. Called with world.mu
-// held, like refusesWrite.
+// refusesRead returns the error with which the remote refuses a load or a revalidation now, or nil. Called with
+// world.mu held, like refusesWrite.
 func (l *link) refusesRead(id string) error {
 	switch {
 	case l.world.now() < l.noReadsUntil:

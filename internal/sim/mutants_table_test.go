@@ -80,7 +80,7 @@ var mutants = []mutant{
 		"the epoch is read after the call", "internal/nearcache/flight.go",
 		"c.putLocked(&f.call, f.value, f.revision, f.startedAt)",
 		"f.epoch = c.lease.Load().epoch\n\tc.putLocked(&f.call, f.value, f.revision, f.startedAt)",
-		20000,
+		5000,
 	},
 	{
 		"the watcher reports no gap when it connects again", "internal/sim/watch.go",
@@ -290,18 +290,6 @@ var mutants = []mutant{
 		"uses that could not be told together are not told one by one", "internal/nearcache/refresh.go",
 		"if single && !u.single {",
 		"if false {",
-		1000,
-	},
-	{
-		"a use that could not be told is forgotten", "internal/nearcache/refresh.go",
-		"c.putBackLocked(u, len(batch) > 1)",
-		"c.endUseLocked(u)",
-		1000,
-	},
-	{
-		"a use is forgotten with its copy", "internal/nearcache/revoke.go",
-		"if u := c.refresh.pending.get(e.id); u != nil && u.revision == e.revision {",
-		"if u := c.refresh.pending.get(e.id); u != nil && u.revision == e.revision {\n\t\tu.at = 0",
 		1000,
 	},
 
