@@ -77,6 +77,41 @@ func LoadOwned(ctx context.Context, st Storage, id, principal string) (*Session,
 	return s, nil
 }
 
+// Create stores a session that must be new, if st is a [Creator]: [ErrExists] when there is one with its id. If st is
+// none, the error matches [errors.ErrUnsupported] and names the type of st, and nothing has happened. All other errors
+// are those of [Creator].Create.
+func Create(ctx context.Context, st Storage, s *Session) error {
+	creator, ok := st.(Creator)
+	if !ok {
+		return lacks("create", st, "Creator", errors.ErrUnsupported)
+	}
+	return lacks("create", st, "Creator", creator.Create(ctx, s))
+}
+
+// Take loads and deletes a session in one step, if st is a [Taker]: of any number of concurrent calls at most one gets
+// it. If st is none, the error matches [errors.ErrUnsupported] and names the type of st, and nothing has happened. All
+// other errors are those of [Taker].Take.
+func Take(ctx context.Context, st Storage, id string) (*Session, error) {
+	taker, ok := st.(Taker)
+	if !ok {
+		return nil, lacks("take", st, "Taker", errors.ErrUnsupported)
+	}
+	taken, err := taker.Take(ctx, id)
+	if err != nil {
+		return nil, lacks("take", st, "Taker", err)
+	}
+	return taken, nil
+}
+
+// lacks says which capability a storage lacks, if that is what the error says without a reason. Other errors are passed
+// on.
+func lacks(op string, st Storage, capability string, err error) error {
+	if _, ok := err.(*opError); ok || !errs.Unsupported(err) { //nolint:errorlint // what wraps one adds foreign text
+		return err
+	}
+	return opErrBecause(op, errors.ErrUnsupported, errs.Reason("the storage, a %T, is not a %s", st, capability))
+}
+
 // Renew gives a session a new id, destroys the old one, and returns the session under its new id. Call it when a user
 // logs in or gains rights: an old id that an attacker knew or planted is worthless from then on. s must come from the
 // storage. It may have been changed since; the change is stored too, under the new id only. Contents and creation time
@@ -134,11 +169,7 @@ func blankOf(s *Session, base uint64) *Session {
 // destroy removes a session that was just stored. If the storage is a Taker, the error is ErrConflict when it was
 // changed meanwhile, and ErrNotFound when it was deleted.
 func destroy(ctx context.Context, st Storage, s *Session) error {
-	taker, ok := st.(Taker)
-	if !ok {
-		return st.Delete(ctx, s.id)
-	}
-	taken, err := taker.Take(ctx, s.id)
+	taken, err := Take(ctx, st, s.id)
 	switch {
 	case errs.Unsupported(err):
 		return st.Delete(ctx, s.id)
@@ -152,10 +183,8 @@ func destroy(ctx context.Context, st Storage, s *Session) error {
 
 // storeNew stores a session whose id is fresh.
 func storeNew(ctx context.Context, st Storage, s *Session) error {
-	if creator, ok := st.(Creator); ok {
-		if err := creator.Create(ctx, s); !errs.Unsupported(err) {
-			return err
-		}
+	if err := Create(ctx, st, s); !errs.Unsupported(err) {
+		return err
 	}
 	return st.Store(ctx, s)
 }

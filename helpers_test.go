@@ -105,6 +105,51 @@ func TestLoadOwned(t *testing.T) {
 // fourMethods hides the capabilities of a storage.
 type fourMethods struct{ Storage }
 
+// wrapsNothing has the methods of the capabilities, and says that it supports none.
+type wrapsNothing struct{ Storage }
+
+func (wrapsNothing) Create(context.Context, *Session) error { return errors.ErrUnsupported }
+
+func (wrapsNothing) Take(context.Context, string) (*Session, error) {
+	return nil, errors.ErrUnsupported
+}
+
+func TestCreateAndTake(t *testing.T) {
+	t.Parallel()
+	memory := NewMemoryStorage(time.Hour)
+	ctx := t.Context()
+	s := New(testID)
+	require.NoError(t, Create(ctx, memory, s))
+	require.NotZero(t, s.Revision())
+	require.ErrorIs(t, Create(ctx, memory, New(testID)), ErrExists)
+	require.ErrorIs(t, Create(ctx, memory, nil), ErrInvalidID)
+	taken, err := Take(ctx, memory, testID)
+	require.NoError(t, err)
+	require.Equal(t, s.Revision(), taken.Revision())
+	_, err = Take(ctx, memory, testID)
+	require.ErrorIs(t, err, ErrNotFound)
+
+	routing := NewRoutingStorage(fourMethods{memory}, 10)
+	defer func() { require.NoError(t, routing.Close()) }()
+	for _, test := range []struct {
+		st   Storage
+		what string
+	}{
+		{fourMethods{memory}, "the storage, a session.fourMethods, is not a "},
+		{wrapsNothing{memory}, "the storage, a session.wrapsNothing, is not a "},
+		{routing, "the remote, a session.fourMethods, is not a "},
+	} {
+		err := Create(ctx, test.st, New(testID))
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+		require.EqualError(t, err, "session: create: unsupported operation: "+test.what+"Creator")
+		taken, err := Take(ctx, test.st, testID)
+		require.Nil(t, taken)
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+		require.EqualError(t, err, "session: take: unsupported operation: "+test.what+"Taker")
+	}
+	require.Zero(t, memory.byUse.Len())
+}
+
 func TestRenew(t *testing.T) {
 	t.Parallel()
 	memory := NewMemoryStorage(time.Hour)
