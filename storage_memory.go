@@ -24,7 +24,8 @@ type MemoryStorage struct {
 	lastRevision uint64
 	byUse        *simplelru.LRU[string, *record] // the oldest is the session that has been idle longest
 	peak         int                             // the most sessions that byUse has held since it was made
-	watches      map[*memoryWatch]struct{}
+
+	events feed // changes are announced while mu is held, so in their order
 }
 
 // record is one stored session. The snapshot is never handed out, so its revision stays the stored one.
@@ -43,7 +44,7 @@ func NewMemoryStorage(ttl time.Duration, opts ...MemoryOption) *MemoryStorage {
 	for _, opt := range opts {
 		opt.applyMemory(&o)
 	}
-	return &MemoryStorage{ttl: ttl, maxSize: o.maxSize, byUse: newByUse(), watches: make(map[*memoryWatch]struct{})}
+	return &MemoryStorage{ttl: ttl, maxSize: o.maxSize, byUse: newByUse()}
 }
 
 func newByUse() *simplelru.LRU[string, *record] {
@@ -133,7 +134,7 @@ func (m *MemoryStorage) Take(ctx context.Context, id string) (*Session, error) {
 		return nil, opErr("take", ErrNotFound)
 	}
 	m.byUse.Remove(id)
-	m.announceLocked(Removed{ID: id, Revision: found.snapshot.Revision()})
+	m.events.announce(Removed{ID: id, Revision: found.snapshot.Revision()})
 	return found.snapshot, nil
 }
 
@@ -151,7 +152,7 @@ func (m *MemoryStorage) Delete(ctx context.Context, id string) error {
 		removed.Revision = found.snapshot.Revision()
 	}
 	m.byUse.Remove(id)
-	m.announceLocked(removed) // even if there was none: a cache may still hold a copy
+	m.events.announce(removed) // even if there was none: a cache may still hold a copy
 	return nil
 }
 
@@ -182,7 +183,7 @@ func (m *MemoryStorage) deleteSomeExpired(before time.Time, limit int) (more boo
 			m.byUse.RemoveOldest()
 		case oldest.usedAt.Before(before):
 			m.byUse.RemoveOldest()
-			m.announceLocked(Removed{oldest.snapshot.id, oldest.snapshot.Revision()}) // before its TTL is over
+			m.events.announce(Removed{oldest.snapshot.id, oldest.snapshot.Revision()}) // before its TTL is over
 		default:
 			return false
 		}
@@ -221,7 +222,7 @@ func (m *MemoryStorage) putLocked(s *Session, now time.Time) {
 	m.byUse.Add(s.id, &record{snapshot: s.snapshot(m.lastRevision), usedAt: now})
 	m.peak = max(m.peak, m.byUse.Len())
 	Stamp(s, m.lastRevision)
-	m.announceLocked(Changed{ID: s.id, Revision: m.lastRevision})
+	m.events.announce(Changed{ID: s.id, Revision: m.lastRevision})
 }
 
 // aliveSince returns the earliest instant of its last use for a session that is alive now.
@@ -262,83 +263,27 @@ func (m *MemoryStorage) oldestLocked() *record {
 	return oldest
 }
 
-// The events that may wait for a slow watcher, and the bytes of their ids. Beyond these they are dropped, and the
-// watcher gets a Gap, for which a RoutingStorage loads all its local sessions again. A sweep of 50,000 sessions should
-// not have that effect. What waits for a watcher that is stuck is at most about 20 MiB.
-const (
-	maxBacklog      = 1 << 16
-	maxBacklogBytes = 16 << 20
-)
-
-// memoryWatch is one Watch call. Guarded by MemoryStorage.mu.
-type memoryWatch struct {
-	backlog []Event
-	bytes   int           // of the ids in backlog
-	wake    chan struct{} // holds one element while there may be a backlog
-}
-
 // Watch implements [Watcher].
 func (m *MemoryStorage) Watch(ctx context.Context, heartbeat time.Duration, fn func(Event)) error {
 	if heartbeat <= 0 {
 		panic(fmt.Sprintf("session: Watch: heartbeat %v: must be positive", heartbeat))
 	}
-	w := &memoryWatch{backlog: []Event{Gap{}}, wake: make(chan struct{}, 1)}
-	m.mu.Lock()
-	m.watches[w] = struct{}{}
-	m.mu.Unlock()
-	defer func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		delete(m.watches, w)
-	}()
-
+	w := m.events.join()
+	defer w.leave()
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for {
-		for _, e := range m.takeBacklog(w) {
-			fn(e)
-		}
+		_ = w.deliver(fn) // the events of a MemoryStorage do not end
 		select {
 		case <-w.wake:
 		case <-beat.C:
-			// Read the time before the backlog. Writes put their events into the backlog under the same lock, so every write
-			// that returned before asOf is in it.
+			// Read the time before the backlog. A write announces its event before it returns, so every write that returned
+			// before asOf is in the backlog, or was delivered.
 			asOf := time.Now()
-			for _, e := range m.takeBacklog(w) {
-				fn(e)
-			}
+			_ = w.deliver(fn)
 			fn(Alive{AsOf: asOf})
 		case <-ctx.Done():
 			return opErr("watch", ctx.Err())
-		}
-	}
-}
-
-func (m *MemoryStorage) takeBacklog(w *memoryWatch) []Event {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	backlog := w.backlog
-	w.backlog, w.bytes = nil, 0
-	return backlog
-}
-
-func (m *MemoryStorage) announceLocked(e Event) {
-	var bytes int
-	switch e := e.(type) {
-	case Changed:
-		bytes = len(e.ID)
-	case Removed:
-		bytes = len(e.ID)
-	}
-	for w := range m.watches {
-		if len(w.backlog) >= maxBacklog || w.bytes+bytes > maxBacklogBytes {
-			w.backlog, w.bytes = []Event{Gap{}}, 0
-		}
-		w.backlog = append(w.backlog, e)
-		w.bytes += bytes
-		select {
-		case w.wake <- struct{}{}:
-		default:
 		}
 	}
 }

@@ -170,7 +170,7 @@ func TestStuckMemoryWatcherCostsLittle(t *testing.T) {
 		for i := range 10_000 {
 			require.NoError(t, m.Delete(t.Context(), fmt.Sprintf("%04096d", i)))
 		}
-		for w := range m.watches {
+		for w := range m.events.watchers {
 			kept := 0
 			for _, e := range w.backlog {
 				if removed, ok := e.(Removed); ok {
@@ -315,7 +315,7 @@ func TestMemoryWatch(t *testing.T) {
 		}, events)
 		cancel()
 		require.ErrorIs(t, <-watched, context.Canceled)
-		require.Empty(t, m.watches)
+		require.Empty(t, m.events.watchers)
 	})
 	require.Panics(t, func() { _ = NewMemoryStorage(1).Watch(t.Context(), 0, nil) })
 }
