@@ -24,7 +24,7 @@ func (c *Cache[V]) Age(d time.Duration) {
 	for _, e := range c.table.entriesLocked() {
 		aged := &entry[V]{
 			id: e.id, value: e.value, revision: e.revision, epoch: e.epoch,
-			fetchedAt: e.fetchedAt - instant(d), expiresAt: e.expiresAt - instant(d),
+			fetchedAt: e.fetchedAt - instant(d), expiresAt: e.expiresAt - instant(d), toldAt: e.toldAt - instant(d),
 		}
 		if refreshAt := e.refreshAt.Load(); refreshAt != int64(never) {
 			aged.refreshAt.Store(refreshAt - int64(d))

@@ -43,6 +43,10 @@ type Config[V any] struct {
 	// Unavailable reports whether an error says nothing about the value: an outage, not an answer.
 	Unavailable func(err error) bool
 
+	// WatchOver is called when the source is not watched any more, because it cannot be, or its reports are not believed.
+	// nil is allowed.
+	WatchOver func(err error)
+
 	// WatchChanged is called when reports begin to flow (err is nil), and when they end, at most once a second. For the
 	// log.
 	WatchChanged func(flows bool, err error)
@@ -116,6 +120,16 @@ func (c *Cache[V]) Hit(id string) *V {
 	c.stats.hit()
 	if now >= instant(e.refreshAt.Load()) {
 		c.refreshSoon(e, now)
+	}
+	return e.value
+}
+
+// Peek returns a copy that may be served now, or nil. Unlike [Cache.Hit] it is no use of the value: the copy makes room
+// as if it had not been looked at, and the source learns nothing.
+func (c *Cache[V]) Peek(id string) *V {
+	e, _ := c.lookUp(c.lease.Load(), id)
+	if e == nil {
+		return nil
 	}
 	return e.value
 }

@@ -4,11 +4,12 @@
 //
 // # Reading order
 //
-//   - cache.go: [Config], and the two ways of a load: [Cache.Hit], then [Cache.Fetch]
+//   - cache.go: [Config], and the two ways of a load: [Cache.Hit], then [Cache.Fetch]; a look that is no load
 //   - lease.go: the serving rule, the lease and its epochs, the clock
 //   - table.go: the entries, how a hit finds one, which one makes room
 //   - flight.go: one call to the source for all who wait for the same value
-//   - write.go: what a write does to the copy
+//   - fresh.go: a load that must not be stale at all
+//   - write.go, sweep.go: what a write does to the copy, and the removal of idle values to all copies
 //   - revoke.go: what forbids a copy, and what allows one
 //   - watch.go: what the watcher's reports do to the lease and the copies
 //   - refresh.go: how the source learns of uses, in the background, many with one call; that renews copies, too
@@ -88,7 +89,8 @@
 //
 // # What is not
 //
-//   - A copy is not fresh: within S it may miss a change. There is no barrier yet that waits until all have seen one.
+//   - A copy is not fresh: within S it may miss a change. A caller that must not miss one asks with [Cache.FetchFresh].
+//     There is no barrier yet that waits until all have seen one.
 //   - A change that sends no event and keeps its revision is noticed only when the value is fetched anew.
 //   - The clock is monotonic and goes on while the process is stopped, but on most systems not while the whole machine
 //     is suspended.

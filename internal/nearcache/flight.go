@@ -50,7 +50,7 @@ type flight[V any] struct {
 	probe     bool          // finds out whether an outage is over
 	renewal   bool          // tells the source of a use: it brings no copy back that has made room for others
 	abandoned bool          // the last waiter has gone
-	alone     bool          // a call for many was no answer for it: it is loaded
+	alone     bool          // it is loaded: a call for many was no answer for it, or is none for a waiter
 	copy      *entry[V]     // what it asks about while a call for many is sent
 
 	landed   bool

@@ -46,18 +46,18 @@ func (c *Cache[V]) lastUseLocked(e *entry[V]) {
 	}
 }
 
-// putLocked stores a call's result as a copy, unless a call that was sent later has brought the same or newer. The
-// source keeps the value for a TTL from toldAt.
+// putLocked stores a call's result as a copy, unless a call that was sent later, or at the same instant, has brought
+// the same or newer. The source keeps the value for a TTL from toldAt.
 func (c *Cache[V]) putLocked(k *call, value *V, revision uint64, toldAt instant) {
 	if c.closed {
 		return
 	}
-	if old := c.table.find(k.id); old != nil && old.fetchedAt > k.startedAt && old.revision >= revision {
+	if old := c.table.find(k.id); old != nil && old.fetchedAt >= k.startedAt && old.revision >= revision {
 		return
 	}
 	now := c.clock.now()
 	e := &entry[V]{
-		id: k.id, value: value, revision: revision, fetchedAt: k.startedAt, expiresAt: never, epoch: k.epoch,
+		id: k.id, value: value, revision: revision, fetchedAt: k.startedAt, expiresAt: never, epoch: k.epoch, toldAt: toldAt,
 	}
 	if c.config.TTL > 0 {
 		e.expiresAt = toldAt.add(c.config.TTL)

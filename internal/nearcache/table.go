@@ -28,6 +28,7 @@ type entry[V any] struct {
 	placedAt instant      // usedAt as the order knows it; guarded by Cache.mu
 	epoch    uint64       // of the lease, read before the source was asked
 	failedAt instant      // when the source was last unavailable for this id, 0 for never; guarded by Cache.mu
+	toldAt   instant      // the last use that the source knows of, as far as it is known here
 }
 
 // table is the bounded set of entries. It knows nothing of the protocol.

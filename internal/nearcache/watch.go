@@ -15,7 +15,10 @@ type Sink interface {
 	Changed(id string, revision uint64) // the value has reached this revision
 	Removed(id string)                  // the value was removed
 	Gap()                               // reports flow from here on; earlier ones may be missing
-	Alive(asOf time.Time)               // all that was acknowledged before asOf, and after the Gap, has been reported
+
+	// Alive says that all that was acknowledged before asOf, and after the Gap, has been reported. It returns whether that
+	// is true as far as can be told here.
+	Alive(asOf time.Time) (believed bool)
 }
 
 // A watch that failed is begun again after a pause, which doubles from the first to the second.
@@ -80,7 +83,13 @@ func (c *Cache[V]) watchSource() {
 		c.mu.Lock()
 		distrusted := c.watch.missed >= maxMissed
 		c.mu.Unlock()
-		if distrusted || errs.Unsupported(err) || pause.Wait(c.closing) != nil {
+		if distrusted || errs.Unsupported(err) {
+			if c.config.WatchOver != nil {
+				c.config.WatchOver(err)
+			}
+			return
+		}
+		if pause.Wait(c.closing) != nil {
 			return
 		}
 	}
@@ -183,18 +192,19 @@ func (s sink[V]) Gap() {
 	s.watch.begunAt.Store(max(1, int64(s.clock.now())))
 }
 
-func (s sink[V]) Alive(asOf time.Time) {
+func (s sink[V]) Alive(asOf time.Time) (believed bool) {
 	if s.watch.begunAt.Load() == 0 {
-		return // a watcher that has not reported a Gap yet proves nothing
+		return false // a watcher that has not reported a Gap yet proves nothing
 	}
 	// A proof dated in the future is a bug in the watcher: clamp it to now.
 	proven := min(s.clock.at(asOf), s.clock.now())
 	if !s.proves(proven) {
-		return
+		return false
 	}
 	s.extendLease(proven)
 	s.stats.provenAt.Store(int64(proven))
 	s.reportWatch(true, nil)
+	return true
 }
 
 // proves takes in a proof, and reports whether it is true as far as can be told: a write through this cache that was
