@@ -1,0 +1,26 @@
+package redisstore
+
+import (
+	"context"
+	_ "embed"
+)
+
+//go:embed scripts/peek.lua
+var peekSource string
+
+var peekScript = newScript(headerSource + peekSource)
+
+// Peek returns a value, and leaves its TTL as it is.
+func (s *Store) Peek(ctx context.Context, id string) (Value, error) {
+	if _, err := s.eventsChannel(ctx); err != nil { // a client that cannot keep the promises
+		return Value{}, err
+	}
+	reply, err := runScript(ctx, s.client, peekScript, []string{s.key(id)})
+	if err != nil {
+		return Value{}, err
+	}
+	if stored, ok := reply.(string); ok {
+		return parseValue([]byte(stored))
+	}
+	return Value{}, noString(reply)
+}
