@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -131,6 +132,94 @@ func ExampleNewRoutingStorage() {
 	stats := sessions.Stats()
 	fmt.Println(stats.Hits, "hits,", stats.RemoteLoads, "remote loads")
 	// Output: 1000 hits, 0 remote loads
+}
+
+func ExampleRoutingStorage_LoadFresh() {
+	ctx := context.Background()
+	remote := session.NewMemoryStorage(30 * time.Minute)
+	sessions := session.NewRoutingStorage(remote, 10_000)
+	defer sessions.Close()
+	_ = sessions.Store(ctx, session.New("3f2c").With("role", "admin"))
+
+	_ = remote.Delete(ctx, "3f2c") // by another replica, just now
+
+	// Before something that must not be done for a session that has ended.
+	_, err := sessions.LoadFresh(ctx, "3f2c")
+	fmt.Println(err)
+	// Output: session: load: not found
+}
+
+func ExampleRoutingStorage_Peek() {
+	ctx := context.Background()
+	sessions := session.NewRoutingStorage(session.NewMemoryStorage(30*time.Minute), 10_000)
+	defer sessions.Close()
+	_ = sessions.Store(ctx, session.New("3f2c").With("client", "inspector"))
+
+	// The list of an administrator keeps no session alive.
+	for _, id := range []string{"3f2c", "77aa"} {
+		s, err := sessions.Peek(ctx, id)
+		if err != nil {
+			fmt.Println(err)
+			continue
+		}
+		fmt.Println(s.Get("client"))
+	}
+	// Output:
+	// inspector true
+	// session: peek: not found
+}
+
+func ExampleRoutingStorage_Watch() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	remote := session.NewMemoryStorage(30 * time.Minute)
+	sessions := session.NewRoutingStorage(remote, 10_000)
+	defer sessions.Close()
+
+	watching, ended := make(chan struct{}), make(chan string, 1)
+	var first sync.Once
+	go func() {
+		_ = sessions.Watch(ctx, time.Second, func(e session.Event) { // does not block
+			switch e := e.(type) {
+			case session.Alive: // events flow, and none is missing
+				first.Do(func() { close(watching) })
+			case session.Removed: // end its streams
+				ended <- e.ID
+			case session.Gap: // events may be missing: look at all that is open
+			}
+		})
+	}()
+	<-watching
+	_ = remote.Delete(ctx, "3f2c") // by any replica
+	fmt.Println(<-ended)
+	// Output: 3f2c
+}
+
+func ExampleCreate() {
+	ctx := context.Background()
+	var sessions session.Storage = session.NewMemoryStorage(30 * time.Minute)
+	fmt.Println(session.Create(ctx, sessions, session.New("3f2c")))
+	fmt.Println(session.Create(ctx, sessions, session.New("3f2c")))
+	fmt.Println(session.Create(ctx, struct{ session.Storage }{sessions}, session.New("77aa")))
+	// Output:
+	// <nil>
+	// session: create: already exists
+	// session: create: unsupported operation: the storage, a struct { session.Storage }, is not a Creator
+}
+
+func ExampleTake() {
+	ctx := context.Background()
+	var tickets session.Storage = session.NewMemoryStorage(time.Minute)
+	_ = tickets.Store(ctx, session.New("one-time").With("grants", "entry"))
+	ticket, err := session.Take(ctx, tickets, "one-time")
+	fmt.Println(ticket.Get("grants"))
+	fmt.Println(err)
+	_, err = session.Take(ctx, tickets, "one-time")
+	fmt.Println(err)
+	// Output:
+	// entry true
+	// <nil>
+	// session: take: not found
 }
 
 func ExampleUpdate() {

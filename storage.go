@@ -25,9 +25,9 @@ import (
 //     caches.
 //   - A storage that cannot be reached returns [ErrUnavailable], never [ErrNotFound].
 //
-// Capabilities beyond these four methods are small interfaces of their own: [Creator], [Taker], [Expirer],
+// Capabilities beyond these four methods are small interfaces of their own: [Creator], [Taker], [Peeker], [Expirer],
 // [Revalidator], [Watcher] and [io.Closer]. They are optional. Ask for one with a type assertion; a storage that wraps
-// another may also return [errors.ErrUnsupported] from a call.
+// another may also return [errors.ErrUnsupported] from a call. [Create] and [Take] do both, and say what is missing.
 type Storage interface {
 	// Store writes a session and, on success, sets its revision.
 	//
@@ -49,8 +49,9 @@ type Storage interface {
 	Delete(ctx context.Context, id string) error
 
 	// DeleteExpired removes the sessions that were neither loaded nor stored since the given instant, and those that
-	// have expired. A storage that expires sessions by itself may do nothing. A cache in front of a storage does not
-	// tell it of every load: choose an instant further back than the cache's refresh interval.
+	// have expired. A storage that expires sessions by itself may do nothing. After it has returned nil, loads through
+	// this storage do not find what it has removed, however much it caches. A cache in front of a storage does not tell it
+	// of every load: choose an instant further back than the cache's refresh interval.
 	DeleteExpired(ctx context.Context, before time.Time) error
 }
 
@@ -66,6 +67,14 @@ type Taker interface {
 	// Take loads a session and deletes it atomically: of any number of concurrent calls at most one gets it, all others
 	// get ErrNotFound. Single-use tokens need that. After ErrUnavailable the session may or may not have been taken.
 	Take(ctx context.Context, id string) (*Session, error)
+}
+
+// Peeker is implemented by storages that can load a session without keeping it alive: for lists, administration pages
+// and sweeps, whose interest is no use of the session.
+type Peeker interface {
+	// Peek is Load, but does not start the TTL anew. Neither does it shorten it. An id that is invalid, a session that is
+	// gone, a corrupt value and a storage that cannot be reached are the same errors as for Load.
+	Peek(ctx context.Context, id string) (*Session, error)
 }
 
 // Expirer is implemented by storages that forget a session which was not used for a fixed time. In front of one, a

@@ -120,6 +120,22 @@ func (m *MemoryStorage) Load(ctx context.Context, id string) (*Session, error) {
 	return found.snapshot.clone(), nil
 }
 
+// Peek implements [Peeker].
+func (m *MemoryStorage) Peek(ctx context.Context, id string) (*Session, error) {
+	if err := checkCall(ctx, "peek", id); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	m.removeSomeIdleLocked(now)
+	found := m.getLocked(id, now)
+	if found == nil {
+		return nil, opErr("peek", ErrNotFound)
+	}
+	return found.snapshot.clone(), nil
+}
+
 // Take implements [Taker].
 func (m *MemoryStorage) Take(ctx context.Context, id string) (*Session, error) {
 	if err := checkCall(ctx, "take", id); err != nil {

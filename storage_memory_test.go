@@ -39,6 +39,7 @@ func TestReadsFreeIdleSessions(t *testing.T) {
 	t.Parallel()
 	for name, call := range map[string]func(ctx context.Context, m *MemoryStorage) error{
 		"load": func(ctx context.Context, m *MemoryStorage) error { _, err := m.Load(ctx, testID); return err },
+		"peek": func(ctx context.Context, m *MemoryStorage) error { _, err := m.Peek(ctx, testID); return err },
 		"miss": func(ctx context.Context, m *MemoryStorage) error {
 			if _, err := m.Load(ctx, "absent"); !errors.Is(err, ErrNotFound) {
 				return errors.New("found")

@@ -89,6 +89,26 @@ func (rs *RedisStorage) Load(ctx context.Context, id string) (*Session, error) {
 	return s, nil
 }
 
+// Peek implements [Peeker]. Like every operation it fails on a server that takes no writes, as a master that was
+// demoted does: what such a server has may be old. On Redis 6.2 a session may live a millisecond longer by it.
+func (rs *RedisStorage) Peek(ctx context.Context, id string) (*Session, error) {
+	if err := checkCall(ctx, "peek", id); err != nil {
+		return nil, err
+	}
+	v, err := rs.store.Peek(ctx, id)
+	if err != nil {
+		return nil, rs.failure(ctx, "peek", err)
+	}
+	s, err := decodeFor(rs.codec, id, v.Data, v.Revision)
+	if err != nil {
+		return nil, opErrBecause("peek", ErrCorrupt, err)
+	}
+	if s.Expired(time.Now()) {
+		return nil, opErr("peek", ErrNotFound)
+	}
+	return s, nil
+}
+
 // Store implements [Storage].
 func (rs *RedisStorage) Store(ctx context.Context, s *Session) error {
 	condition := redisstore.Always

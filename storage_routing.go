@@ -22,15 +22,23 @@ type RoutingStorage struct {
 	remote  Storage
 	creator Creator // nil if the remote is not a Creator
 	taker   Taker   // nil if the remote is not a Taker
+	peeker  Peeker  // nil if the remote is not a Peeker
+	ttl     time.Duration
 
-	cache *nearcache.Cache[Session] // the local tier, and the protocol that keeps it coherent
+	cache  *nearcache.Cache[Session] // the local tier, and the protocol that keeps it coherent
+	events feed                      // those of the remote, for the callers of Watch
 }
 
 // NewRoutingStorage returns a storage with at most maxLocalEntries sessions in its local tier. The remote belongs to
-// the caller, who closes it after this storage. It panics when remote is nil or maxLocalEntries is not positive.
+// the caller, who closes it after this storage. It panics when remote is nil, or maxLocalEntries is not positive, or
+// remote is a RoutingStorage itself: the staleness of two local tiers adds up, and a copy that the first one should
+// have dropped would be kept in the second for as long as events flow.
 func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOption) *RoutingStorage {
 	if isNil(remote) {
 		panic("session: NewRoutingStorage: the remote storage is nil")
+	}
+	if _, ok := remote.(interface{ hasLocalTier() }); ok {
+		panic("session: NewRoutingStorage: the remote storage has a local tier itself: their staleness would add up")
 	}
 	if maxLocalEntries <= 0 {
 		panic(fmt.Sprintf("session: NewRoutingStorage: maxLocalEntries %d: must be positive", maxLocalEntries))
@@ -43,18 +51,18 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 	for _, opt := range opts {
 		opt.applyRouting(&o)
 	}
-	var ttl time.Duration
-	if expirer, ok := remote.(Expirer); ok {
-		ttl = max(0, expirer.TTL())
-	}
 	rt := &RoutingStorage{remote: remote}
+	if expirer, ok := remote.(Expirer); ok {
+		rt.ttl = max(0, expirer.TTL())
+	}
 	rt.creator, _ = remote.(Creator)
 	rt.taker, _ = remote.(Taker)
+	rt.peeker, _ = remote.(Peeker)
 	config := nearcache.Config[Session]{
 		MaxEntries:         maxLocalEntries,
-		TTL:                ttl,
+		TTL:                rt.ttl,
 		MaxStaleness:       o.maxStaleness,
-		RefreshAfter:       refreshInterval(o.refreshAfter, ttl),
+		RefreshAfter:       refreshInterval(o.refreshAfter, rt.ttl),
 		LoadConcurrency:    o.loadConcurrency,
 		RefreshConcurrency: o.refreshConcurrency,
 		LoadTimeout:        o.loadTimeout,
@@ -64,6 +72,7 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 		ExpiresAt:          (*Session).ExpiresAt,
 		Unavailable:        func(err error) bool { return !isAnswer(err) },
 		WatchChanged:       o.logWatch,
+		WatchOver:          rt.watchOver,
 	}
 	if revalidator, ok := remote.(Revalidator); ok {
 		config.Unchanged = func(ctx context.Context, uses []nearcache.Use) ([]bool, error) {
@@ -77,9 +86,10 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 	}
 	if watcher, ok := remote.(Watcher); ok {
 		config.Watch = func(ctx context.Context, heartbeat time.Duration, to nearcache.Sink) error {
-			return inOurTerms("watch", watcher.Watch(ctx, heartbeat, func(e Event) { deliver(e, to) }))
+			return inOurTerms("watch", watcher.Watch(ctx, heartbeat, func(e Event) { rt.report(e, to) }))
 		}
 	} else {
+		rt.noWatcher("is not a Watcher")
 		o.logWatch(false, errs.Reason("the remote, a %T, is no Watcher", remote))
 	}
 	rt.cache = nearcache.New(config)
@@ -92,33 +102,35 @@ func (rt *RoutingStorage) Load(ctx context.Context, id string) (*Session, error)
 	if s := rt.cache.Hit(id); s != nil {
 		return s, nil
 	}
-	return rt.fetch(ctx, id)
+	return rt.fetch(ctx, "load", id, rt.cache.Fetch)
 }
 
-func (rt *RoutingStorage) fetch(ctx context.Context, id string) (*Session, error) {
-	if err := checkCall(ctx, "load", id); err != nil {
+func (rt *RoutingStorage) fetch(
+	ctx context.Context, op, id string, ask func(context.Context, string) (*Session, error),
+) (*Session, error) {
+	if err := checkCall(ctx, op, id); err != nil {
 		return nil, err
 	}
-	s, err := rt.cache.Fetch(ctx, id)
+	s, err := ask(ctx, id)
 	switch {
 	case err == nil && s.Expired(time.Now()): // while the answer was on its way
-		return nil, opErr("load", ErrNotFound)
+		return nil, opErr(op, ErrNotFound)
 	case err == nil:
 		return s, nil
 	case errors.Is(err, nearcache.ErrClosed):
-		return nil, opErr("load", ErrClosed)
+		return nil, opErr(op, ErrClosed)
 	case errors.Is(err, nearcache.ErrTimeout):
-		return nil, opErrBecause("load", ErrUnavailable, errs.Because("the remote did not answer in time", err))
+		return nil, opErrBecause(op, ErrUnavailable, errs.Because("the remote did not answer in time", err))
 	case errors.Is(err, nearcache.ErrBusy):
-		return nil, opErrBecause("load", ErrUnavailable, errs.Because("too many loads wait for the remote", err))
+		return nil, opErrBecause(op, ErrUnavailable, errs.Because("too many loads wait for the remote", err))
 	case errors.Is(err, nearcache.ErrOutage):
-		return nil, opErrBecause("load", ErrUnavailable, errs.Because("the remote did not answer others just now", err))
+		return nil, opErrBecause(op, ErrUnavailable, errs.Because("the remote did not answer others just now", err))
 	case errors.As(err, new(*nearcache.PanicError)):
-		return nil, opErrBecause("load", ErrUnavailable, errs.Because("a call of the remote panicked", err))
+		return nil, opErrBecause(op, ErrUnavailable, errs.Because("a call of the remote panicked", err))
 	case sentinelOf(err) != nil: // by loadRemote
 		return nil, err
 	}
-	return nil, opErr("load", err) // the end of the caller's context
+	return nil, opErr(op, err) // the end of the caller's context
 }
 
 // loadRemote is the question that the cache asks. The context is not the caller's: others wait for the answer, too.
@@ -213,7 +225,12 @@ func (rt *RoutingStorage) remove(ctx context.Context, op, id string, remote func
 	return nil
 }
 
-// DeleteExpired implements [Storage] with the remote's. Local copies follow within MaxStaleness.
+// DeleteExpired implements [Storage] with the remote's. After it has returned nil, loads through this storage do not
+// find what it has removed; through other replicas that takes up to MaxStaleness. It drops the local copies of all
+// sessions whose last use that the remote was told of is before the given instant, whether the remote has removed them
+// or not: the next load of each asks the remote. Take the instant from time.Now, so that it has a monotonic clock
+// reading. A remote that keeps the time by a clock of its own removes sessions by that clock; so an instant that is
+// only a little further back than [WithRefreshAfter] needs clocks that agree that well.
 func (rt *RoutingStorage) DeleteExpired(ctx context.Context, before time.Time) error {
 	if err := ctx.Err(); err != nil {
 		return opErr("delete expired", err)
@@ -221,6 +238,7 @@ func (rt *RoutingStorage) DeleteExpired(ctx context.Context, before time.Time) e
 	if rt.cache.Closed() {
 		return opErr("delete expired", ErrClosed)
 	}
+	defer rt.cache.Swept(before) // also after a failure, which may have removed some
 	if err := rt.remote.DeleteExpired(ctx, before); err != nil {
 		return rt.remoteError(ctx, "delete expired", err)
 	}
@@ -232,22 +250,12 @@ func (rt *RoutingStorage) DeleteExpired(ctx context.Context, before time.Time) e
 // never fails.
 func (rt *RoutingStorage) Close() error {
 	rt.cache.Close()
+	rt.events.end(opErr("watch", ErrClosed))
 	return nil
 }
 
-// deliver hands an event of the remote to the cache.
-func deliver(e Event, to nearcache.Sink) {
-	switch e := e.(type) {
-	case Changed:
-		to.Changed(e.ID, e.Revision)
-	case Removed:
-		to.Removed(e.ID)
-	case Gap:
-		to.Gap()
-	case Alive:
-		to.Alive(e.AsOf)
-	}
-}
+// hasLocalTier tells NewRoutingStorage that this is no remote, also through a type that embeds this one.
+func (rt *RoutingStorage) hasLocalTier() {}
 
 // logWatch writes one line when events begin to flow, and one when they end.
 func (o *routingOptions) logWatch(flows bool, err error) {

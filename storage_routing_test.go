@@ -312,20 +312,6 @@ func TestRoutingStorageRefusesNonsense(t *testing.T) {
 	require.Equal(t, slog.Default(), o.logger)
 }
 
-func TestDeleteExpiredReachesLocalCopies(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		st := NewRoutingStorage(NewMemoryStorage(time.Hour), 10)
-		defer func() { require.NoError(t, st.Close()) }()
-		time.Sleep(staleness)
-		require.NoError(t, st.Store(t.Context(), New(testID)))
-		time.Sleep(staleness)
-		require.NoError(t, st.DeleteExpired(t.Context(), time.Now()))
-		synctest.Wait()
-		require.ErrorIs(t, loadNow(t.Context(), st).err, ErrNotFound)
-	})
-}
-
 func TestLimitThatIsMeantAsNone(t *testing.T) {
 	t.Parallel()
 	st := NewRoutingStorage(fourMethods{NewMemoryStorage(time.Hour)}, math.MaxInt)

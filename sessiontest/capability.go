@@ -97,6 +97,9 @@ func (e *env) reads() []operation {
 			return err
 		}})
 	}
+	if p, ok := e.peeker(); ok {
+		ops = append(ops, peekOf(p))
+	}
 	if r, ok := e.revalidator(); ok {
 		ops = append(ops, operation{"Revalidate", func(ctx context.Context, s *session.Session) error {
 			_, err := r.Revalidate(ctx, uses(0, s))

@@ -25,7 +25,7 @@ func contextEnded(e *env) {
 		s := e.stored()
 		for _, op := range e.reads() {
 			err := op.call(ctx, s)
-			if op.name == "Load" && err == nil {
+			if (op.name == "Load" || op.name == "Peek") && err == nil {
 				continue // an answer from memory needs no context
 			}
 			e.fails(op.name+" with an ended context", err, want)
@@ -71,6 +71,10 @@ func corrupt(e *env) {
 			if got != nil {
 				e.Errorf("Load of %s returned a session", name)
 			}
+		}
+		if p, ok := e.peeker(); ok {
+			_, err := p.Peek(e.ctx, s.ID())
+			e.fails("Peek of "+name, err, session.ErrCorrupt)
 		}
 		if c, ok := e.creator(); ok && c.Create(e.ctx, session.New(s.ID())) == nil {
 			e.Errorf("Create replaced %s", name)

@@ -31,6 +31,8 @@ type table struct {
 	shift    time.Duration // how far the idle clock is ahead of time.Now
 	cut      bool
 	closed   bool
+
+	watching chan session.Event // nil for none
 }
 
 type row struct {
@@ -239,12 +241,69 @@ func (r *reference) put(s *session.Session, value []byte, old row) {
 	if r.bug != noStamp {
 		session.Stamp(s, w.revision)
 	}
+	r.announce(session.Changed{ID: s.ID(), Revision: w.revision})
+}
+
+func (r *reference) announce(e session.Event) {
+	if r.watching != nil {
+		r.watching <- e
+	}
+}
+
+// removed announces the end of what was stored, if it was.
+func (r *reference) removed(id string, w row) {
+	switch r.bug {
+	case removesSilently:
+		return
+	case removesAnotherRevision:
+		w.revision++
+	}
+	r.announce(session.Removed{ID: id, Revision: w.revision})
+}
+
+func (r *reference) TTL() time.Duration { return refTTL }
+
+func (r *reference) Watch(ctx context.Context, heartbeat time.Duration, fn func(session.Event)) error {
+	events := make(chan session.Event, 1000)
+	r.locked(func() []byte { r.watching = events; return nil })
+	defer r.locked(func() []byte { r.watching = nil; return nil })
+	if r.bug != watchesWithoutGap {
+		fn(session.Gap{})
+	}
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	for {
+		select {
+		case e := <-events:
+			fn(e)
+		case <-beat.C:
+			asOf := time.Now()
+			for range len(events) {
+				fn(<-events)
+			}
+			fn(session.Alive{AsOf: asOf})
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func (r *reference) Load(ctx context.Context, id string) (*session.Session, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.read(ctx, "load", id)
+}
+
+func (r *reference) Peek(ctx context.Context, id string) (*session.Session, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before, stored := r.rows[id]
+	s, err := r.read(ctx, "peek", id)
+	if after := r.rows[id]; stored && r.bug != peekIsUse {
+		after.used = before.used
+		r.rows[id] = after
+	}
+	return s, err
 }
 
 func (r *reference) read(ctx context.Context, op, id string) (*session.Session, error) {
@@ -290,6 +349,7 @@ func (r *reference) Take(ctx context.Context, id string) (*session.Session, erro
 		r.mu.Lock()
 	}
 	if err == nil && r.bug != takesTwice {
+		r.removed(id, r.rows[id])
 		delete(r.rows, id)
 	}
 	return s, err
@@ -344,6 +404,7 @@ func (r *reference) Delete(ctx context.Context, id string) error {
 			}
 		}
 	}
+	r.removed(id, r.rows[id])
 	delete(r.rows, id)
 	return nil
 }
@@ -413,6 +474,16 @@ func (wrapper) Create(context.Context, *session.Session) error { return errors.E
 
 func (wrapper) Take(context.Context, string) (*session.Session, error) {
 	return nil, errors.ErrUnsupported
+}
+
+func (wrapper) Peek(context.Context, string) (*session.Session, error) {
+	return nil, errors.ErrUnsupported
+}
+
+func (wrapper) TTL() time.Duration { return 0 }
+
+func (wrapper) Watch(context.Context, time.Duration, func(session.Event)) error {
+	return errors.ErrUnsupported
 }
 
 func (wrapper) Revalidate(context.Context, []session.Use) ([]bool, error) {

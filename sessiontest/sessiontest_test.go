@@ -81,6 +81,11 @@ const (
 	revalidationShortens bug = "Revalidate shortens the TTL"
 	revalidatesOldUses   bug = "Revalidate is true for a use a TTL ago"
 
+	peekIsUse              bug = "Peek slides"
+	watchesWithoutGap      bug = "Watch begins without a Gap"
+	removesSilently        bug = "Watch reports no removals"
+	removesAnotherRevision bug = "Watch reports removals with another revision"
+
 	closesOnce  bug = "Close fails the second time"
 	worksClosed bug = "a closed storage keeps working"
 	staleView   bug = "a second instance never notices changes"
@@ -140,6 +145,10 @@ func TestSuiteCatches(t *testing.T) {
 		{revalidationIsUse, "RevalidateCountsFromTheUse"},
 		{revalidationShortens, "RevalidateCountsFromTheUse"},
 		{revalidatesOldUses, "RevalidateCountsFromTheUse"},
+		{peekIsUse, "PeekIsNoUse"},
+		{watchesWithoutGap, "Watch"},
+		{removesSilently, "Watch"},
+		{removesAnotherRevision, "Watch"},
 		{closesOnce, "Close"},
 		{worksClosed, "Close"},
 		{staleView, "PeerSees"},
@@ -189,9 +198,9 @@ func TestSkips(t *testing.T) {
 			}
 			want := []string{
 				"TooLarge", "Corrupt", "Unavailable", "Create", "CreateAfterExpiry", "CreatePastExpiresAt", "Take",
-				"TakeExpired", "Revalidate", "RevalidateKeepsAlive", "RevalidateCountsFromTheUse", "RevalidateExpired",
-				"Close", "ConcurrentCreate", "ConcurrentTake", "PeerSees", "PeerConflict", "PeerLateWriter",
-				"PeerKeepsAlive", "PeerConcurrentUpdate",
+				"TakeExpired", "Peek", "PeekIsNoUse", "PeekExpired", "Revalidate", "RevalidateKeepsAlive",
+				"RevalidateCountsFromTheUse", "RevalidateExpired", "Watch", "Close", "ConcurrentCreate", "ConcurrentTake",
+				"PeerSees", "PeerConflict", "PeerLateWriter", "PeerKeepsAlive", "PeerConcurrentUpdate",
 			}
 			if !slices.Equal(skipped, want) {
 				t.Errorf("skipped %q, want %q", skipped, want)
