@@ -23,9 +23,9 @@ func (v Violation) String() string { return v.Promise + ": " + v.Detail + "\n  "
 // returned. The checker knows, for the replica and the time when the Load began, how early it may have ended. That is
 // the horizon:
 //
-//   - MaxStaleness before the Load (P2). The promise counts from when a write has returned; the checker counts from
-//     when it took effect in the remote, which is earlier. The protocol achieves that too, so a slow answer gains no
-//     time.
+//   - MaxStaleness before the Load (P2), and nothing before a LoadFresh. The promise counts from when a write has
+//     returned; the checker counts from when it took effect in the remote, which is earlier. The protocol achieves that
+//     too, so a slow answer gains no time.
 //   - the effect of the replica's own writes if they were acknowledged (P3), and the time of their failure if not (P9).
 func Check(h *History) []Violation {
 	c := &checker{history: h, horizons: make(map[memory]time.Duration), seen: make(map[memory]sighting)}
@@ -35,10 +35,11 @@ func Check(h *History) []Violation {
 			continue
 		}
 		c.outcome(m.op)
-		switch m.op.Kind {
-		case Load:
+		switch {
+		case m.op.Kind.reads():
 			c.load(m.op)
-		case DeleteExpired:
+		case m.op.Kind == DeleteExpired:
+			c.swept(m.op)
 		default:
 			c.write(m.op)
 		}
@@ -115,14 +116,14 @@ func (c *checker) excused(op *Op) bool {
 	switch {
 	case within(c.history.troubled[placeOf(op)], op.Invoked, op.Returned):
 		return true
-	case op.Kind != Load:
+	case op.Kind != Load && op.Kind != LoadFresh:
 		return false
 	case within(c.history.troubled[place{op.Replica, anySession}], op.Invoked-cfg.LoadTimeout-outageLasts, op.Returned):
 		return true
 	}
 	// It may have waited for its turn together with the load that began that, perhaps long before, and has left since.
 	return cfg.MaxLoads > 0 && slices.ContainsFunc(c.history.Ops, func(other *Op) bool {
-		return placeOf(other) == placeOf(op) && other.Kind == Load && other.Invoked+cfg.LoadTimeout == op.Returned
+		return placeOf(other) == placeOf(op) && other.Kind.reads() && other.Invoked+cfg.LoadTimeout == op.Returned
 	})
 }
 
@@ -176,13 +177,16 @@ func (c *checker) present(op *Op, s *span) {
 		c.violatedf("P9", op, "the remote had this from %d on", s.from)
 	case s.to <= op.horizon:
 		c.violatedf("P3", op, "outdated since %d, and this replica must have known by %d", s.to, op.horizon)
+	case op.Kind == LoadFresh && s.to <= op.Invoked:
+		c.violatedf("P2", op, "%s at %d, before a load that must not be stale", s.end, s.to)
 	case (s.end == idle || s.end == expired) && s.to <= op.Invoked:
 		c.violatedf("P5", op, "gone since %d (%s)", s.to, s.end)
-	case s.end == evicted:
+	case s.end == evicted && op.Kind != Peek:
 		c.evicted(op, s)
+	case s.end == evicted:
 	case s.to <= op.Invoked-allowed:
 		c.violatedf("P2", op, "%s at %d, %v before", s.end, s.to, op.Invoked-s.to)
-	case s.end == idle && !cfg.mayBeDead(op.ID) && c.history.quiet(op.Replica, op.Invoked, s.to):
+	case s.end == idle && op.Kind != Peek && !cfg.mayBeDead(op.ID) && c.history.quiet(op.Replica, op.Invoked, s.to):
 		c.used(op, s)
 	}
 }
@@ -235,7 +239,9 @@ func (c *checker) wasTroubled(op *Op) bool {
 func (c *checker) uses() {
 	asked := make(map[place][]*Op)
 	for _, op := range c.history.Ops {
-		asked[placeOf(op)] = append(asked[placeOf(op)], op)
+		if op.Kind != Peek {
+			asked[placeOf(op)] = append(asked[placeOf(op)], op)
+		}
 	}
 	for _, u := range c.history.uses {
 		if !slices.ContainsFunc(asked[u.place], func(op *Op) bool { return op.Invoked <= u.at && u.at <= op.Returned }) {

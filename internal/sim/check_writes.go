@@ -24,6 +24,21 @@ func (c *checker) write(op *Op) {
 	c.horizons[at] = max(c.horizons[at], op.Returned)
 }
 
+// swept notes that a replica must have known, when its DeleteExpired returned, what that had removed by then.
+func (c *checker) swept(op *Op) {
+	if op.Committed == 0 || op.Committed > op.Returned {
+		return
+	}
+	for i := range c.history.Config.IDs {
+		for _, s := range c.history.truth.spans(nameOf(i)) {
+			if s.end == removed && s.to == op.Committed {
+				at := memory{place{op.Replica, nameOf(i)}, op.Life}
+				c.horizons[at] = max(c.horizons[at], op.Committed)
+			}
+		}
+	}
+}
+
 // acknowledged checks a write that succeeded.
 func (c *checker) acknowledged(op *Op) {
 	switch op.Kind {

@@ -15,6 +15,7 @@ type client struct {
 	world *world
 	index int
 	rng   *rand.Rand
+	reads *rand.Rand
 	known map[string]*session.Session
 	ops   []*Op
 }
@@ -83,7 +84,7 @@ func (c *client) do(r *replica) {
 
 func (c *client) kind() Kind {
 	if !chance(c.rng, c.world.Writes) {
-		return Load
+		return c.read()
 	}
 	switch p := c.rng.Float64(); {
 	case p < 0.6:
@@ -97,6 +98,18 @@ func (c *client) kind() Kind {
 	default:
 		return DeleteExpired
 	}
+}
+
+// read returns which read the client calls.
+func (c *client) read() Kind {
+	w := c.world
+	switch p := c.reads.Float64(); {
+	case p < w.Fresh:
+		return LoadFresh
+	case p < w.Fresh+w.Peeks:
+		return Peek
+	}
+	return Load
 }
 
 // patience returns the context of an operation. Some operations are given up early, by a deadline or by a call of
@@ -119,6 +132,10 @@ func (c *client) perform(ctx context.Context, st *session.RoutingStorage, op *Op
 	switch op.Kind {
 	case Load:
 		return st.Load(ctx, op.ID)
+	case LoadFresh:
+		return st.LoadFresh(ctx, op.ID)
+	case Peek:
+		return st.Peek(ctx, op.ID)
 	case Store:
 		s := c.draft(op)
 		return s, st.Store(ctx, s)
@@ -130,7 +147,11 @@ func (c *client) perform(ctx context.Context, st *session.RoutingStorage, op *Op
 	case Take:
 		return st.Take(ctx, op.ID)
 	case DeleteExpired:
-		return nil, st.DeleteExpired(ctx, time.Now().Add(-skewed(c.rng, 2*c.world.TTL)))
+		idle := skewed(c.rng, 2*c.world.TTL)
+		if c.world.Fresh > 0 && chance(c.reads, 0.5) {
+			idle = 0 // removes all that is not used at the same time
+		}
+		return nil, st.DeleteExpired(ctx, time.Now().Add(-idle))
 	}
 	panic(op.Kind)
 }

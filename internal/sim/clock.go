@@ -64,8 +64,10 @@ const (
 	// These draws came later than the others, and have streams of their own.
 	pressureStream = 2
 	deathStream    = 3
+	readsStream    = 9
 	refusalStream  = 1 << 7  // one for each replica, from here on
 	clientStream   = 1 << 8  // one for each client, from here on
+	readStream     = 1 << 9  // one for each client, from here on: which of its loads are others' reads
 	linkStream     = 1 << 16 // one for each lot, from here on
 )
 

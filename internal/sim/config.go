@@ -15,6 +15,7 @@ type Config struct {
 	Think                  time.Duration // longest pause between the operations of one client
 	Writes                 float64       // share of operations that change something
 	Impatience             float64       // share of operations that are given up early
+	Fresh, Peeks           float64       // shares of loads that must not be stale, and that are no use
 
 	MaxEntries   int
 	Staleness    time.Duration
@@ -98,6 +99,9 @@ func NewConfig(seed uint64) Config {
 		}
 	}
 	c.press(stream(seed, pressureStream))
+	if reads := stream(seed, readsStream); chance(reads, 0.5) {
+		c.Fresh, c.Peeks = pick(reads, 0.02, 0.2, 0.5), pick(reads, 0, 0.2)
+	}
 	return c
 }
 

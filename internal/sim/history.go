@@ -15,15 +15,20 @@ import (
 // Kind is the operation that a client calls.
 type Kind string
 
-// The operations of [session.Storage], [session.Creator] and [session.Taker].
+// The operations of [session.Storage] and its capabilities, and those that only [session.RoutingStorage] has.
 const (
 	Load          Kind = "load"
+	LoadFresh     Kind = "load fresh"
+	Peek          Kind = "peek"
 	Store         Kind = "store"
 	Create        Kind = "create"
 	Delete        Kind = "delete"
 	Take          Kind = "take"
 	DeleteExpired Kind = "delete expired"
 )
+
+// reads reports whether an operation returns a session, and changes none.
+func (k Kind) reads() bool { return k == Load || k == LoadFresh || k == Peek }
 
 // Outcome is an error as a caller sees it.
 type Outcome string
@@ -200,7 +205,7 @@ func (h *History) Around(op *Op) string {
 	}
 	for _, other := range h.Ops {
 		if other.ID == op.ID && other.Returned > earliest && other.Invoked <= op.Returned &&
-			(other.Replica == op.Replica || other.Kind != Load) {
+			(other.Replica == op.Replica || !other.Kind.reads()) {
 			fmt.Fprintln(&text, other)
 		}
 	}

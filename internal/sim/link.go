@@ -261,14 +261,25 @@ func (l *link) TTL() time.Duration { return l.world.TTL }
 
 // Load implements [session.Storage].
 func (l *link) Load(ctx context.Context, id string) (*session.Session, error) {
-	began := l.world.now()
 	l.countLoads(1)
 	defer l.countLoads(-1)
+	return l.read(ctx, id, l.world.server.load)
+}
+
+// Peek implements [session.Peeker].
+func (l *link) Peek(ctx context.Context, id string) (*session.Session, error) {
+	return l.read(ctx, id, l.world.server.peek)
+}
+
+func (l *link) read(
+	ctx context.Context, id string, do func(string) (*session.Session, error),
+) (*session.Session, error) {
+	began := l.world.now()
 	var loaded *session.Session
 	var answer error
 	err := l.call(ctx, id, func() {
 		if answer = l.refusesRead(id); answer == nil {
-			loaded, answer = l.world.server.load(id)
+			loaded, answer = do(id)
 		}
 	})
 	switch {
@@ -423,7 +434,11 @@ func (l *link) Take(ctx context.Context, id string) (*session.Session, error) {
 
 // DeleteExpired implements [session.Storage].
 func (l *link) DeleteExpired(ctx context.Context, before time.Time) error {
-	return l.call(ctx, "", func() { l.world.server.removeIdle(before.Sub(l.world.start)) })
+	op := ctx.Value(opKey{}).(*Op)
+	return l.call(ctx, "", func() {
+		l.world.server.removeIdle(before.Sub(l.world.start))
+		op.Committed = l.world.now()
+	})
 }
 
 type opKey struct{}

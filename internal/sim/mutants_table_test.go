@@ -293,6 +293,50 @@ var mutants = []mutant{
 		1000,
 	},
 
+	// Reads that are no loads like others, and sweeps.
+	{
+		"a load that must not be stale joins a flight that was sent", "internal/nearcache/fresh.go",
+		"if f == nil || f.place == nil || c.gate.outage {",
+		"if f == nil || c.gate.outage {",
+		300,
+	},
+	{
+		"a load that must not be stale is answered by a copy", "internal/nearcache/fresh.go",
+		"c.stats.misses.Add(1)",
+		"if value := c.answerLocked(id); value != nil {\n\t\tc.mu.Unlock()\n\t\treturn value, nil\n\t}",
+		300,
+	},
+	{
+		"a load that must not be stale gets older state in an outage", "internal/nearcache/fresh.go",
+		"if f.err == nil {",
+		"if f.outage {\n\t\treturn c.orStale(id, f.err)\n\t}\n\tif f.err == nil {",
+		1000,
+	},
+	{
+		"a peek is a use", "internal/nearcache/cache.go",
+		"e, _ := c.lookUp(c.lease.Load(), id)\n\tif e == nil {\n\t\treturn nil\n\t}",
+		"e, now := c.lookUp(c.lease.Load(), id)\n\tif e == nil {\n\t\treturn nil\n\t}\n\tc.table.touch(e, now)",
+		300,
+	},
+	{
+		"a sweep leaves the copies", "internal/nearcache/sweep.go",
+		"if e.toldAt < limit {",
+		"if false {",
+		300,
+	},
+	{
+		"a sweep goes by when a copy was fetched", "internal/nearcache/sweep.go",
+		"if e.toldAt < limit {",
+		"if e.fetchedAt < limit {",
+		4000,
+	},
+	{
+		"a sweep does not revoke the flights under way", "internal/nearcache/sweep.go",
+		"if k.startedAt < limit {",
+		"if false {",
+		300,
+	},
+
 	// The adapter.
 	{
 		"a write that failed is acknowledged", "storage_routing.go",

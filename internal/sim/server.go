@@ -72,6 +72,14 @@ func (s *server) load(id string) (*session.Session, error) {
 	return r.session(), nil
 }
 
+// peek is load without a use.
+func (s *server) peek(id string) (*session.Session, error) {
+	if r := s.get(id); r != nil {
+		return r.session(), nil
+	}
+	return nil, session.ErrNotFound
+}
+
 func (r *record) session() *session.Session {
 	c := r.snapshot.Detached()
 	session.Stamp(c, r.revision)

@@ -62,8 +62,9 @@ func (w *world) play() {
 	all := make([]*client, w.Clients)
 	for i := range all {
 		all[i] = &client{
-			world: w, index: i, rng: stream(w.Seed, clientStream+uint64(i)),
-			known: make(map[string]*session.Session),
+			world: w, index: i, known: make(map[string]*session.Session),
+			rng:   stream(w.Seed, clientStream+uint64(i)),
+			reads: stream(w.Seed, readStream+uint64(i)),
 		}
 		clients.Go(all[i].run)
 	}
@@ -116,6 +117,7 @@ type withoutRevalidator interface {
 	session.Storage
 	session.Creator
 	session.Taker
+	session.Peeker
 	session.Watcher
 	TTL() time.Duration
 }
