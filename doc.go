@@ -18,8 +18,9 @@
 //   - P2, staleness is bounded, hard: when a Store or Delete has returned at time t, through any replica, no Load that
 //     starts after t+S, on any replica, returns older state. That includes replicas that are cut off from the remote or
 //     were paused. Changes without this library (redis-cli DEL, eviction, FLUSHALL) are noticed within R on a busy
-//     session.
-//   - P3, a replica reads its own writes: after Store or Delete has returned nil, loads on that replica see it.
+//     session. A LoadFresh that starts after t returns no older state at all.
+//   - P3, a replica reads its own writes: after Store, Delete or DeleteExpired has returned nil, loads on that replica
+//     see it.
 //   - P4, nothing deleted comes back: storing a session that came from the storage succeeds only if the stored revision
 //     is still the one it came from. Otherwise it is [ErrNotFound] or [ErrConflict].
 //   - P5, active sessions live, idle ones die: a session that is loaded at least once every TTL-R, on any replica, does
