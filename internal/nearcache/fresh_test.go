@@ -177,6 +177,20 @@ func TestFreshLoadIsAUse(t *testing.T) {
 	}, watched)
 }
 
+func TestLateFreshAnswerIsAUse(t *testing.T) {
+	const shortTTL = 4 * time.Second
+	inBubble(t, func(t *testing.T, src *source, c *replica) {
+		src.put(testID, "v")
+		release := src.hold("load", "reply")
+		fresh := c.freshLater(t.Context(), testID)
+		time.Sleep(shortTTL / 2) // the source was asked long before
+		release()
+		require.Equal(t, outcome{v: "v"}, <-fresh)
+		time.Sleep(100 * time.Millisecond)
+		require.LessOrEqual(t, src.idleFor(testID), 100*time.Millisecond)
+	}, revalidating, sourceTTL(shortTTL), refreshAfter(shortTTL/4), loadTimeout(time.Minute))
+}
+
 func TestFreshLoadIsNeverStale(t *testing.T) {
 	inBubble(t, func(t *testing.T, src *source, c *replica) {
 		require.NoError(t, c.store(t.Context(), testID, "known"))
