@@ -209,7 +209,7 @@ func TestFreshLoadFailsFastInAnOutage(t *testing.T) {
 	inBubble(t, func(t *testing.T, src *source, c *replica) {
 		time.Sleep(time.Millisecond)
 		src.hang()
-		require.ErrorIs(t, c.fresh(t.Context(), testID).err, ErrTimeout)
+		require.ErrorIs(t, c.fresh(t.Context(), testID).err, context.DeadlineExceeded)
 		start := time.Now()
 		require.ErrorIs(t, c.fresh(t.Context(), testID).err, ErrOutage)
 		require.Zero(t, time.Since(start))
