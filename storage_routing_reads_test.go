@@ -262,6 +262,33 @@ func (l lostSweep) DeleteExpired(ctx context.Context, before time.Time) error {
 	return l.err
 }
 
+// heldSweep is a storage whose DeleteExpired waits before it removes anything.
+type heldSweep struct {
+	*MemoryStorage
+	release chan struct{}
+}
+
+func (h heldSweep) DeleteExpired(ctx context.Context, before time.Time) error {
+	<-h.release
+	return h.MemoryStorage.DeleteExpired(ctx, before)
+}
+
+func TestSweepDropsWhatIsLoadedMeanwhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		remote := heldSweep{NewMemoryStorage(time.Hour), make(chan struct{})}
+		st := NewRoutingStorage(fourMethods{remote}, 10)
+		defer func() { require.NoError(t, st.Close()) }()
+		require.NoError(t, st.Store(t.Context(), New(testID)))
+		swept := later(func() error { return st.DeleteExpired(t.Context(), time.Now().Add(time.Minute)) })
+		synctest.Wait()
+		require.NoError(t, freshNow(t.Context(), st).err)
+		close(remote.release)
+		require.NoError(t, <-swept)
+		require.ErrorIs(t, loadNow(t.Context(), st).err, ErrNotFound)
+	})
+}
+
 func TestSweepOnRedisRemovesNothing(t *testing.T) {
 	t.Parallel()
 	client := redistest.Start(t).Client(t)
