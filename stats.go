@@ -20,7 +20,7 @@ type Stats struct {
 	ProofAge time.Duration // since the last proof that no change event was missing; negative: there was none
 
 	Hits         uint64 // loads answered from the local tier
-	Misses       uint64 // loads that had to wait for the remote
+	Misses       uint64 // loads that had to wait for the remote, as each LoadFresh does
 	Refused      uint64 // misses although there was a copy: it was too old and not covered by a lease
 	Stale        uint64 // loads answered with older state during an outage, see [WithStaleIfError]
 	RemoteLoads  uint64 // loads sent to the remote: fewer than misses when callers shared one, and refreshes

@@ -14,7 +14,7 @@ type Stats struct {
 	ProofAge     time.Duration // since the asOf of the last proof; negative: there was none
 
 	Hits         uint64 // loads answered with a copy
-	Misses       uint64 // loads that had to wait for the source
+	Misses       uint64 // loads that had to wait for the source, as each fresh one does
 	Refused      uint64 // misses although there was a copy: it was too old, and not covered by the lease
 	Stale        uint64 // loads answered with older state in an outage
 	RemoteLoads  uint64 // calls of Config.Load

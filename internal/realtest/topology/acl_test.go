@@ -223,6 +223,9 @@ func useAll(ctx context.Context, client, admin redis.UniversalClient) error {
 	if err != nil {
 		return err
 	}
+	if _, err := st.Peek(ctx, "all"); err != nil {
+		return err
+	}
 	unchanged, err := st.Revalidate(ctx, []session.Use{{ID: "all", Revision: s.Revision(), At: time.Now()}})
 	if err != nil {
 		return err
