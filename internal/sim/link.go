@@ -446,14 +446,15 @@ type opKey struct{}
 // commit calls the remote for a write, and records in the client's operation what it did there.
 func (l *link) commit(ctx context.Context, id string, do func() (uint64, error)) (revision uint64, err error) {
 	op := ctx.Value(opKey{}).(*Op)
+	var assigned uint64 // not the result: the request may arrive when this call has returned
 	var refused, answer error
 	err = l.call(ctx, id, func() {
 		if refused = l.refusesWrite(id); refused != nil {
 			return
 		}
 		op.Prior = l.world.server.revision(id)
-		revision, answer = do()
-		op.Assigned, op.Answer, op.Committed = revision, outcomeOf(answer), l.world.now()
+		assigned, answer = do()
+		op.Assigned, op.Answer, op.Committed = assigned, outcomeOf(answer), l.world.now()
 	})
 	switch {
 	case err != nil:
@@ -462,5 +463,5 @@ func (l *link) commit(ctx context.Context, id string, do func() (uint64, error))
 		l.noteTroubleOf(id)
 		return 0, refused
 	}
-	return revision, answer
+	return assigned, answer
 }
