@@ -66,6 +66,12 @@ func peek(e *env) {
 	last := got.With("k", "from a peek")
 	e.store(last)
 	e.untouched("storing a change of what Peek returned", last)
+	got, err = p.Peek(e.ctx, s.ID())
+	if err != nil {
+		e.Fatalf("Peek: %v", err)
+	}
+	session.Stamp(got, got.Revision()+1) // as another storage does that it is stored in
+	e.peeks(p, "after what it returned was stored in another storage", last)
 	e.delete(s.ID())
 	e.peeksNothing(p, "of a deleted session", s.ID())
 	e.peeksNothing(p, "of an id that was never stored", e.secret(session.NewID()))
