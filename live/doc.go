@@ -1,0 +1,80 @@
+// Package live keeps one live object for each session that this replica works with: a connection to the session's
+// backend, a routing table, a compiled policy. What a session is lives in a [session.Storage], for all replicas. What
+// cannot be stored lives here, for as long as the session does:
+//
+//	backends := live.New(sessions, dial, hangUp)
+//	defer backends.Close()
+//
+//	ref, err := backends.Get(ctx, id) // loads the session, and opens the object on first use
+//	if err != nil {
+//		return err // of the storage, or of dial
+//	}
+//	defer ref.Release()
+//	use(ref.Object)
+//
+// # When an object is opened
+//
+// On first use, by the caller's function, which is given the session. One call runs at a time for each session; all who
+// ask meanwhile share it. It has a time-out of its own, [WithOpenTimeout]. A caller that gives up does not end the call
+// for the others, the last one does. An error is returned to those who waited for it, as it is, and is not kept: the
+// next Get tries again.
+//
+// # When an object has to go
+//
+// It is closed once, without any lock held, with one of these reasons:
+//
+//   - [Removed]: the session was deleted or taken, through any replica. A storage that is a [session.Watcher] tells of
+//     it within milliseconds.
+//   - [Expired]: the session's absolute lifetime is over, or it was idle for the storage's TTL. A timer notices: it may
+//     be that no caller ever asks again.
+//   - [Superseded]: the session has changed in what matters, see [WithSame].
+//   - [Evicted]: another session needed its place, see [WithMaxObjects].
+//   - [Discarded]: a caller has found it broken, see [Ref.Discard].
+//   - [Abandoned]: it was opened after all callers had given up, or after the time-out. It was never handed out.
+//   - [Closed]: the set was closed.
+//
+// An object is never closed while it is in use. One that is in use when it has to go is closed by its last Release, and
+// [Ref.Done] tells its users. New callers get a new object, or the error that the session is gone.
+//
+// # Sessions
+//
+// Get loads the session, so it is a use of it, which keeps it alive. With a [session.RoutingStorage] that is normally
+// free. While an object is handed out for long, to serve a stream for instance, nothing loads the session: it expires
+// when no request comes for its TTL. A caller that wants to keep it alive calls Get for it now and then, at least every
+// quarter of the TTL, and releases that at once. It also learns in that way that the session is gone where no events
+// tell.
+//
+// While the storage is unavailable, Get fails with [session.ErrUnavailable], as a load does. Objects stay open, and
+// their users keep them.
+//
+// # What it needs of the storage
+//
+// Four methods; and more, the sooner it shall know:
+//
+//   - A [session.Watcher] tells of removals and changes as they happen. Without one these are noticed by the next Get,
+//     and by the timers. When its events may have been missed (a [session.Gap]), the sessions of all objects are looked
+//     at in the background, a few at a time, where the storage can do that without keeping them alive: it has a method
+//     Peek(context.Context, string) (*session.Session, error). A load that begins after the storage has reported a
+//     removal must not return what was removed; a Peek that begins after a Gap, nothing that was read before it.
+//   - A [session.Expirer] tells the TTL. Without one, only the absolute lifetime ends an object that is not asked for.
+//     With a Peek, a session of which nothing was seen for a quarter of the TTL is looked at, as other replicas may
+//     have used it. Without one, it is over for this replica when it was not used here for a TTL.
+//
+// # A comparison
+//
+// ToolHive's ValidatingCache keeps the live sessions of a pod, too: an LRU that restores an entry on a miss, and asks
+// the storage about the entry on every hit. It learns that a session has ended only from a request for it: pod A keeps
+// the connections of a session that pod B has ended for as long as no request for it comes to pod A, or until others
+// need its place. It closes an entry while requests use it. When the storage cannot be asked, it hands out the entry,
+// for however long the outage lasts. The first caller's context ends the restoring for all who wait, there is no
+// time-out, and all errors become "not there". What it has, and this package leaves to the caller: it evicts all
+// entries that match a condition.
+//
+// # Reading order
+//
+//   - objects.go: [Objects], and the way of a Get
+//   - object.go: an object from before it is opened until it is closed
+//   - room.go: how many there are, and which one makes room
+//   - events.go, check.go: how the end of a session is noticed
+//   - ref.go, options.go, errors.go: what callers see
+package live
