@@ -38,27 +38,30 @@
 //
 // # Sessions
 //
-// Get loads the session, so it is a use of it, which keeps it alive. With a [session.RoutingStorage] that is normally
+// Get loads the session, which is a use of it, and keeps it alive. With a [session.RoutingStorage] that is normally
 // free. While an object is handed out for long, to serve a stream for instance, nothing loads the session: it expires
-// when no request comes for its TTL. A caller that wants to keep it alive calls Get for it now and then, at least every
-// quarter of the TTL, and releases that at once. It also learns in that way that the session is gone where no events
-// tell.
+// when no request comes for its TTL. A caller that wants to keep it alive calls Get for it at least every quarter of
+// the TTL, and releases that at once. Where no events tell, this is also how it learns that the session is gone.
 //
 // While the storage is unavailable, Get fails with [session.ErrUnavailable], as a load does. Objects stay open, and
 // their users keep them.
 //
 // # What it needs of the storage
 //
-// Four methods; and more, the sooner it shall know:
+// The four methods are enough. With more, the end of a session is noticed sooner:
 //
-//   - A [session.Watcher] tells of removals and changes as they happen. Without one these are noticed by the next Get,
-//     and by the timers. When its events may have been missed (a [session.Gap]), the sessions of all objects are looked
-//     at in the background, a few at a time, where the storage can do that without keeping them alive: it has a method
-//     Peek(context.Context, string) (*session.Session, error). A load that begins after the storage has reported a
-//     removal must not return what was removed; a Peek that begins after a Gap, nothing that was read before it.
+//   - A [session.Watcher] reports removals and changes as they happen. Without one these are noticed by the next Get,
+//     and by the timers.
+//   - A method Peek(context.Context, string) (*session.Session, error) loads a session without keeping it alive. When
+//     events may have been missed (a [session.Gap]), or a session has changed, the set looks at the sessions of its
+//     objects with it, in the background, a few at a time. Without one, only the next Get and the timers notice what
+//     was missed, and only the next Get calls the function of [WithSame].
 //   - A [session.Expirer] tells the TTL. Without one, only the absolute lifetime ends an object that is not asked for.
-//     With a Peek, a session of which nothing was seen for a quarter of the TTL is looked at, as other replicas may
-//     have used it. Without one, it is over for this replica when it was not used here for a TTL.
+//     With Peek, the set looks at a session that it has not seen for a quarter of the TTL, as other replicas may use
+//     it. Without Peek, a session that was not used here for a TTL counts as expired.
+//
+// A storage that caches must not lag behind its own reports: a load that begins after a removal was reported must not
+// return what was removed, and a Peek that begins after a Gap must not return what was read before it.
 //
 // # A comparison
 //

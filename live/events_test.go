@@ -267,11 +267,14 @@ func TestOlderStateServes(t *testing.T) {
 		o := setUp(t, slow, w)
 		var newer *thing
 		change := func() {
-			update(t, st, "a", func(s *session.Session) *session.Session { return s.With("k", "v") })
+			update(t, st, "a", func(s *session.Session) *session.Session { return s.WithPrincipal("another") })
 			newer = use(t, o, "a")
 		}
 		slow.delay.Store(&change)
-		require.Same(t, newer, use(t, o, "a"), "which has loaded the session before it changed")
+		ref := get(t, o, "a") // has loaded the session before it changed
+		defer ref.Release()
+		require.Same(t, newer, ref.Object)
+		require.Equal(t, "another", ref.Session.Principal(), "the owner of the object")
 		require.Empty(t, w.ends())
 	})
 }

@@ -170,11 +170,12 @@ func (o *Objects[T]) try(ctx context.Context, sl *slot[T]) (*Ref[T], error) {
 	case <-obj.gone:
 	case <-ctx.Done():
 	}
-	if served, err := o.outcome(ctx, obj, found); !served {
+	s, served, err := o.outcome(ctx, obj, found)
+	if !served {
 		o.release(obj)
 		return nil, err
 	}
-	return &Ref[T]{Object: obj.value, Session: found.session, objects: o, object: obj}, nil
+	return &Ref[T]{Object: obj.value, Session: s, objects: o, object: obj}, nil
 }
 
 // state is one state of a session. The revision is that of when it was loaded: a caller who stores the session in
@@ -268,24 +269,29 @@ func (o *Objects[T]) awaitReturn(ctx context.Context, opening *object[T]) error 
 	}
 }
 
-// outcome reports whether an object may be handed out to a caller who has waited for it. If not, and there is no error,
-// the session has to be loaded again.
-func (o *Objects[T]) outcome(ctx context.Context, obj *object[T], found loaded) (served bool, err error) {
+// outcome reports whether an object may be handed out to a caller who has waited for it, and for which session. If not,
+// and there is no error, the session has to be loaded again.
+func (o *Objects[T]) outcome(ctx context.Context, obj *object[T], found loaded) (*session.Session, bool, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
 	case obj.reason == Closed:
-		return false, ErrClosed
+		return nil, false, ErrClosed
 	case obj.err != nil:
-		return false, obj.err
-	case obj.phase == opened && obj.state.revision >= found.revision && (obj.reason == "" || obj.reason == Superseded):
+		return nil, false, obj.err
+	case obj.reason == "" && obj.phase != opened:
+		return nil, false, ended(ctx)
+	case obj.phase != opened, obj.state.revision < found.revision, obj.reason != "" && obj.reason != Superseded:
 		// One that was superseded after the session was loaded is handed out: otherwise callers would wait forever when
 		// changes come faster than a goroutine wakes up. Done tells them.
-		return true, nil
-	case obj.reason == "" && obj.phase != opened:
-		return false, ended(ctx)
+		return nil, false, nil
+	case obj.state.revision > found.revision:
+		// The owner of the loaded session, which a caller may check, may not be that of the object:
+		//  1. A session is loaded, from a cache for example. It is deleted, and another one is created under its id.
+		//  2. Another Get loads that, and opens an object for it.
+		return obj.state.session, true, nil
 	}
-	return false, nil
+	return found.session, true, nil
 }
 
 func ended(ctx context.Context) error { return fmt.Errorf("live: get: %w", ctx.Err()) }

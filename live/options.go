@@ -23,11 +23,14 @@ const (
 	defaultOpenTimeout = 10 * time.Second
 )
 
-// WithSame sets how a change of a session is judged: an object that was opened for the session as it was before is kept
-// if same returns true, and superseded otherwise. By default every change supersedes the object, also one that its own
-// user has stored. A session that was made anew under its id (its [session.Session.CreatedAt] is another) always
-// supersedes it. The function compares contents, not revisions, and returns at once. It is called by any number of
-// goroutines at a time. It panics when same is nil.
+// WithSame sets how a change of a session is judged: same returns true if an object that was opened for the session as
+// it was before also serves for it as it is after. Otherwise the object is superseded. By default every change
+// supersedes it, also one that a user of the object has stored. A session that was made anew under its id (its
+// [session.Session.CreatedAt] is another) always does.
+//
+// same compares contents, not revisions, and returns at once. Any number of goroutines may call it at a time. Where the
+// storage has a method Peek, a change costs each replica that has an object for the session one call of it. WithSame
+// panics when same is nil.
 func WithSame(same func(before, after *session.Session) bool) Option {
 	if same == nil {
 		panic("live: WithSame: the function is nil")

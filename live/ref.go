@@ -25,7 +25,8 @@ type Ref[T any] struct {
 	// Object is valid until Release. All who use the session share it.
 	Object T
 
-	// Session is what the Get has loaded. It may be newer than the one that the object was opened for, see [WithSame].
+	// Session is the one that the object is for: as the Get has loaded it, or newer. It may be newer than the state that
+	// the object was opened for, see [WithSame].
 	Session *session.Session
 
 	objects  *Objects[T]
