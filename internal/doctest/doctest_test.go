@@ -36,6 +36,7 @@ var packages = map[string]string{
 	"errors":  "errors",
 	"fmt":     "fmt",
 	"http":    "net/http",
+	"live":    "github.com/seed34611480/session/live",
 	"log":     "log",
 	"redis":   "github.com/redis/go-redis/v9",
 	"session": "github.com/seed34611480/session",
