@@ -45,7 +45,7 @@ func (o *Objects[T]) checkLocked(obj *object[T]) {
 }
 
 func (o *Objects[T]) queueCheckLocked(obj *object[T]) bool {
-	if o.checks.peek == nil || obj.queued || obj.reason != "" || o.closed {
+	if o.lookLocked(obj) == nil || obj.queued || obj.reason != "" || o.closed {
 		return false
 	}
 	obj.queued = true
@@ -57,11 +57,11 @@ func (o *Objects[T]) queueCheckLocked(obj *object[T]) bool {
 func (o *Objects[T]) check() {
 	pause := backoff.Backoff{First: minCheckPause, Most: maxCheckPause}
 	for {
-		obj, peek := o.nextCheck()
+		obj, look := o.nextCheck()
 		if obj == nil {
 			return
 		}
-		if o.checkOne(obj, peek) {
+		if o.checkOne(obj, look) {
 			pause.Reset()
 			continue
 		}
@@ -72,10 +72,20 @@ func (o *Objects[T]) check() {
 	}
 }
 
+// lookLocked returns how the storage can be asked about the session of an object, or nil. For an object that was opened
+// before events began to flow there is always a way, once: a load keeps the session alive, but not for much longer than
+// the load for the object did.
+func (o *Objects[T]) lookLocked(obj *object[T]) peekFunc {
+	if o.checks.peek == nil && obj.gaps == 0 {
+		return o.storage.Load
+	}
+	return o.checks.peek
+}
+
 func (o *Objects[T]) nextCheck() (*object[T], peekFunc) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.checks.queue) == 0 || o.checks.peek == nil || o.closed {
+	if len(o.checks.queue) == 0 || o.closed {
 		o.checks.queue = nil
 		o.checks.workers--
 		return nil, nil
@@ -84,24 +94,24 @@ func (o *Objects[T]) nextCheck() (*object[T], peekFunc) {
 	o.checks.queue[0] = nil
 	o.checks.queue = o.checks.queue[1:]
 	obj.queued = false // what is reported from here on needs another check
-	return obj, o.checks.peek
+	return obj, o.lookLocked(obj)
 }
 
 // checkOne reports whether the storage has answered.
-func (o *Objects[T]) checkOne(obj *object[T], peek peekFunc) (answered bool) {
+func (o *Objects[T]) checkOne(obj *object[T], look peekFunc) (answered bool) {
 	o.mu.Lock()
-	have, usedAt, over := obj.state, obj.usedAt, obj.reason != ""
+	have, usedAt, gaps, over := obj.state, obj.usedAt, o.gaps, obj.reason != ""
 	o.mu.Unlock()
-	if over {
+	if over || look == nil {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(o.ended, checkTimeout)
 	defer cancel()
-	s, err := o.callPeek(ctx, peek, obj.slot.id)
+	s, err := o.callPeek(ctx, look, obj.slot.id)
 	switch {
 	case errs.Unsupported(err):
 		o.noPeek()
-		return true
+		return false // there may be another way
 	case isGone(err):
 		return o.checkedGone(obj, usedAt)
 	case errors.Is(err, session.ErrCorrupt): // it cannot be loaded, and will be looked at again
@@ -114,7 +124,7 @@ func (o *Objects[T]) checkOne(obj *object[T], peek peekFunc) (answered bool) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	obj.seenAt = time.Now()
+	obj.seenAt, obj.gaps = time.Now(), gaps
 	o.armLocked(obj)
 	return true
 }

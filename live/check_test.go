@@ -166,6 +166,22 @@ func TestGap(t *testing.T) {
 	})
 }
 
+// TestGapWithoutPeek is about what must not happen: that a look keeps an idle session alive.
+func TestGapWithoutPeek(t *testing.T) {
+	bubble(t, func(t *testing.T, st *session.MemoryStorage) {
+		reporter := newReporter(st)
+		w := new(workshop)
+		o := setUp(t, reporter, w)
+		use(t, o, "a")
+		time.Sleep(ttl / 2)
+		reporter.report(session.Gap{})
+		time.Sleep(ttl / 2)
+		require.Equal(t, []string{"a expired"}, w.ends())
+		_, err := st.Load(t.Context(), "a")
+		require.ErrorIs(t, err, session.ErrNotFound)
+	})
+}
+
 func TestGapWhileItIsOpened(t *testing.T) {
 	bubble(t, func(t *testing.T, st *session.MemoryStorage) {
 		reporter := newReporter(st)

@@ -55,6 +55,47 @@ func TestRemovedAnywhere(t *testing.T) {
 	}
 }
 
+// TestRemovedBeforeEventsFlow is about the start: there are objects before the storage begins to report.
+func TestRemovedBeforeEventsFlow(t *testing.T) {
+	peek := func(err error) func(*session.MemoryStorage) session.Storage {
+		return func(st *session.MemoryStorage) session.Storage {
+			peekable := newPeekable(st)
+			peekable.err, peekable.Watcher = err, late{st}
+			return peekable
+		}
+	}
+	for name, storage := range map[string]func(*session.MemoryStorage) session.Storage{
+		"peek":             peek(nil),
+		"unsupported peek": peek(errors.ErrUnsupported),
+		"no peek":          func(st *session.MemoryStorage) session.Storage { return watched{st, late{st}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, st *session.MemoryStorage) {
+				w := new(workshop)
+				o := setUp(t, storage(st), w)
+				use(t, o, "a")
+				kept := use(t, o, "b")
+				held := get(t, o, "c")
+				require.NoError(t, st.Delete(t.Context(), "a"))
+				require.NoError(t, st.Delete(t.Context(), "c"))
+				time.Sleep(2 * time.Second)
+				require.Equal(t, []string{"a removed"}, w.ends())
+				require.Equal(t, Removed, held.Reason())
+				held.Release()
+				require.Same(t, kept, use(t, o, "b"))
+			})
+		})
+	}
+}
+
+// late is a Watcher that needs a second to begin.
+type late struct{ session.Watcher }
+
+func (l late) Watch(ctx context.Context, heartbeat time.Duration, fn func(session.Event)) error {
+	time.Sleep(time.Second)
+	return l.Watcher.Watch(ctx, heartbeat, fn)
+}
+
 // TestRemovalsByRevision is about reports of earlier sessions under the same id.
 func TestRemovalsByRevision(t *testing.T) {
 	for name, test := range map[string]struct {
