@@ -77,6 +77,9 @@ func TestUsesKeepTheObject(t *testing.T) {
 			require.Same(t, held.Object, use(t, o, "a"))
 		}
 		require.False(t, isClosed(held.Done()))
+		lastUse := time.Now()
+		<-held.Done()
+		require.Equal(t, ttl, time.Since(lastUse))
 	})
 }
 
@@ -124,14 +127,19 @@ func TestAbsoluteEndMoves(t *testing.T) {
 					update(t, st, "a", func(s *session.Session) *session.Session { return s.WithExpiresAt(start.Add(d)) })
 				}
 				end(10 * time.Minute)
-				w := new(workshop)
-				o := setUp(t, newPeekable(st), w, WithSame(func(_, _ *session.Session) bool { return true }))
-				ref := get(t, o, "a")
-				ref.Release()
-				end(moves) // which is noticed by the event
-				<-ref.Done()
-				require.Equal(t, moves, time.Since(start))
-				require.Equal(t, Expired, ref.Reason())
+				same := WithSame(func(_, _ *session.Session) bool { return true })
+				byEvent := setUp(t, newPeekable(st), new(workshop), same)
+				byGet := setUp(t, withoutPeek(st), new(workshop), same)
+				first, second := get(t, byEvent, "a"), get(t, byGet, "a")
+				first.Release()
+				second.Release()
+				end(moves)
+				use(t, byGet, "a")
+				for _, ref := range []*Ref[*thing]{first, second} {
+					<-ref.Done()
+					require.Equal(t, moves, time.Since(start))
+					require.Equal(t, Expired, ref.Reason())
+				}
 			})
 		})
 	}
@@ -176,6 +184,7 @@ func TestGapWithoutPeek(t *testing.T) {
 		time.Sleep(ttl / 2)
 		reporter.report(session.Gap{})
 		time.Sleep(ttl / 2)
+		synctest.Wait()
 		require.Equal(t, []string{"a expired"}, w.ends())
 		_, err := st.Load(t.Context(), "a")
 		require.ErrorIs(t, err, session.ErrNotFound)

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -189,6 +188,23 @@ func TestLateNotFound(t *testing.T) {
 	})
 }
 
+// TestRetiredBeforeItsCallerWakesUp is about an object that has to go between its opening and the moment when a caller
+// who waited for it runs.
+func TestRetiredBeforeItsCallerWakesUp(t *testing.T) {
+	for reason, handedOut := range map[Reason]bool{Removed: false, Expired: false, Discarded: false, Superseded: true} {
+		bubble(t, func(t *testing.T, st *session.MemoryStorage) {
+			w := new(workshop)
+			o := setUp(t, st, w)
+			ref := get(t, o, "a")
+			defer ref.Release()
+			o.retire(ref.object, reason)
+			_, served, err := o.outcome(t.Context(), ref.object, loaded{state: ref.object.state})
+			require.NoError(t, err)
+			require.Equal(t, handedOut, served, reason)
+		})
+	}
+}
+
 func TestChangedSession(t *testing.T) {
 	backend := func(s *session.Session) string {
 		url, _ := s.Get("backend")
@@ -256,29 +272,43 @@ func TestChangesFasterThanOpening(t *testing.T) {
 	bubble(t, func(t *testing.T, st *session.MemoryStorage) {
 		w := &workshop{making: sleeper(time.Second)}
 		o := setUp(t, st, w)
-		ctx, stop := context.WithCancel(t.Context())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
 		var all sync.WaitGroup
-		all.Go(func() {
-			for ctx.Err() == nil {
-				update(t, st, "a", func(s *session.Session) *session.Session { return s.With("k", "v") })
-				time.Sleep(100 * time.Millisecond)
-			}
-		})
-		var served atomic.Int64
-		for range 10 {
+		for range 100 {
+			update(t, st, "a", func(s *session.Session) *session.Session { return s.With("k", "v") })
 			all.Go(func() {
-				for ctx.Err() == nil {
-					ref := get(t, o, "a")
-					served.Add(1)
-					assert.True(t, isClosed(ref.Done()) || ctx.Err() != nil, "it has changed since")
+				start := time.Now()
+				ref, err := o.Get(ctx, "a")
+				if assert.NoError(t, err) {
 					ref.Release()
 				}
+				assert.Less(t, time.Since(start), 5*time.Second, "a few openings, not all of them")
 			})
+			time.Sleep(100 * time.Millisecond)
 		}
-		time.Sleep(time.Minute)
-		stop()
 		all.Wait()
-		require.Greater(t, served.Load(), int64(60))
+	})
+}
+
+// TestNewerCallerGetsANewerObject asks for a session that has changed since its object began to be opened.
+func TestNewerCallerGetsANewerObject(t *testing.T) {
+	bubble(t, func(t *testing.T, st *session.MemoryStorage) {
+		w := &workshop{making: sleeper(time.Second)}
+		o := setUp(t, st, w)
+		var older, newer *Ref[*thing]
+		var all sync.WaitGroup
+		all.Go(func() { older = get(t, o, "a") })
+		synctest.Wait()
+		update(t, st, "a", func(s *session.Session) *session.Session { return s.WithPrincipal("another") })
+		all.Go(func() { newer = get(t, o, "a") })
+		all.Wait()
+		require.Empty(t, older.Object.session.Principal())
+		require.Equal(t, Superseded, older.Reason())
+		require.Equal(t, "another", newer.Object.session.Principal())
+		require.Empty(t, newer.Reason())
+		older.Release()
+		newer.Release()
 	})
 }
 

@@ -187,6 +187,7 @@ func TestConcurrentUsersShareAConnection(t *testing.T) {
 	st := session.NewMemoryStorage(ttl)
 	backend := startBackend(t, "tcp")
 	conns := New(st, backend.dial, hangUp)
+	t.Cleanup(func() { require.NoError(t, conns.Close()) })
 	require.NoError(t, st.Store(t.Context(), session.New("a")))
 	var all sync.WaitGroup
 	for range 50 {
@@ -198,7 +199,8 @@ func TestConcurrentUsersShareAConnection(t *testing.T) {
 		})
 	}
 	all.Wait()
-	require.EqualValues(t, 1, backend.accepted.Load())
+	realtest.Await(t, "the connection", func() bool { return backend.accepted.Load() > 0 }) // later than it is dialled
 	require.NoError(t, conns.Close())
 	realtest.Await(t, "the end of the connection", func() bool { return backend.open.Load() == 0 })
+	require.EqualValues(t, 1, backend.accepted.Load())
 }

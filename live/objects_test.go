@@ -178,6 +178,7 @@ func TestDiscard(t *testing.T) {
 		require.Empty(t, w.ends())
 		second.Release()
 		require.Equal(t, []string{"a discarded"}, w.ends())
+		require.False(t, first.object.timer.Stop(), "nothing holds on to it")
 	})
 }
 
@@ -227,6 +228,11 @@ func TestErrorsOfTheStorage(t *testing.T) {
 		cancel()
 		_, err = o.Get(ctx, "b")
 		require.ErrorIs(t, err, context.Canceled)
+		failing.answer = session.New("b") // from a cache, which does not look at the context
+		_, err = o.Get(ctx, "b")
+		require.ErrorIs(t, err, context.Canceled)
+		require.EqualValues(t, 1, w.opens.Load())
+		failing.answer = nil
 
 		failing.err = session.ErrNotFound
 		_, err = o.Get(t.Context(), "a")
