@@ -21,7 +21,7 @@ import (
 const secretID = "secret-id-0123456789"
 
 // header is what a stored value begins with.
-func header(revision uint64) string { return fmt.Sprintf("1%016x", revision) }
+func header(revision uint64) string { return fmt.Sprintf("2%016x%088x", revision, 0) }
 
 // TestBadInput lists everything that callers, Redis and the network can do wrong, with the documented sentinel that
 // callers get for it. Nothing is cached, nothing is lost, and no text contains the id. RoutingStorage is on top, as for
@@ -77,9 +77,9 @@ func TestBadInput(t *testing.T) {
 		"text":                  {planted: "hello", call: load(secretID), want: ErrCorrupt},
 		"half a header":         {planted: header(7)[:9], call: load(secretID), want: ErrCorrupt},
 		"no session":            {planted: header(7), call: load(secretID), want: ErrCorrupt},
-		"another format":        {planted: "2" + value(secretID)[1:], call: load(secretID), want: ErrCorrupt},
-		"revision out of range": {planted: "1f" + value(secretID)[2:], call: load(secretID), want: ErrCorrupt},
-		"truncated session":     {planted: value(secretID)[:40], call: load(secretID), want: ErrCorrupt},
+		"another format":        {planted: "1" + value(secretID)[1:], call: load(secretID), want: ErrCorrupt},
+		"revision out of range": {planted: "2f" + value(secretID)[2:], call: load(secretID), want: ErrCorrupt},
+		"truncated session":     {planted: value(secretID)[:130], call: load(secretID), want: ErrCorrupt},
 		"wrong types":           {planted: header(7) + `{"id":["` + secretID + `"]}`, call: load(secretID), want: ErrCorrupt},
 		"value of another id":   {planted: value("another"), call: load(secretID), want: ErrCorrupt},
 		"update of text":        {planted: "hello", call: update, want: ErrCorrupt},

@@ -80,9 +80,9 @@ func TestErrorsSayWhy(t *testing.T) {
 		"nil session":  {routing.Store(ctx, nil), ErrInvalidID, "session: store: invalid id: the session is nil"},
 
 		"empty value": {load(""), ErrCorrupt, "session: load: corrupt value: the value is too short"},
-		"short value": {load("1000"), ErrCorrupt, "session: load: corrupt value: the value is too short"},
+		"short value": {load("2000"), ErrCorrupt, "session: load: corrupt value: the value is too short"},
 		"later version": {
-			load("2" + strings.Repeat("0", 16)), ErrCorrupt,
+			load("3" + strings.Repeat("0", 104)), ErrCorrupt,
 			"session: load: corrupt value: the value has an unknown format version",
 		},
 		"another's value": {

@@ -15,10 +15,10 @@ import (
 // RedisStorage keeps sessions in Redis 6.2 or later, or Valkey: standalone, behind Sentinel, or a Cluster. It is safe
 // for concurrent use by any number of processes.
 //
-// Each session is one string, readable with redis-cli: a version digit, the revision in 16 hex digits, the encoded
-// session. Redis expires it; each Load and Store starts its TTL anew. Every operation is a script, and one round trip.
-// Two corners need a second one: the first use of a script on a server, and loading a session whose
-// [Session.ExpiresAt] is nearer than the TTL.
+// Each session is one string, readable with redis-cli: a header of 105 characters, which begins with a version digit and
+// the revision in 16 hex digits, and the encoded session. Redis expires it; each Load and Store starts its TTL anew, but
+// not past its [Session.ExpiresAt]. Every operation is a script, and one round trip. The first use of a script on a
+// server needs a second one.
 //
 // The client is made by redis.NewClient, NewFailoverClient, NewFailoverClusterClient, NewClusterClient or
 // NewUniversalClient. A client that wraps one of these has a method Unwrap() redis.UniversalClient. Other clients are
@@ -26,8 +26,23 @@ import (
 // serves what was deleted meanwhile when it is back. Instrumentation belongs into the client's AddHook.
 //
 // The client belongs to the caller, who closes it. Its time-outs bound the calls, and contexts do too if the client has
-// ContextTimeoutEnabled, which is recommended. A write is never repeated after it was sent: when its reply is lost, the
-// caller learns that the outcome is unknown ([ErrUnavailable]) instead of getting the answer of a second attempt.
+// ContextTimeoutEnabled, which is recommended.
+//
+// A connection that breaks, or was closed while it was idle, fails no call: when a reply is lost, the storage repeats the
+// command once, on a connection that has just answered, within the caller's context. A write carries a random token, by
+// which the repetition finds out whether the first attempt was executed. So:
+//
+//   - A Store of a session with a revision takes effect at most once, whatever is lost or comes late.
+//   - A Store of a session without one, and a Create, may take effect twice within the one call, if others change or
+//     delete the session between the two attempts: what they did is then undone. After the call has returned success,
+//     neither attempt takes effect any more. After a time-out, which leaves the first attempt on its way, the storage
+//     therefore only asks whether that was executed.
+//   - A Delete whose first attempt is still on its way may delete, when that arrives, a session that was created anew
+//     under the same id. Ids that are never used again, as [NewID] makes them, have no such successor.
+//   - A Take is never repeated: its session has gone with the reply.
+//
+// [ErrUnavailable] remains for what this cannot settle: the second reply is lost too, the server refuses the repetition,
+// or others have changed the session meanwhile so that nothing shows what became of the write.
 type RedisStorage struct {
 	store   *redisstore.Store
 	ttl     time.Duration
@@ -73,17 +88,7 @@ func (rs *RedisStorage) Load(ctx context.Context, id string) (*Session, error) {
 	if err != nil {
 		return nil, opErrBecause("load", ErrCorrupt, err)
 	}
-	if s.expiresAt.IsZero() {
-		return s, nil
-	}
-	if s.expiresAt.Before(time.Now().Add(rs.ttl)) {
-		// Get started the TTL anew, so the key would outlive the session. It could not be loaded, but a caller that holds
-		// a copy could store it with a later expiry, and so bring back a session that is over.
-		if err := rs.store.Cap(ctx, id, v.Revision, s.expiresAt); err != nil {
-			return nil, rs.failure(ctx, "load", err)
-		}
-	}
-	if s.Expired(time.Now()) { // now: Cap took a round trip
+	if s.Expired(time.Now()) {
 		return nil, opErr("load", ErrNotFound)
 	}
 	return s, nil
@@ -196,7 +201,7 @@ func (rs *RedisStorage) Revalidate(ctx context.Context, uses []Use) (unchanged [
 		if err := ValidateID(u.ID); err != nil {
 			return nil, opErr(op, err)
 		}
-		asked[i] = redisstore.Use{ID: u.ID, Revision: u.Revision, End: u.ExpiresAt, Idle: time.Since(u.At)}
+		asked[i] = redisstore.Use{ID: u.ID, Revision: u.Revision, Idle: time.Since(u.At)}
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, opErr(op, err)

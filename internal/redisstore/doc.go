@@ -5,27 +5,39 @@
 //
 // A value is one string under prefix + space + id:
 //
-//	1 00064a2f3c5b8e10 {"id":...
-//	| |                +- the data
+//	2 00064a2f3c5b8e10 00064a2f3c5b8d00 9f86d081884c7d65 ... {"id":...
+//	| |                |                |                |   +- the data
+//	| |                |                |                +- idle lifetime, end, owner
+//	| |                |                +- the token of the write
+//	| |                +- the revision that it replaced
 //	| +- the revision in 16 hex digits
 //	+- the version of this layout
 //
-// The spaces are not part of it. The header has a fixed width, so that scripts read it with GETRANGE and compare it as
-// text. A revision is the larger of the stored one plus 1, and the server's TIME in microseconds. So it grows even
+// The spaces are not part of it. The header has a fixed width, so that scripts read it with GETRANGE; value.go lists its
+// fields. A revision is the larger of the stored one plus 1, and the server's TIME in microseconds. So it grows even
 // after a failover to a server whose clock is behind, and a value that was deleted and created again gets no old
-// revision. Redis expires values; Get, Put and Unchanged start their TTL anew.
+// revision. Redis expires values; Get, Put and Unchanged start their TTL anew, but not past the end in the header.
 //
 // Each operation is a script, and one round trip. The first use of a script on a server takes a second one. A script is
 // atomic. One that writes compares the revision, makes sure that this server takes writes, publishes, and writes. It
 // publishes first, so that a user without permission to publish changes nothing. No operation gives an answer on a
-// server that refuses writes: what a replica has may be old. The client sends a script once only, see atMostOnce.
+// server that refuses writes: what a replica has may be old.
+//
+// # Lost replies
+//
+// A connection may break after a command was sent. The store then sends the command once more, on a connection that has
+// just answered; the client itself repeats nothing, see atMostOnce. A write carries a random token, which its script
+// stores with the value and looks for first. So a repetition finds what the first command has written, and writes
+// nothing. What the store may conclude, and when a repetition only asks, depends on how the reply was lost: settle.go
+// has the rules, and guarantees.md (P9) argues for them. Take is never repeated, because its value has gone with the
+// reply.
 //
 // # Events
 //
 // Two kinds of channels carry messages:
 //
-//	prefix + "!events:" + database  C, the revision in 16 hex digits, and the id of a value that was written;
-//	                                R and the id of a value that was deleted
+//	prefix + "!events:" + database  C, the revision in 16 hex digits, and the id of a value that was written; R, the
+//	                                revision that is gone (0 if none is known), and the id of a value that was deleted
 //	prefix + "!hb:" + random        the heartbeats of one link: their numbers
 //
 // Pub/Sub loses messages without a notice. Watch therefore proves from end to end that no event is missing: each
@@ -64,6 +76,7 @@
 //   - store.go: Config and the operations on one value, with scripts/put.lua beside it, and
 //     scripts/header.lua in front of it
 //   - value.go: the header
+//   - settle.go: what happens when a reply is lost
 //   - client.go: which clients a store works with
 //   - scripts.go: how a script runs, once
 //   - replicas.go: writes that wait for replicas

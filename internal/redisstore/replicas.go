@@ -6,13 +6,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// write executes a script that writes, and waits for MinReplicas in the same round trip.
-func (s *Store) write(ctx context.Context, sc script, key string, args ...any) (any, error) {
-	if s.minReplicas == 0 {
-		return runScript(ctx, s.client, sc, []string{key}, args...)
-	}
-	cluster, ok := s.base.(*redis.ClusterClient)
-	if !ok {
+// write executes a script that writes, and waits for MinReplicas in the same round trip: on a connection, or through the
+// client if there is none.
+func (s *Store) write(ctx context.Context, on *redis.Conn, sc script, key string, args ...any) (any, error) {
+	cluster, _ := s.base.(*redis.ClusterClient)
+	switch {
+	case s.minReplicas == 0:
+		return runScript(ctx, s.through(on), sc, []string{key}, args...)
+	case on != nil:
+		return runScript(ctx, replicatedWriter{s, on}, sc, []string{key}, args...)
+	case cluster == nil:
 		server, _ := s.base.(*redis.Client)
 		return runScript(ctx, replicatedWriter{s, server}, sc, []string{key}, args...)
 	}
@@ -38,9 +41,12 @@ func (s *Store) writeToMaster(
 	return runScript(ctx, replicatedWriter{s, node}, sc, []string{key}, args...)
 }
 
+// pipeliner is any client, or one of its connections.
+type pipeliner interface{ Pipeline() redis.Pipeliner }
+
 type replicatedWriter struct {
 	store  *Store
-	server *redis.Client
+	server pipeliner
 }
 
 // Process sends a command that writes, and fails it with ErrTooFewReplicas if fewer than MinReplicas have it in time.

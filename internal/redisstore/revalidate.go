@@ -14,12 +14,12 @@ import (
 type Use struct {
 	ID       string
 	Revision uint64
-	End      time.Time     // the absolute expiry; zero for none
 	Idle     time.Duration // since the use
 }
 
 // Unchanged reports which values are still stored with the revision that their reader knows, and keeps those alive for
-// a TTL from their use. It never shortens a TTL. For a use that is a TTL ago it is false, and nothing happens.
+// a TTL from their use, but not past their end. It never shortens a TTL. For a use that is a TTL ago it is false, and
+// nothing happens.
 //
 // It is one command, whatever the number of values, unless the server belongs to a Cluster, or refuses scripts with
 // several keys: then it is one command for each value, and all those of one master go in one round trip. After an error
@@ -28,18 +28,13 @@ func (s *Store) Unchanged(ctx context.Context, uses []Use) ([]bool, error) {
 	unchanged := make([]bool, len(uses))
 	var asked []int // indexes of the uses that still count
 	var keys []string
-	var args []any // three for each key
+	var args []any // two for each key
 	for i, u := range uses {
 		left := (s.ttl - max(0, u.Idle)).Milliseconds()
 		if left <= 0 {
 			continue
 		}
-		asked, keys, args = append(asked, i), append(keys, s.key(u.ID)), append(args, header(u.Revision), left)
-		if u.End.IsZero() {
-			args = append(args, "")
-		} else {
-			args = append(args, u.End.UnixMilli())
-		}
+		asked, keys, args = append(asked, i), append(keys, s.key(u.ID)), append(args, revisionText(u.Revision), left)
 	}
 	if len(asked) == 0 {
 		return unchanged, nil
@@ -61,7 +56,9 @@ func (s *Store) Unchanged(ctx context.Context, uses []Use) ([]bool, error) {
 func (s *Store) revalidate(ctx context.Context, keys []string, args []any) (answers []byte, err error) {
 	_, cluster := s.base.(*redis.ClusterClient)
 	if !cluster && (len(keys) == 1 || !s.oneKeyOnly.Load()) {
-		reply, err := runScript(ctx, s.client, revalidateScript, keys, args...)
+		reply, _, err := s.settle(ctx, keys[0], func(on *redis.Conn, _ loss) (any, error) {
+			return runScript(ctx, s.through(on), revalidateScript, keys, args...)
+		})
 		if err == nil {
 			return digits(reply, len(keys))
 		}
@@ -123,16 +120,37 @@ func (s *Store) byMaster(ctx context.Context, keys []string) map[*redis.Client][
 	return groups
 }
 
-// revalidateOn sends the scripts by their hash, and once more in full those that the server did not know.
+// revalidateOn asks one server, and once more for what got no reply, see settle. It reports each answer, the last one last.
 func (s *Store) revalidateOn(
 	ctx context.Context, group []int, keys []string, args []any, answer func(i int, digit byte, err error),
 ) {
+	lost := s.revalidateThrough(ctx, s.client, group, keys, args, answer)
+	if len(lost) == 0 || ctx.Err() != nil {
+		return
+	}
+	server, err := s.server(ctx, keys[lost[0]])
+	if err != nil {
+		return // the answers have the first error
+	}
+	conn, err := answering(ctx, server)
+	if err != nil {
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	s.revalidateThrough(ctx, conn, lost, keys, args, answer)
+}
+
+// revalidateThrough sends the scripts by their hash, and once more in full those that the server did not know. It
+// returns the indexes of those whose reply was lost.
+func (s *Store) revalidateThrough(
+	ctx context.Context, to pipeliner, group []int, keys []string, args []any, answer func(i int, digit byte, err error),
+) (lost []int) {
 	send := func(command, script string, group []int) (unknown []int) {
-		pipe := s.client.Pipeline()
+		pipe := to.Pipeline()
 		cmds := make([]*redis.Cmd, len(group))
 		for n, i := range group {
-			cmds[n] = scriptCommand(ctx, command, script, keys[i:i+1], args[3*i:3*i+3])
-			_ = pipe.Process(ctx, cmds[n])
+			cmds[n] = scriptCommand(ctx, command, script, keys[i:i+1], args[2*i:2*i+2])
+			_ = pipe.Process(ctx, atMostOnce{cmds[n]})
 		}
 		_, execErr := pipe.Exec(ctx)
 		for n, i := range group {
@@ -140,8 +158,10 @@ func (s *Store) revalidateOn(
 			switch {
 			case err != nil && redis.HasErrorPrefix(err, "NOSCRIPT"):
 				unknown = append(unknown, i)
-				fallthrough
-			case err != nil:
+			case lossOf(err) != notLost:
+				lost = append(lost, i)
+			}
+			if err != nil {
 				answer(i, '0', revalidateScript.failure(err))
 				continue
 			}
@@ -157,4 +177,5 @@ func (s *Store) revalidateOn(
 	if unknown := send("evalsha", revalidateScript.hash, group); len(unknown) > 0 {
 		send("eval", revalidateScript.source, unknown)
 	}
+	return lost
 }

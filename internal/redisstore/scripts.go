@@ -26,8 +26,6 @@ var (
 	deleteSource string
 	//go:embed scripts/take.lua
 	takeSource string
-	//go:embed scripts/cap.lua
-	capSource string
 	//go:embed scripts/revalidate.lua
 	revalidateSource string
 	//go:embed scripts/heartbeat.lua
@@ -37,7 +35,6 @@ var (
 	putScript        = newScript(headerSource + putSource)
 	deleteScript     = newScript(headerSource + deleteSource)
 	takeScript       = newScript(headerSource + takeSource)
-	capScript        = newScript(capSource)
 	revalidateScript = newScript(headerSource + revalidateSource)
 	heartbeatScript  = newScript(heartbeatSource)
 )
@@ -148,13 +145,9 @@ func scriptCommand(ctx context.Context, command, script string, keys []string, a
 	return cmd
 }
 
-// atMostOnce is a command that the client does not repeat. By default a client repeats a command whose reply was lost.
-// For a write that is wrong, for example:
-//
-//  1. Put with IfRevision(5) is executed, the stored revision is now 6, and the reply is lost.
-//  2. The client sends the command again: 6 is stored, 5 is expected.
-//  3. The caller gets ErrConflict, although the write took place. A caller that then reads, changes and writes again
-//     applies its change twice.
+// atMostOnce is a command that the client does not repeat. By default a client repeats a command whose reply was lost,
+// and does not tell. The store repeats by its own rules, see settle.go, and has to know whether a reply is the second
+// one: "a value is stored already" then proves nothing, because the first command may have stored it.
 type atMostOnce struct{ *redis.Cmd }
 
 func (atMostOnce) NoRetry() bool { return true }

@@ -65,12 +65,15 @@ func New(c Config) (*Store, error) {
 	}, nil
 }
 
-// Get returns a value, and starts its TTL anew. What is no value keeps the TTL that it has.
+// Get returns a value, and starts its TTL anew, but not past its end. What is no value keeps the TTL that it has.
 func (s *Store) Get(ctx context.Context, id string) (Value, error) {
 	if _, err := s.eventsChannel(ctx); err != nil { // a client that cannot keep the promises
 		return Value{}, err
 	}
-	reply, err := runScript(ctx, s.client, loadScript, []string{s.key(id)}, s.ttl.Milliseconds())
+	key := s.key(id)
+	reply, _, err := s.settle(ctx, key, func(on *redis.Conn, _ loss) (any, error) {
+		return runScript(ctx, s.through(on), loadScript, []string{key}, s.ttl.Milliseconds())
+	})
 	if err != nil {
 		return Value{}, err
 	}
@@ -78,6 +81,14 @@ func (s *Store) Get(ctx context.Context, id string) (Value, error) {
 		return parseValue([]byte(stored))
 	}
 	return Value{}, noString(reply)
+}
+
+// through returns what sends commands on a connection, or through the client if there is none.
+func (s *Store) through(on *redis.Conn) processor {
+	if on != nil {
+		return on
+	}
+	return s.client
 }
 
 // noString is the error for what load.lua and take.lua return when no string is stored.
@@ -101,10 +112,15 @@ const (
 )
 
 // IfRevision is the condition that the stored value has this revision, else ErrConflict or ErrMissing.
-func IfRevision(revision uint64) Condition { return Condition(header(revision)) }
+func IfRevision(revision uint64) Condition { return Condition(revisionText(revision)) }
+
+// namesRevision reports whether the condition can be true once only: a revision that is gone never comes back.
+func (c Condition) namesRevision() bool { return c != Always && c != IfAbsent }
 
 // Put writes a value that lives for the TTL, but not past end unless that is zero. It returns the new revision, which
 // is higher than the stored one. When end is over already, it is ErrMissing.
+//
+// ErrExists, ErrConflict and ErrCorrupt say that this Put has written nothing, and will not.
 func (s *Store) Put(
 	ctx context.Context, id string, data []byte, c Condition, end time.Time,
 ) (revision uint64, err error) {
@@ -112,55 +128,62 @@ func (s *Store) Put(
 	if err != nil {
 		return 0, err
 	}
-	args := append(make([]any, 0, 6), data, s.ttl.Milliseconds(), events, id)
-	if !end.IsZero() {
-		args = append(args, string(c), end.UnixMilli())
-	} else if c != Always {
-		args = append(args, string(c))
-	}
-	reply, err := s.write(ctx, putScript, s.key(id), args...)
+	key := s.key(id)
+	args := []any{data, s.ttl.Milliseconds(), events, id, string(c), afterRevisions(newToken(), end)}
+	reply, before, err := s.settle(ctx, key, func(on *redis.Conn, before loss) (any, error) {
+		if before == overdue && !c.namesRevision() {
+			return s.write(ctx, on, putScript, key, append(args, "ask")...)
+		}
+		return s.write(ctx, on, putScript, key, args...)
+	})
 	if err != nil {
 		return 0, err
 	}
+	return putOutcome(reply, before)
+}
+
+// putOutcome reads the reply of put.lua. In the reply to a repetition only some answers are about the whole Put: that the
+// value is stored, that it is missing now, or that another write has replaced the very revision that this one was to
+// replace. The other answers may be about what the first attempt has stored, and others have changed since.
+func putOutcome(reply any, before loss) (revision uint64, err error) {
 	switch reply {
 	case "missing":
 		return 0, ErrMissing
-	case "exists":
-		return 0, ErrExists
-	case "conflict":
+	case "replaced":
 		return 0, ErrConflict
+	case "unknown":
+		return 0, errUnsettled
+	case "conflict":
+		err = ErrConflict
+	case "exists":
+		err = ErrExists
 	case "corrupt":
-		return 0, ErrCorrupt
-	}
-	text, _ := reply.(string)
-	revision, ok := parseRevision(text)
-	if !ok {
+		err = ErrCorrupt
+	default:
+		text, _ := reply.(string)
+		if revision, ok := parseRevision(text); ok {
+			return revision, nil
+		}
 		return 0, errUnexpectedReply
 	}
-	return revision, nil
-}
-
-// Cap makes a value end no later than at an instant, if it still has this revision. [Store.Get] cannot do that: only
-// its caller, who decodes the value, knows the instant.
-func (s *Store) Cap(ctx context.Context, id string, revision uint64, end time.Time) error {
-	reply, err := runScript(ctx, s.client, capScript, []string{s.key(id)}, header(revision), end.UnixMilli())
-	if _, ok := reply.(int64); err == nil && !ok {
-		err = errUnexpectedReply
+	if before != notLost {
+		return 0, errUnsettled
 	}
-	return err
+	return 0, err
 }
 
 // undoTimeout bounds the undo of a [Store.Take].
 const undoTimeout = 2 * time.Second
 
 // Take deletes a value and returns it. A caller that finds it unreadable calls undo, which puts it back with the TTL
-// that it had, unless another value is stored by then. undo is best effort, but it does not end with ctx.
+// that it had, unless another value is stored by then. undo is best effort, but it does not end with ctx. After any other
+// error than ErrMissing and ErrCorrupt the value may have been deleted.
 func (s *Store) Take(ctx context.Context, id string) (v Value, undo func(), err error) {
 	events, err := s.eventsChannel(ctx)
 	if err != nil {
 		return Value{}, nil, err
 	}
-	reply, err := s.write(ctx, takeScript, s.key(id), events, id)
+	reply, err := s.write(ctx, nil, takeScript, s.key(id), events, id)
 	if err != nil {
 		return Value{}, nil, err
 	}
@@ -191,13 +214,17 @@ func (s *Store) Take(ctx context.Context, id string) (v Value, undo func(), err 
 	return v, undo, nil
 }
 
-// Delete deletes what is stored, if anything, and announces it in any case.
+// Delete deletes what is stored, if anything, and announces it in any case. After a time-out the first attempt may still
+// arrive when Delete has returned, and then delete what was stored since.
 func (s *Store) Delete(ctx context.Context, id string) error {
 	events, err := s.eventsChannel(ctx)
 	if err != nil {
 		return err
 	}
-	reply, err := s.write(ctx, deleteScript, s.key(id), events, id)
+	key := s.key(id)
+	reply, _, err := s.settle(ctx, key, func(on *redis.Conn, _ loss) (any, error) {
+		return s.write(ctx, on, deleteScript, key, events, id)
+	})
 	if err == nil && reply != int64(1) {
 		err = errUnexpectedReply
 	}

@@ -1,7 +1,6 @@
 package redisstore
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -80,7 +79,6 @@ func TestOperationsAreOneCommand(t *testing.T) {
 		return err
 	}
 	remove := func() error { return s.Delete(ctx, testID) }
-	limit := func() error { return s.Cap(ctx, testID, 1, time.Now()) }
 	for _, step := range []struct {
 		name string
 		call func() error
@@ -89,8 +87,6 @@ func TestOperationsAreOneCommand(t *testing.T) {
 		{"the first use of a script", write(IfAbsent), []string{"EVALSHA", "EVAL"}},
 		{"put", write(Always), []string{"EVALSHA"}},
 		{"get and put", get, []string{"EVALSHA", "EVAL", "EVALSHA"}},
-		{"cap, first use", limit, []string{"EVALSHA", "EVAL"}},
-		{"cap", limit, []string{"EVALSHA"}},
 		{"delete, first use", remove, []string{"EVALSHA", "EVAL"}},
 		{"delete of nothing", remove, []string{"EVALSHA"}},
 		{"put again", write(IfAbsent), []string{"EVALSHA"}},
@@ -146,6 +142,8 @@ func TestTakeCanBeUndone(t *testing.T) {
 	t.Parallel()
 	m, s, _ := onMiniredis(t)
 	revision := put(t, s, testID)
+	stored, err := m.Get(s.key(testID))
+	require.NoError(t, err)
 	m.FastForward(20 * time.Second)
 	v, undo, err := s.Take(t.Context(), testID)
 	require.NoError(t, err)
@@ -155,7 +153,7 @@ func TestTakeCanBeUndone(t *testing.T) {
 	require.Equal(t, 40*time.Second, m.TTL(s.key(testID)))
 	value, err := m.Get(s.key(testID))
 	require.NoError(t, err)
-	require.Equal(t, header(revision)+"data", value)
+	require.Equal(t, stored, value)
 
 	_, undo, err = s.Take(t.Context(), testID)
 	require.NoError(t, err)
@@ -174,12 +172,22 @@ func TestScriptsJudgeHeadersAsGoDoes(t *testing.T) {
 	client := redistest.Start(t).Client(t)
 	s := newStore(client)
 	ctx := t.Context()
-	for i, planted := range []string{
-		"", "1", "text", "1000", header(5)[:headerLength-1], header(0), header(0) + "data", header(5), header(5) + "data",
-		header(maxRevision - 1), header(maxRevision + 1), "1" + strings.Repeat("f", 16), "2" + header(5)[1:],
-		strings.ToUpper(header(0xabc)), header(0xabc), header(5)[:9] + "\n" + header(5)[10:],
-		header(5) + strings.Repeat("0", 99),
-	} {
+	five := headerWith(5)
+	with := func(at int, digit byte) string { return five[:at] + string(digit) + five[at+1:] }
+	planted := []string{
+		"", "2", "text", "2000", five[:headerLength-1], headerWith(0), headerWith(0) + "data", five, five + "data",
+		headerWith(maxRevision - 1), headerWith(maxRevision + 1), "2" + strings.Repeat("f", headerLength-1),
+		"1" + five[1:], "1" + five[1:1+revisionLength] + "data", "3" + five[1:], strings.ToUpper(headerWith(0xabc)),
+		headerWith(0xabc), five + strings.Repeat("0", 99), five[:headerLength-1] + "g",
+	}
+	for at := 1; at < headerLength; at++ {
+		for _, digit := range []byte("\n\x00 -gA9f") {
+			if digit != '9' && digit != 'f' || at < 61 || at >= 73 { // there it would have ended long ago
+				planted = append(planted, with(at, digit))
+			}
+		}
+	}
+	for i, planted := range planted {
 		id := fmt.Sprint("id", i)
 		plant := func() { require.NoError(t, client.Set(ctx, s.key(id), planted, 0).Err()) }
 		v, invalid := parseValue([]byte(planted))
@@ -215,7 +223,7 @@ func TestNoRevisionPastTheLast(t *testing.T) {
 	t.Parallel()
 	client := redistest.Start(t).Client(t)
 	s := newStore(client)
-	require.NoError(t, client.Set(t.Context(), s.key(testID), header(maxRevision), time.Minute).Err())
+	require.NoError(t, client.Set(t.Context(), s.key(testID), headerWith(maxRevision), time.Minute).Err())
 	_, err := s.Put(t.Context(), testID, nil, Always, noEnd)
 	require.ErrorContains(t, err, "past the last revision")
 	v, err := s.Get(t.Context(), testID)
@@ -230,7 +238,7 @@ func TestForeignValuesKeepTheirTTL(t *testing.T) {
 	s := newStore(client)
 	ctx := t.Context()
 	require.NoError(t, client.Set(ctx, s.key("config"), "text", 0).Err())
-	require.NoError(t, client.Set(ctx, s.key("newer"), "2"+header(5)[1:], 10*time.Second).Err())
+	require.NoError(t, client.Set(ctx, s.key("newer"), "3"+headerWith(5)[1:], 10*time.Second).Err())
 	require.NoError(t, client.LPush(ctx, s.key("list"), "x").Err())
 	for id, ttl := range map[string]time.Duration{"config": -1, "newer": 10 * time.Second, "list": -1} {
 		_, err := s.Get(ctx, id)
@@ -331,80 +339,81 @@ func TestChangesArePublished(t *testing.T) {
 		require.NoError(t, err)
 		return message.Payload
 	}
-	require.Equal(t, fmt.Sprintf("C%016xabc", put(t, s, "abc")), next())
+	first := put(t, s, "abc")
+	require.Equal(t, fmt.Sprintf("C%016xabc", first), next())
 	require.NoError(t, s.Delete(ctx, "abc"))
-	require.Equal(t, "Rabc", next())
+	require.Equal(t, fmt.Sprintf("R%016xabc", first), next())
 	require.NoError(t, s.Delete(ctx, "abc"))
-	require.Equal(t, "Rabc", next(), "also when there was nothing: another replica may have a copy")
-	require.Equal(t, fmt.Sprintf("C%016xabc", put(t, s, "abc")), next())
+	require.Equal(t, "R0000000000000000abc", next(), "also when there was nothing: another replica may have a copy")
+	second := put(t, s, "abc")
+	require.Equal(t, fmt.Sprintf("C%016xabc", second), next())
 	_, _, err = s.Take(ctx, "abc")
 	require.NoError(t, err)
-	require.Equal(t, "Rabc", next())
+	require.Equal(t, fmt.Sprintf("R%016xabc", second), next())
+	require.NoError(t, s.client.Set(ctx, s.key("abc"), "text", 0).Err())
+	require.NoError(t, s.Delete(ctx, "abc"))
+	require.Equal(t, "R0000000000000000abc", next(), "it had no revision")
+	require.NoError(t, s.client.LPush(ctx, s.key("abc"), "x").Err())
+	require.NoError(t, s.Delete(ctx, "abc"))
+	require.Equal(t, "R0000000000000000abc", next())
 }
 
-func TestCapShortensTheTTL(t *testing.T) {
+// TestValueEndsAtItsEnd has a value whose TTL would outlive its end, after each operation that starts the TTL anew.
+func TestValueEndsAtItsEnd(t *testing.T) {
+	t.Parallel()
+	m, s, log := onMiniredis(t)
+	ctx := t.Context()
+	start := time.UnixMilli(1_800_000_000_000)
+	at := func(d time.Duration) { m.SetTime(start.Add(d)) }
+	ttl := func() time.Duration { return m.TTL(s.key(testID)) }
+	at(0)
+	revision, err := s.Put(ctx, testID, nil, Always, start.Add(90*time.Second))
+	require.NoError(t, err)
+	require.Equal(t, time.Minute, ttl())
+	_, err = s.Get(ctx, testID)
+	require.NoError(t, err)
+	require.Equal(t, time.Minute, ttl())
+	at(50 * time.Second)
+	log.Take()
+	_, err = s.Get(ctx, testID)
+	require.NoError(t, err)
+	require.Equal(t, []string{"EVALSHA"}, log.Take())
+	require.Equal(t, 40*time.Second-time.Millisecond, ttl())
+	at(60 * time.Second)
+	m.SetTTL(s.key(testID), time.Second)
+	unchanged, err := s.Unchanged(ctx, []Use{{ID: testID, Revision: revision}})
+	require.NoError(t, err)
+	require.Equal(t, []bool{true}, unchanged)
+	require.Equal(t, 30*time.Second-time.Millisecond, ttl())
+	revision, err = s.Put(ctx, testID, nil, IfRevision(revision), start.Add(80*time.Second))
+	require.NoError(t, err)
+	require.Equal(t, 20*time.Second-time.Millisecond, ttl())
+
+	at(80*time.Second - 2*time.Millisecond)
+	_, err = s.Get(ctx, testID)
+	require.NoError(t, err)
+	require.Equal(t, time.Millisecond, ttl())
+	m.SetTTL(s.key(testID), time.Hour) // another program's doing
+	at(80*time.Second - time.Millisecond)
+	unchanged, err = s.Unchanged(ctx, []Use{{ID: testID, Revision: revision}})
+	require.NoError(t, err)
+	require.Equal(t, []bool{false}, unchanged)
+	_, err = s.Get(ctx, testID)
+	require.Equal(t, ErrMissing, err, "Redis keeps a key through its last millisecond")
+	require.False(t, m.Exists(s.key(testID)))
+}
+
+// TestEndsThatAreFarAway has ends that the header has no digits for.
+func TestEndsThatAreFarAway(t *testing.T) {
 	t.Parallel()
 	m, s, _ := onMiniredis(t)
-	now := time.UnixMilli(1_800_000_000_000)
-	m.SetTime(now)
-	revision, err := s.Put(t.Context(), testID, nil, Always, now.Add(90*time.Second))
+	_, err := s.Put(t.Context(), testID, nil, Always, time.Date(20_000, 1, 1, 0, 0, 0, 0, time.UTC))
+	require.NoError(t, err)
+	_, err = s.Get(t.Context(), testID)
 	require.NoError(t, err)
 	require.Equal(t, time.Minute, m.TTL(s.key(testID)))
-	require.NoError(t, s.Cap(t.Context(), testID, revision, now.Add(10*time.Second)))
-	require.Equal(t, 10*time.Second-time.Millisecond, m.TTL(s.key(testID)))
-	_, err = s.Put(t.Context(), testID, nil, Always, now.Add(20*time.Second))
-	require.NoError(t, err)
-	require.Equal(t, 20*time.Second-time.Millisecond, m.TTL(s.key(testID)))
-}
-
-func TestCapLeavesAnotherWritersExpiryAlone(t *testing.T) {
-	t.Parallel()
-	m, s, _ := onMiniredis(t)
-	revision := put(t, s, testID)
-	require.NoError(t, s.Cap(t.Context(), testID, revision-1, time.Now().Add(time.Second)))
-	require.Equal(t, time.Minute, m.TTL(s.key(testID)))
-}
-
-func TestLostReplyIsNotRepeated(t *testing.T) {
-	t.Parallel()
-	for name, write := range map[string]func(ctx context.Context, s *Store, revision uint64) error{
-		"put": func(ctx context.Context, s *Store, revision uint64) error {
-			_, err := s.Put(ctx, testID, nil, IfRevision(revision), noEnd)
-			return err
-		},
-		"put if absent": func(ctx context.Context, s *Store, _ uint64) error {
-			_, err := s.Put(ctx, "fresh", nil, IfAbsent, noEnd)
-			return err
-		},
-		"take": func(ctx context.Context, s *Store, _ uint64) error {
-			_, _, err := s.Take(ctx, testID)
-			return err
-		},
-		"delete": func(ctx context.Context, s *Store, _ uint64) error { return s.Delete(ctx, testID) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			m, s, log := onMiniredis(t)
-			require.NoError(t, s.Delete(t.Context(), "warm-up"))
-			_, _, err := s.Take(t.Context(), "warm-up")
-			require.ErrorIs(t, err, ErrMissing)
-			revision := put(t, s, testID)
-
-			// A client that repeats commands, through a link that loses the first reply.
-			link := redistest.StartLossyLink(t, m.Addr())
-			eager := redis.NewClient(&redis.Options{Addr: link.Addr(), MaxRetries: 3, MinRetryBackoff: -1})
-			defer func() { require.NoError(t, eager.Close()) }()
-			require.NoError(t, eager.Ping(t.Context()).Err())
-			link.LoseNextReply()
-			log.Take()
-			err = write(t.Context(), newStore(eager), revision)
-			require.Error(t, err)
-			for _, answer := range []error{ErrMissing, ErrExists, ErrConflict, ErrCorrupt} {
-				require.NotErrorIs(t, err, answer)
-			}
-			require.Equal(t, []string{"EVALSHA"}, log.Take(), "sent once")
-		})
-	}
+	_, err = s.Put(t.Context(), "another", nil, Always, time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC))
+	require.Equal(t, ErrMissing, err)
 }
 
 // TestPrefixesThatBeginAlike has two stores on one server, and a client that knows the other's prefix.

@@ -1,10 +1,12 @@
 package redisstore
 
 import (
+	"crypto/rand"
 	"encoding/binary"
-	"encoding/hex"
+	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/seed34611480/session/internal/errs"
 )
@@ -15,33 +17,58 @@ type Value struct {
 	Revision uint64
 }
 
-// A value is stored as a header and its data. The header is a version digit and the revision in 16 hex digits; scripts
-// compare it as text.
+// A value is stored as a header and its data. The header has a fixed width, so that scripts read it with GETRANGE. It is
+// the version of the layout, one digit, and then in lower-case hex digits:
+//
+//	revision  16  what this write gave the value; not 0
+//	replaced  16  the revision that was stored before this write; 0: none
+//	token     16  random, chosen by the writer: it finds its own write with it, see settle.go
+//	idle      12  the value's own idle lifetime in milliseconds; 0: the store's TTL. Nothing writes another one yet
+//	end       12  when the value is gone in any case, in milliseconds since 1970; 0: never
+//	owner     32  a hash of what the value belongs to; 0: nothing. Nothing writes another one yet
 const (
-	valueVersion   = '1'
+	valueVersion   = '2'
 	revisionLength = 16
-	headerLength   = 1 + revisionLength
+	tokenLength    = 16
+	headerLength   = 1 + 2*revisionLength + tokenLength + 12 + 12 + 32
 )
 
-// maxRevision is what a Lua number holds exactly. Revisions are microseconds since 1970, which fit until the year 2112.
-const maxRevision = 1<<52 - 1
+const (
+	maxRevision = 1<<52 - 1 // what a Lua number holds exactly: microseconds since 1970 fit until the year 2112
+	maxEnd      = 1<<48 - 1 // the year 10889
+)
+
+// noRevision stands where there is no value.
+const noRevision = "0000000000000000"
 
 var (
 	errTruncated      = errs.Because("the value is too short", ErrCorrupt)
 	errUnknownVersion = errs.Because("the value has an unknown format version", ErrCorrupt)
-	errBadRevision    = errs.Because("the value has no revision", ErrCorrupt)
+	errBadHeader      = errs.Because("the value has a damaged header", ErrCorrupt)
 	errAnotherType    = errs.Because("it is not a string", ErrCorrupt)
 )
 
-func header(revision uint64) string {
-	var digits [revisionLength / 2]byte
-	binary.BigEndian.PutUint64(digits[:], revision)
-	text := [headerLength]byte{valueVersion}
-	hex.Encode(text[1:], digits[:])
-	return string(text[:])
+// revisionText is how headers, conditions and events hold a revision.
+func revisionText(revision uint64) string { return fmt.Sprintf("%0*x", revisionLength, revision) }
+
+// afterRevisions returns the part of a new header that its writer knows before the script runs: all that follows the
+// two revisions.
+func afterRevisions(token uint64, end time.Time) string {
+	var over int64
+	if !end.IsZero() {
+		over = min(max(end.UnixMilli(), 1), maxEnd)
+	}
+	return fmt.Sprintf("%0*x%012x%012x%032x", tokenLength, token, 0, over, 0)
 }
 
-// parseValue does not copy the data.
+// newToken returns what tells a write from every other one of the same id.
+func newToken() uint64 {
+	var token [tokenLength / 2]byte
+	_, _ = rand.Read(token[:]) // never fails
+	return binary.BigEndian.Uint64(token[:])
+}
+
+// parseValue does not copy the data. It accepts the headers that scripts/header.lua accepts.
 func parseValue(stored []byte) (Value, error) {
 	if len(stored) == 0 {
 		return Value{}, errTruncated
@@ -52,14 +79,15 @@ func parseValue(stored []byte) (Value, error) {
 	if len(stored) < headerLength {
 		return Value{}, errTruncated
 	}
-	revision, ok := parseRevision(string(stored[1:headerLength]))
-	if !ok {
-		return Value{}, errBadRevision
+	header, data := string(stored[1:headerLength]), stored[headerLength:]
+	revision, ok := parseRevision(header[:revisionLength])
+	if !ok || strings.Trim(header, "0123456789abcdef") != "" {
+		return Value{}, errBadHeader
 	}
-	return Value{Data: stored[headerLength:], Revision: revision}, nil
+	return Value{Data: data, Revision: revision}, nil
 }
 
-// parseRevision accepts only what header writes: scripts compare revisions as text.
+// parseRevision accepts only what revisionText writes: scripts compare revisions as text.
 func parseRevision(text string) (uint64, bool) {
 	if len(text) != revisionLength || strings.ContainsAny(text, "ABCDEF") {
 		return 0, false

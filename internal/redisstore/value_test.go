@@ -3,30 +3,47 @@ package redisstore
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
+// headerWith returns the header of a value of a revision, with nothing else in it.
+func headerWith(revision uint64) string {
+	return string(rune(valueVersion)) + revisionText(revision) + noRevision + afterRevisions(0, noEnd)
+}
+
 func TestValueLayout(t *testing.T) {
 	t.Parallel()
 	m, s, _ := onMiniredis(t)
-	revision, err := s.Put(t.Context(), testID, []byte("data"), Always, noEnd)
+	stored := func() string {
+		value, err := m.Get(s.key(testID))
+		require.NoError(t, err)
+		return value
+	}
+	first := put(t, s, testID)
+	token := stored()[33:49]
+	require.Equal(t, "2"+revisionText(first)+noRevision+token+strings.Repeat("0", 56)+"data", stored())
+	require.Regexp(t, "^[0-9a-f]{16}$", token)
+
+	second, err := s.Put(t.Context(), testID, []byte("more"), IfRevision(first), time.UnixMilli(0xc0ffee00000))
 	require.NoError(t, err)
-	value, err := m.Get(s.key(testID))
+	require.NotEqual(t, token, stored()[33:49])
+	token = stored()[33:49]
+	require.Equal(t, "2"+revisionText(second)+revisionText(first)+token+
+		"000000000000"+"0c0ffee00000"+strings.Repeat("0", 32)+"more", stored())
+	v, err := parseValue([]byte(stored()))
 	require.NoError(t, err)
-	require.Regexp(t, `^1[0-9a-f]{16}data$`, value)
-	require.Equal(t, header(revision), value[:headerLength])
-	v, err := parseValue([]byte(value))
-	require.NoError(t, err)
-	require.Equal(t, Value{[]byte("data"), revision}, v)
+	require.Equal(t, Value{[]byte("more"), second}, v)
+	require.Len(t, headerWith(second), headerLength)
 }
 
 func FuzzParseValue(f *testing.F) {
-	f.Add(header(5) + `{"id":"id"}`)
-	f.Add(header(maxRevision))
-	f.Add(header(maxRevision + 1))
-	f.Add("1")
-	f.Add("2" + strings.Repeat("0", 16) + "{}")
+	f.Add(headerWith(5) + `{"id":"id"}`)
+	f.Add(headerWith(maxRevision))
+	f.Add(headerWith(maxRevision + 1))
+	f.Add("2")
+	f.Add("3" + strings.Repeat("0", headerLength) + "{}")
 	f.Fuzz(func(t *testing.T, value string) {
 		v, err := parseValue([]byte(value))
 		if err != nil {
@@ -34,7 +51,8 @@ func FuzzParseValue(f *testing.F) {
 			require.Zero(t, v)
 			return
 		}
-		require.Equal(t, value, header(v.Revision)+string(v.Data))
+		require.Equal(t, value[:1+revisionLength], headerWith(v.Revision)[:1+revisionLength])
+		require.Equal(t, value[headerLength:], string(v.Data))
 		require.NotZero(t, v.Revision)
 		require.LessOrEqual(t, v.Revision, uint64(maxRevision))
 	})

@@ -120,7 +120,8 @@ func (w *watch) prove(link int, asOf time.Time) {
 	}
 }
 
-// The payload of an event is a letter, for a change its revision in 16 hex digits, and the id.
+// The payload of an event is a letter, a revision in 16 hex digits, and the id. The revision of a removal is the one that
+// is gone, or 0.
 const (
 	changedEvent = 'C'
 	removedEvent = 'R'
@@ -128,20 +129,20 @@ const (
 
 // reportEvent never fails: a payload that it cannot read may be any change, and a Gap says so.
 func reportEvent(payload string, validID func(string) bool, to Sink) {
-	if payload == "" {
+	if len(payload) <= 1+revisionLength || !validID(payload[1+revisionLength:]) {
 		to.Gap()
 		return
 	}
-	kind, rest := payload[0], payload[1:]
-	switch {
-	case kind == removedEvent && validID(rest):
-		to.Removed(rest, 0)
-		return
-	case kind == changedEvent && len(rest) > revisionLength && validID(rest[revisionLength:]):
-		if revision, ok := parseRevision(rest[:revisionLength]); ok {
-			to.Changed(rest[revisionLength:], revision)
-			return
-		}
+	digits, id := payload[1:1+revisionLength], payload[1+revisionLength:]
+	revision, ok := parseRevision(digits)
+	switch kind := payload[0]; {
+	case kind == changedEvent && ok:
+		to.Changed(id, revision)
+	case kind == removedEvent && ok:
+		to.Removed(id, revision)
+	case kind == removedEvent && digits == noRevision:
+		to.Removed(id, 0)
+	default:
+		to.Gap()
 	}
-	to.Gap()
 }

@@ -140,6 +140,7 @@ func TestAliveIsTheOldestOfTheAnswers(t *testing.T) {
 func FuzzReportEvent(f *testing.F) {
 	for _, payload := range []string{
 		"", "C", "R", "Rid", "C0000000000000001id", "C0000000000000000id", "Cfffffffffffffffffid", "Xid", "R a",
+		"R0000000000000001id", "R0000000000000000id", "Rfffffffffffffffffid", "R000000000000000Aid", "R0000000000000000 a",
 	} {
 		f.Add(payload)
 	}
@@ -155,7 +156,8 @@ func FuzzReportEvent(f *testing.F) {
 		}
 		if id, ok := strings.CutPrefix(event, "removed "); ok {
 			require.True(t, valid(id))
-			require.Equal(t, payload, "R"+id)
+			require.Regexp(t, "^R000[0-9a-f]{13}", payload)
+			require.Equal(t, payload[17:], id)
 			return
 		}
 		var revision uint64
@@ -171,9 +173,12 @@ func TestEventWithAnInvalidIDIsAGap(t *testing.T) {
 	t.Parallel()
 	valid := func(id string) bool { return id == testID }
 	for payload, want := range map[string]string{
-		"R" + testID:                 removed(testID),
+		"R0000000000000007" + testID: removed(testID),
+		"R0000000000000000" + testID: removed(testID),
 		"C0000000000000007" + testID: changed(testID, 7),
-		"Rother":                     gap,
+		"C0000000000000000" + testID: gap,
+		"R" + testID:                 gap,
+		"R0000000000000007other":     gap,
 		"C0000000000000007other":     gap,
 		"C0000000000000007":          gap,
 	} {

@@ -9,6 +9,8 @@
 -- The event is published even when the key is gone already: another replica may still serve a copy. PUBLISH comes
 -- before DEL: without permission to publish, nothing is deleted.
 refuseHere(KEYS[1])
-redis.call('PUBLISH', ARGV[1], 'R' .. ARGV[2])
+local header = redis.pcall('GETRANGE', KEYS[1], 0, headerEnd)
+local gone = type(header) == 'string' and revision(header) or none
+redis.call('PUBLISH', ARGV[1], 'R' .. gone .. ARGV[2])
 redis.call('DEL', KEYS[1])
 return 1

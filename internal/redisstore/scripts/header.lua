@@ -1,10 +1,13 @@
--- Goes in front of the other scripts. value.go reads the same format.
+-- Goes in front of the other scripts. value.go describes the header, and reads the same.
+local headerEnd = 104 -- for GETRANGE, which counts from 0 and includes the last byte
+local none = '0000000000000000' -- in the place of a revision
 
--- Returns the 16 digits of the revision in a header, the first 17 bytes of what is stored, or nil if it is no header.
+-- Returns the 16 digits of the revision in the first headerEnd + 1 bytes of what is stored, or nil if these are no
+-- header.
 local function revision(header)
-  local digits = string.match(header, '^1(000[0-9a-f]+)$')
-  if digits and #digits == 16 and digits ~= '0000000000000000' then
-    return digits
+  if #header == headerEnd + 1 and string.find(header, '^2000[0-9a-f]+$') then
+    local digits = string.sub(header, 2, 17)
+    return digits ~= none and digits or nil
   end
 end
 
@@ -12,6 +15,25 @@ end
 -- of an error is text.
 local function wrongType(reply)
   return type(reply) == 'table' and string.sub(reply.err, 1, 10) == 'WRONGTYPE '
+end
+
+-- Returns the time of the server, which it reads once: {seconds, microseconds}.
+local time
+local function clock()
+  time = time or redis.call('TIME')
+  return time
+end
+
+-- Returns for how many milliseconds a value may live from now on: for a TTL, but not past the end in its header. It has
+-- ended if there are none.
+local function lifetime(header, ttl)
+  local over = tonumber(string.sub(header, 62, 73), 16)
+  if over == 0 then
+    return tonumber(ttl)
+  end
+  -- Redis keeps a key through the last millisecond of its TTL. The value must be gone when the millisecond of its end
+  -- begins.
+  return math.min(ttl, over - 1 - (clock()[1] * 1000 + math.floor(clock()[2] / 1000)))
 end
 
 -- Fails where writes are refused, on a replica for example, and changes nothing elsewhere. It is for writes that free

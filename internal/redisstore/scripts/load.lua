@@ -9,8 +9,16 @@ if wrongType(stored) then
   return 1
 elseif type(stored) == 'table' then
   return stored -- another error
-elseif not stored or revision(string.sub(stored, 1, 17)) then
-  -- Also when there is none: PEXPIRE is refused where writes are, on a replica for example, whose "none" says nothing.
+elseif not stored then
+  -- PEXPIRE is refused where writes are, on a replica for example, whose "none" says nothing.
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
+  return 0
 end
-return stored or 0
+local header = string.sub(stored, 1, headerEnd + 1)
+if not revision(header) then
+  return stored
+end
+-- A TTL that outlived the end would keep a value that is over: a writer with a copy could store it with a later end.
+local left = lifetime(header, ARGV[1])
+redis.call('PEXPIRE', KEYS[1], left) -- deletes a value that has ended
+return left > 0 and stored or 0

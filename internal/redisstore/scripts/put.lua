@@ -1,59 +1,66 @@
--- Writes a value and announces it, if what is stored now meets the condition.
+-- Writes a value and announces it, if what is stored now meets the condition. A writer that has lost the reply sends the
+-- same command again, or asks what has become of it.
 --
 -- KEYS[1]  the value's key
 -- ARGV[1]  the data, without a header
 -- ARGV[2]  the TTL in milliseconds
 -- ARGV[3]  the channel for events
 -- ARGV[4]  the value's id
--- ARGV[5]  the header that must be stored now; "absent" for none; "" or no argument for any or none
--- ARGV[6]  the absolute expiry in milliseconds since the epoch; no argument for none
+-- ARGV[5]  the revision that must be stored now; "absent" for none; "" for any or none
+-- ARGV[6]  what follows the revisions in the header, beginning with the write's token
+-- ARGV[7]  "ask": nothing is written; no argument otherwise
 --
--- Returns the new revision as 16 hex digits, or "missing", "exists", "conflict", "corrupt".
-local header = redis.pcall('GETRANGE', KEYS[1], 0, 16)
+-- Returns the new revision as 16 hex digits, or "missing", "exists", "corrupt", or "replaced" if the expected revision
+-- was replaced by what is stored now, "conflict" if another one is stored; "unknown" if the writer asks, and another
+-- write or nothing is stored.
+local header = redis.pcall('GETRANGE', KEYS[1], 0, headerEnd)
 if wrongType(header) then
   return 'corrupt'
 elseif type(header) == 'table' then
   return header -- another error
 end
-local exists = header ~= '' or redis.call('EXISTS', KEYS[1]) == 1
+local digits = revision(header)
+
+-- The token comes before the conditions, which are about what was stored before this write.
+if digits and string.sub(header, 34, 49) == string.sub(ARGV[6], 1, 16) then
+  -- Fails where writes are refused. And WAIT covers only what its own connection has written.
+  redis.call('PEXPIRE', KEYS[1], lifetime(header, ARGV[2]))
+  return digits
+elseif ARGV[7] then
+  return 'unknown'
+end
 
 -- Changes nothing, and fails wherever the SET below would: without memory, without replicas, on a replica. A refused
 -- write must not be announced before, because all replicas would drop their copies. And a server that cannot write
 -- judges no condition: what it has may be old.
+local exists = header ~= '' or redis.call('EXISTS', KEYS[1]) == 1
 redis.call('SET', KEYS[1], '', exists and 'NX' or 'XX')
 
-local expected = ARGV[5] or ''
-local current = 0
+local expected = ARGV[5]
 if exists then
-  local digits = revision(header)
   if expected == 'absent' then
     return 'exists'
   elseif not digits then
     return 'corrupt'
-  elseif expected ~= '' and expected ~= header then
-    return 'conflict'
+  elseif expected ~= '' and expected ~= digits then
+    return string.sub(header, 18, 33) == expected and 'replaced' or 'conflict'
   end
-  current = tonumber(digits, 16)
 elseif expected ~= '' and expected ~= 'absent' then
   return 'missing'
 end
 
-local time = redis.call('TIME')
-local px = ARGV[2]
-if ARGV[6] then
-  -- Redis keeps a key through the last millisecond of its TTL. The value must be gone when the millisecond of the
-  -- absolute expiry begins.
-  px = math.min(px, ARGV[6] - 1 - (time[1] * 1000 + math.floor(time[2] / 1000)))
-  if px <= 0 then
-    return 'missing'
-  end
-end
-local new = '1' .. string.format('%016x', math.max(current + 1, time[1] * 1000000 + time[2]))
-if not revision(new) then
+local replaced = digits or none
+local new = string.format('%016x', math.max(tonumber(replaced, 16) + 1, clock()[1] * 1000000 + clock()[2]))
+header = '2' .. new .. replaced .. ARGV[6]
+if not revision(header) then
   return redis.error_reply('ERR the clock of the server is past the last revision')
+end
+local left = lifetime(header, ARGV[2])
+if left <= 0 then
+  return 'missing'
 end
 
 -- PUBLISH comes first: without permission to publish, nothing is written. A superfluous event costs one cache miss.
-redis.call('PUBLISH', ARGV[3], 'C' .. string.sub(new, 2) .. ARGV[4])
-redis.call('SET', KEYS[1], new .. ARGV[1], 'PX', px)
-return string.sub(new, 2)
+redis.call('PUBLISH', ARGV[3], 'C' .. new .. ARGV[4])
+redis.call('SET', KEYS[1], header .. ARGV[1], 'PX', left)
+return new

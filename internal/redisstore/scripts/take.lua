@@ -11,13 +11,15 @@ if wrongType(stored) then
   return 1
 elseif type(stored) == 'table' then
   return stored -- another error
-elseif stored and not revision(string.sub(stored, 1, 17)) then
+end
+local gone = stored and revision(string.sub(stored, 1, headerEnd + 1))
+if stored and not gone then
   return {stored}
 end
 local left = refuseHere(KEYS[1])
 if not stored then
   return 0
 end
-redis.call('PUBLISH', ARGV[1], 'R' .. ARGV[2])
+redis.call('PUBLISH', ARGV[1], 'R' .. gone .. ARGV[2])
 redis.call('DEL', KEYS[1])
 return {stored, left}

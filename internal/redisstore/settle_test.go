@@ -1,0 +1,523 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed34611480/session/internal/redistest"
+)
+
+// timedOut is what a client says of a reply that does not come in time.
+var timedOut error = &net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}
+
+// interceptor is a hook of a store's client, and so of each of its connections. It decides what becomes of a script.
+type interceptor struct {
+	script func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error
+}
+
+func (i *interceptor) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if i.script != nil && (cmd.Name() == "evalsha" || cmd.Name() == "eval") {
+			return i.script(ctx, cmd, next)
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (i *interceptor) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (i *interceptor) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// fate is what becomes of one attempt.
+type fate struct {
+	executed bool  // before the caller hears of it
+	late     bool  // the server executes it after the call has returned
+	lost     error // how the reply is lost; nil: it comes
+}
+
+// replied is the fate of an attempt that goes well.
+var replied = fate{executed: true}
+
+// settling is one case of TestSettleRules. What others do is a word that [settleWorld.others] knows.
+type settling struct {
+	op      string
+	present bool // whether a value is stored at first
+	fates   [2]fate
+	before  string // what others do before the first attempt is executed
+	between string // ... before the second one is executed
+	after   string // ... after the call has returned, before what is late arrives
+}
+
+// settlings returns every case of an operation.
+func settlings(op string, present bool) (all []settling) {
+	nothing := []string{""}
+	deeds := []string{"", "change", "overwrite", "delete", "recreate"}
+	first := []fate{
+		replied,
+		{executed: true, lost: io.EOF}, {executed: true, lost: timedOut},
+		{lost: io.EOF}, {lost: timedOut},
+		{late: true, lost: timedOut},
+	}
+	second := []fate{
+		replied,
+		{executed: true, lost: io.EOF}, {executed: true, lost: timedOut},
+		{lost: io.EOF},
+		{late: true, lost: timedOut},
+	}
+	for _, one := range first {
+		for _, two := range second {
+			between, after := nothing, nothing
+			if one.lost != nil {
+				between = deeds
+			}
+			if one.late || two.late {
+				after = deeds
+			}
+			for _, before := range []string{"", "change", "delete"} {
+				for _, between := range between {
+					for _, after := range after {
+						all = append(all, settling{op, present, [2]fate{one, two}, before, between, after})
+					}
+				}
+			}
+			if one.lost == nil {
+				break // there is no second attempt
+			}
+		}
+	}
+	return all
+}
+
+// stored is what is under a key.
+type stored struct{ revision, replaced, token string } // "" for none
+
+// settleWorld is a store whose replies are lost, and the others who use the same server.
+type settleWorld struct {
+	hook   interceptor
+	store  *Store
+	raw    *redis.Client // not intercepted
+	theirs *Store
+}
+
+func newSettleWorld(t *testing.T, server *redistest.Server) *settleWorld {
+	w := &settleWorld{raw: server.Client(t)}
+	client := server.Client(t)
+	client.AddHook(&w.hook)
+	w.store, w.theirs = newStore(client), newStore(w.raw)
+	put(t, w.store, "warm-up")
+	require.NoError(t, w.store.Delete(t.Context(), "warm-up"))
+	return w
+}
+
+func (w *settleWorld) stored(t *testing.T, id string) stored {
+	header := w.raw.GetRange(t.Context(), w.store.key(id), 0, headerLength-1).Val()
+	if header == "" {
+		return stored{}
+	}
+	return stored{header[1:17], header[17:33], header[33:49]}
+}
+
+func (w *settleWorld) others(t *testing.T, id, deed string) {
+	write := func(c Condition) error {
+		_, err := w.theirs.Put(t.Context(), id, []byte("theirs"), c, noEnd)
+		return err
+	}
+	switch deed {
+	case "change":
+		if now := w.stored(t, id); now.revision != "" {
+			require.NoError(t, write(Condition(now.revision)))
+		}
+	case "overwrite":
+		require.NoError(t, write(Always))
+	case "recreate":
+		require.NoError(t, w.theirs.Delete(t.Context(), id))
+		require.NoError(t, write(IfAbsent))
+	case "delete":
+		require.NoError(t, w.theirs.Delete(t.Context(), id))
+	}
+}
+
+// settled is what has happened in a case.
+type settled struct {
+	err        error
+	told       string // the revision that Put has returned
+	sent       int
+	token      string
+	base       string   // the revision that a store is based on
+	found      []stored // before each attempt was to be executed
+	effects    []string // the revisions that were written; "" for a value that was deleted
+	heardAfter int      // how many effects there were when the call returned
+}
+
+func (w *settleWorld) settle(t *testing.T, id string, c settling) (r settled) {
+	t.Helper()
+	if c.present {
+		w.others(t, id, "overwrite")
+	}
+	r.base = w.stored(t, id).revision
+	execute := func(do func()) {
+		before := w.stored(t, id)
+		do()
+		if after := w.stored(t, id); after.revision != before.revision {
+			r.effects = append(r.effects, after.revision)
+		}
+	}
+	var late [][]any
+	deeds := []string{c.before, c.between}
+	w.hook.script = func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) (err error) {
+		require.Less(t, r.sent, 2, "%+v", c)
+		fate, args := c.fates[r.sent], cmd.Args()
+		w.others(t, id, deeds[r.sent])
+		r.found = append(r.found, w.stored(t, id))
+		r.sent++
+		if c.op != "delete" {
+			token := args[9].(string)[:tokenLength]
+			require.True(t, r.token == "" || r.token == token, "%+v", c)
+			r.token = token
+		}
+		if fate.executed {
+			execute(func() { err = next(ctx, cmd) })
+		}
+		if fate.late {
+			late = append(late, args)
+		}
+		if fate.lost != nil {
+			return fate.lost
+		}
+		return err
+	}
+	put := func(condition Condition) {
+		revision, err := w.store.Put(t.Context(), id, []byte("ours"), condition, noEnd)
+		if r.err = err; err == nil {
+			r.told = revisionText(revision)
+		}
+	}
+	switch c.op {
+	case "store":
+		put(Condition(r.base))
+	case "put":
+		put(Always)
+	case "create":
+		put(IfAbsent)
+	case "delete":
+		r.err = w.store.Delete(t.Context(), id)
+	}
+	w.hook.script = nil
+	r.heardAfter = len(r.effects)
+
+	w.others(t, id, c.after)
+	for _, args := range late {
+		execute(func() { require.NoError(t, w.raw.Do(t.Context(), args...).Err()) })
+	}
+	return r
+}
+
+// errUnknown stands for every error that says nothing about the value.
+var errUnknown = errors.New("the outcome is unknown")
+
+// outcome returns what the call has to return, by the table in guarantees.md, P9.
+func (c settling) outcome(r settled) error {
+	found := r.found[0]
+	if c.fates[0].lost == nil {
+		switch {
+		case c.op == "store" && found.revision == "":
+			return ErrMissing
+		case c.op == "store" && found.revision != r.base:
+			return ErrConflict
+		case c.op == "create" && found.revision != "":
+			return ErrExists
+		}
+		return nil
+	}
+	if c.fates[1].lost != nil {
+		return errUnknown
+	}
+	found = r.found[1]
+	switch {
+	case c.op == "delete", found.token == r.token:
+		return nil
+	case c.op == "store" && found.revision == "":
+		return ErrMissing
+	case c.op == "store" && found.revision == r.base:
+		return nil
+	case c.op == "store" && found.replaced == r.base:
+		return ErrConflict
+	case c.op == "store", c.fates[0].lost == timedOut, c.op == "create" && found.revision != "":
+		return errUnknown
+	}
+	return nil
+}
+
+func isAnswer(err error) bool { return isAny(err, ErrMissing, ErrExists, ErrConflict, ErrCorrupt) }
+
+// check compares the outcome with the table, and what has happened with what P9 promises.
+func (c settling) check(t *testing.T, r settled) {
+	t.Helper()
+	what := fmt.Sprintf("%+v\n%+v", c, r)
+	want := c.outcome(r)
+	if want == errUnknown { //nolint:errorlint // it is only a mark
+		require.Error(t, r.err, what)
+		require.False(t, isAnswer(r.err), what)
+	} else {
+		require.Equal(t, want, r.err, what)
+	}
+	if c.fates[0].lost == nil {
+		require.Equal(t, 1, r.sent, what)
+	} else {
+		require.Equal(t, 2, r.sent, what)
+	}
+
+	if c.op == "delete" {
+		if r.err == nil {
+			require.True(t, r.found[len(r.found)-1].revision == "" || slices.Contains(r.effects, ""), what)
+		}
+		return // what is late may delete a successor, which is documented
+	}
+	switch {
+	case c.op == "store":
+		require.LessOrEqual(t, len(r.effects), 1, what)
+	case c.fates[0].lost == timedOut:
+		require.LessOrEqual(t, len(r.effects), 1, "%s\nthe second attempt only asks", what)
+	}
+	switch {
+	case r.err == nil:
+		require.NotEmpty(t, r.effects, what)
+		require.Equal(t, r.effects[len(r.effects)-1], r.told, what)
+		require.Len(t, r.effects, r.heardAfter, "%s\nnothing after success", what)
+	case errors.Is(r.err, ErrConflict), errors.Is(r.err, ErrExists):
+		require.Empty(t, r.effects, what)
+	}
+}
+
+// TestSettleRules loses replies in every way, while others change, overwrite, delete and create the value, and compares
+// each outcome with the table of guarantees.md.
+func TestSettleRules(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	for name, all := range map[string][]settling{
+		"store":                 settlings("store", true),
+		"put over a value":      settlings("put", true),
+		"put of a new one":      settlings("put", false),
+		"create":                settlings("create", false),
+		"create of what exists": settlings("create", true),
+		"delete":                settlings("delete", true),
+		"delete of nothing":     settlings("delete", false),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newSettleWorld(t, server)
+			for i, c := range all {
+				c.check(t, w.settle(t, fmt.Sprint(name, i), c))
+			}
+			t.Log(len(all), "cases")
+		})
+	}
+}
+
+// scripted returns a store whose scripts f decides on, and a client of the same server.
+func scripted(t *testing.T, f func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error) (
+	*settleWorld, *int,
+) {
+	t.Helper()
+	w, sent := newSettleWorld(t, redistest.Start(t)), new(int)
+	w.hook.script = func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
+		*sent++
+		return f(ctx, cmd, next)
+	}
+	return w, sent
+}
+
+// operations are all that a store does with the value "id", which has a revision.
+func operations(s *Store, revision uint64) map[string]func(ctx context.Context) error {
+	write := func(c Condition) func(ctx context.Context) error {
+		return func(ctx context.Context) error {
+			_, err := s.Put(ctx, testID, nil, c, noEnd)
+			return err
+		}
+	}
+	return map[string]func(ctx context.Context) error{
+		"get": func(ctx context.Context) error { _, err := s.Get(ctx, testID); return err },
+		"unchanged": func(ctx context.Context) error {
+			unchanged, err := s.Unchanged(ctx, []Use{{ID: testID, Revision: revision}})
+			if err == nil && !unchanged[0] {
+				err = errors.New("changed")
+			}
+			return err
+		},
+		"store":  write(IfRevision(revision)),
+		"put":    write(Always),
+		"create": func(ctx context.Context) error { _, err := s.Put(ctx, "new", nil, IfAbsent, noEnd); return err },
+		"delete": func(ctx context.Context) error { return s.Delete(ctx, testID) },
+		"take":   func(ctx context.Context) error { _, _, err := s.Take(ctx, testID); return err },
+	}
+}
+
+// TestSettleWhatIsRepeated loses the first reply of every operation.
+func TestSettleWhatIsRepeated(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []error{io.EOF, timedOut} {
+		for name := range operations(nil, 0) {
+			t.Run(fmt.Sprint(name, ", ", lost), func(t *testing.T) {
+				t.Parallel()
+				first := true
+				w, sent := scripted(t, func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
+					err := next(ctx, cmd)
+					if err == nil && first { // not NOSCRIPT
+						first = false
+						return lost
+					}
+					return err
+				})
+				revision := put(t, w.theirs, testID)
+				err := operations(w.store, revision)[name](t.Context())
+				require.False(t, first)
+				if name == "take" {
+					require.ErrorIs(t, err, lost)
+					require.Equal(t, stored{}, w.stored(t, testID), "it has taken place")
+				} else {
+					require.NoError(t, err)
+					require.GreaterOrEqual(t, *sent, 2)
+				}
+			})
+		}
+	}
+}
+
+// TestSettleRefusalIsNoLostReply has the server refuse each operation, in which case nothing was executed, or execute it
+// without enough replicas.
+func TestSettleRefusalIsNoLostReply(t *testing.T) {
+	t.Parallel()
+	refusals := []error{ErrTooFewReplicas, redis.Nil, errors.New("an error of a hook")}
+	for _, code := range []string{
+		"MOVED 1 127.0.0.1:1", "ASK 1 127.0.0.1:1", "TRYAGAIN", "LOADING", "READONLY", "CLUSTERDOWN", "OOM", "NOREPLICAS",
+		"MASTERDOWN", "BUSY", "NOPERM", "ERR of another kind",
+	} {
+		refusals = append(refusals, reply(code))
+	}
+	var refusal error
+	w, sent := scripted(t, func(context.Context, redis.Cmder, redis.ProcessHook) error { return refusal })
+	for name, call := range operations(w.store, 7) {
+		for _, refusal = range refusals {
+			*sent = 0
+			err := call(t.Context())
+			require.ErrorIs(t, err, refusal, name)
+			require.False(t, isAnswer(err))
+			require.Equal(t, 1, *sent, "%s, %v", name, refusal)
+		}
+	}
+}
+
+// TestSettleAfterAnUnknownScript has a server that has forgotten the scripts between the two attempts.
+func TestSettleAfterAnUnknownScript(t *testing.T) {
+	t.Parallel()
+	first := true
+	var w *settleWorld
+	w, sent := scripted(t, func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
+		if !first {
+			return next(ctx, cmd)
+		}
+		first = false
+		require.NoError(t, next(ctx, cmd))
+		require.NoError(t, w.raw.ScriptFlush(ctx).Err())
+		return io.EOF
+	})
+	revision, err := w.store.Put(t.Context(), testID, []byte("data"), IfAbsent, noEnd)
+	require.NoError(t, err)
+	require.Equal(t, 3, *sent, "EVALSHA, and then EVALSHA and EVAL")
+	require.Equal(t, revisionText(revision), w.stored(t, testID).revision)
+}
+
+// TestSettleWithinTheContext has a caller who gives up during the first attempt, or during the second.
+func TestSettleWithinTheContext(t *testing.T) {
+	t.Parallel()
+	for attempts := 1; attempts <= 2; attempts++ {
+		for name := range operations(nil, 0) {
+			if name == "take" {
+				continue
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			w, sent := scripted(t, nil)
+			w.hook.script = func(context.Context, redis.Cmder, redis.ProcessHook) error {
+				if *sent++; *sent == attempts {
+					cancel()
+				}
+				return io.EOF
+			}
+			require.ErrorIs(t, operations(w.store, 7)[name](ctx), io.EOF, name)
+			require.Equal(t, attempts, *sent, name)
+		}
+	}
+}
+
+// TestSettleStartsTheTTLAnew has a repetition that finds its token: the value lives for a TTL from then, but not past its
+// end.
+func TestSettleStartsTheTTLAnew(t *testing.T) {
+	t.Parallel()
+	for _, end := range []time.Time{noEnd, time.Now().Add(30 * time.Second)} {
+		first := true
+		var w *settleWorld
+		w, _ = scripted(t, func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
+			err := next(ctx, cmd)
+			if first {
+				require.NoError(t, err)
+				first = false
+				require.NoError(t, w.raw.PExpire(ctx, w.store.key(testID), time.Second).Err())
+				return io.EOF
+			}
+			return err
+		})
+		_, err := w.store.Put(t.Context(), testID, nil, Always, end)
+		require.NoError(t, err)
+		ttl := w.raw.PTTL(t.Context(), w.store.key(testID)).Val()
+		if end.IsZero() {
+			require.Greater(t, ttl, 50*time.Second)
+		} else {
+			require.Greater(t, ttl, 20*time.Second)
+			require.LessOrEqual(t, ttl, 30*time.Second)
+		}
+	}
+}
+
+func TestSettleByWhatEnded(t *testing.T) {
+	t.Parallel()
+	network := func(op string, err error) error { return &net.OpError{Op: op, Net: "tcp", Err: err} }
+	for _, test := range []struct {
+		err  error
+		want loss
+	}{
+		{nil, notLost},
+		{reply("READONLY You can't write against a read only replica."), notLost},
+		{redis.Nil, notLost},
+		{ErrTooFewReplicas, notLost},
+		{redis.ErrPoolTimeout, notLost}, // never sent
+		{redis.ErrClosed, notLost},
+		{errors.New("a hook"), notLost},
+		{network("dial", os.NewSyscallError("connect", syscall.ECONNREFUSED)), notLost},
+		{network("dial", os.ErrDeadlineExceeded), notLost},
+		{io.EOF, closed},
+		{io.ErrUnexpectedEOF, closed},
+		{fmt.Errorf("hook: %w", io.EOF), closed},
+		{network("read", os.NewSyscallError("read", syscall.ECONNRESET)), closed},
+		{network("write", os.NewSyscallError("write", syscall.EPIPE)), closed},
+		{network("read", os.ErrDeadlineExceeded), overdue},
+		{network("read", net.ErrClosed), overdue}, // by this side
+		{network("read", os.NewSyscallError("read", syscall.EHOSTUNREACH)), overdue},
+		{context.DeadlineExceeded, overdue},
+		{context.Canceled, overdue},
+	} {
+		require.Equal(t, test.want, lossOf(test.err), "%v", test.err)
+	}
+}
