@@ -43,7 +43,8 @@ var (
 	ErrEncode = errors.New("session: cannot be encoded")
 
 	// ErrUnavailable: the storage could not be asked, or did not answer in time. Nothing is known about the session;
-	// after a failed write, not even whether it was executed. Answer with 503, not with 404.
+	// after a failed write, not even whether it was executed, or still will be. [RedisStorage] says what it settles by
+	// itself. Answer with 503, not with 404.
 	ErrUnavailable = errors.New("session: storage unavailable")
 
 	// ErrClosed: the storage was closed.

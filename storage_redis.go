@@ -15,10 +15,10 @@ import (
 // RedisStorage keeps sessions in Redis 6.2 or later, or Valkey: standalone, behind Sentinel, or a Cluster. It is safe
 // for concurrent use by any number of processes.
 //
-// Each session is one string, readable with redis-cli: a header of 105 characters, which begins with a version digit and
-// the revision in 16 hex digits, and the encoded session. Redis expires it; each Load and Store starts its TTL anew, but
-// not past its [Session.ExpiresAt]. Every operation is a script, and one round trip. The first use of a script on a
-// server needs a second one.
+// Each session is one string, readable with redis-cli: a header of 105 characters, which begins with a version digit
+// and the revision in 16 hex digits, and the encoded session. Redis expires it; each Load and Store starts its TTL
+// anew, but not past its [Session.ExpiresAt]. Every operation is a script, and one round trip. The first use of a
+// script on a server needs a second one.
 //
 // The client is made by redis.NewClient, NewFailoverClient, NewFailoverClusterClient, NewClusterClient or
 // NewUniversalClient. A client that wraps one of these has a method Unwrap() redis.UniversalClient. Other clients are
@@ -28,9 +28,9 @@ import (
 // The client belongs to the caller, who closes it. Its time-outs bound the calls, and contexts do too if the client has
 // ContextTimeoutEnabled, which is recommended.
 //
-// A connection that breaks, or was closed while it was idle, fails no call: when a reply is lost, the storage repeats the
-// command once, on a connection that has just answered, within the caller's context. A write carries a random token, by
-// which the repetition finds out whether the first attempt was executed. So:
+// When a reply is lost, the storage repeats the command once, on a connection that has just answered, within the
+// caller's context. So a connection that was closed while it was idle fails no call but a Take. A write carries a
+// random token, by which the repetition finds out whether the first attempt was executed:
 //
 //   - A Store of a session with a revision takes effect at most once, whatever is lost or comes late.
 //   - A Store of a session without one, and a Create, may take effect twice within the one call, if others change or
@@ -41,8 +41,8 @@ import (
 //     under the same id. Ids that are never used again, as [NewID] makes them, have no such successor.
 //   - A Take is never repeated: its session has gone with the reply.
 //
-// [ErrUnavailable] remains for what this cannot settle: the second reply is lost too, the server refuses the repetition,
-// or others have changed the session meanwhile so that nothing shows what became of the write.
+// [ErrUnavailable] remains for what this cannot settle: the second reply is lost too, the server refuses the
+// repetition, or others have changed the session meanwhile so that nothing shows what became of the write.
 type RedisStorage struct {
 	store   *redisstore.Store
 	ttl     time.Duration

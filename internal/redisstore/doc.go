@@ -13,9 +13,9 @@
 //	| +- the revision in 16 hex digits
 //	+- the version of this layout
 //
-// The spaces are not part of it. The header has a fixed width, so that scripts read it with GETRANGE; value.go lists its
-// fields. A revision is the larger of the stored one plus 1, and the server's TIME in microseconds. So it grows even
-// after a failover to a server whose clock is behind, and a value that was deleted and created again gets no old
+// The spaces are not part of it. The header has a fixed width, so that scripts read it with GETRANGE; value.go lists
+// its fields. A revision is the larger of the stored one plus 1, and the server's TIME in microseconds. So it grows
+// even after a failover to a server whose clock is behind, and a value that was deleted and created again gets no old
 // revision. Redis expires values; Get, Put and Unchanged start their TTL anew, but not past the end in the header.
 //
 // Each operation is a script, and one round trip. The first use of a script on a server takes a second one. A script is

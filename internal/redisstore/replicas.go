@@ -6,8 +6,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// write executes a script that writes, and waits for MinReplicas in the same round trip: on a connection, or through the
-// client if there is none.
+// write executes a script that writes, and waits for MinReplicas in the same round trip: on a connection, or through
+// the client if there is none.
 func (s *Store) write(ctx context.Context, on *redis.Conn, sc script, key string, args ...any) (any, error) {
 	cluster, _ := s.base.(*redis.ClusterClient)
 	switch {

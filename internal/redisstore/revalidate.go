@@ -120,7 +120,8 @@ func (s *Store) byMaster(ctx context.Context, keys []string) map[*redis.Client][
 	return groups
 }
 
-// revalidateOn asks one server, and once more for what got no reply, see settle. It reports each answer, the last one last.
+// revalidateOn asks one server, and once more for what got no reply, see settle. It reports each answer, the last one
+// last.
 func (s *Store) revalidateOn(
 	ctx context.Context, group []int, keys []string, args []any, answer func(i int, digit byte, err error),
 ) {

@@ -12,15 +12,16 @@ import (
 	"github.com/seed34611480/session/internal/errs"
 )
 
-// A command whose reply was lost may have been executed. What ended decides what is known of it, and so what may follow:
+// A command whose reply was lost may have been executed. What ended decides what is known of it, and so whether it is
+// sent again:
 //
-//	                     the server closed the connection      a time-out, or anything else
-//	                     it was executed, or never will be     it may still arrive
-//	Get, Unchanged       again                                 again
-//	Put, with a revision again                                 again: its condition is true once only
-//	Put, without one     again                                 a script asks for the token, and writes nothing
-//	Delete               again                                 again
-//	Take                 never: its value has gone with the reply
+//	                    | the server closed the connection  | a time-out, or anything else
+//	                    | it was executed, or never will be | it may still arrive
+//	Get, Unchanged      | yes                               | yes
+//	Put with a revision | yes                               | yes: its condition is true once only
+//	Put without one     | yes                               | a script looks for its token, and writes nothing
+//	Delete              | yes                               | yes
+//	Take                | no: its value has gone with the reply
 //
 // Why a Put without a revision only asks after a time-out:
 //
@@ -72,8 +73,8 @@ func isAny(err error, targets ...error) bool {
 }
 
 // settle makes one attempt through the client, and if its reply is lost, another one, on a connection that has just
-// answered. An attempt on no connection goes through the client. It learns how the reply before it was lost, and so does
-// the caller: what a repetition answers is about a state that the first attempt may have changed.
+// answered. An attempt on no connection goes through the client. It learns how the reply before it was lost, and so
+// does the caller: what a repetition answers is about a state that the first attempt may have changed.
 func (s *Store) settle(
 	ctx context.Context, key string, attempt func(on *redis.Conn, before loss) (any, error),
 ) (reply any, before loss, err error) {
@@ -107,9 +108,9 @@ func (s *Store) server(ctx context.Context, key string) (*redis.Client, error) {
 	return client, nil
 }
 
-// answering returns a connection that has just answered. The idle ones in the pool may all be dead: through TLS, a client
-// does not notice that the server has closed them. Each that is found dead leaves the pool, and when none is left the
-// client makes a new one. The question is HELLO, because it needs no permission; an error is an answer, too.
+// answering returns a connection that has just answered. The idle ones in the pool may all be dead: through TLS, a
+// client does not notice that the server has closed them. Each that is found dead leaves the pool, and when none is
+// left the client makes a new one. The question is HELLO, because it needs no permission; an error is an answer, too.
 func answering(ctx context.Context, server *redis.Client) (*redis.Conn, error) {
 	for idle := int(server.PoolStats().IdleConns); ; idle-- {
 		conn := server.Conn()

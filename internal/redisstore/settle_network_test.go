@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -143,7 +144,8 @@ func TestLateFirstAttempt(t *testing.T) {
 			require.Equal(t, test.want, err)
 			require.Equal(t, executed+1, scriptsExecuted(t, server), "the repetition")
 			slow.Set(netfault.ToServer, netfault.Fault{})
-			require.Eventually(t, func() bool { return scriptsExecuted(t, server) == executed+2 }, 10*time.Second, time.Millisecond)
+			arrived := func() bool { return scriptsExecuted(t, server) == executed+2 }
+			require.Eventually(t, arrived, 10*time.Second, time.Millisecond)
 			now, err := theirs.Get(t.Context(), testID)
 			test.late(t, now, told, err)
 		})
@@ -173,7 +175,7 @@ func fill(t *testing.T, client *redis.Client, n int) {
 
 // TestClosedIdleConnectionsFailNoCall has a server that closes connections while they are idle: an operator does, or
 // `timeout` is over. Through TLS the client does not notice.
-func TestClosedIdleConnectionsFailNoCall(t *testing.T) {
+func TestClosedIdleConnectionsFailNoCall(t *testing.T) { //nolint:tparallel // one case would close another's
 	t.Parallel()
 	const idle = 10
 	tls := redistest.Start(t, redistest.WithTLS())
@@ -208,7 +210,7 @@ func TestClosedIdleConnectionsFailNoCall(t *testing.T) {
 				require.NoError(t, operations(s, revision)[op](t.Context()), op)
 				for range idle {
 					_, err := s.Get(t.Context(), "new")
-					require.True(t, err == nil || err == ErrMissing, op)
+					require.True(t, err == nil || errors.Is(err, ErrMissing), op)
 				}
 			}
 		})
@@ -267,8 +269,8 @@ func TestSettlingWithoutAServer(t *testing.T) {
 	}
 }
 
-// TestSettlingWaitsForReplicas loses the reply of a write that waits for a replica. What finds its token is a write, too,
-// for which WAIT waits.
+// TestSettlingWaitsForReplicas loses the reply of a write that waits for a replica. What finds its token is a write,
+// too, for which WAIT waits.
 func TestSettlingWaitsForReplicas(t *testing.T) {
 	t.Parallel()
 	master, replica := redistest.Start(t), redistest.Start(t)
@@ -282,24 +284,29 @@ func TestSettlingWaitsForReplicas(t *testing.T) {
 	client := redis.NewClient(eager(link.Addr()))
 	defer func() { require.NoError(t, client.Close()) }()
 	s := replicated(client, 10*time.Second)
-	require.NoError(t, s.Delete(t.Context(), "warm-up"))
-	put(t, s, "warm-up")
+	put(t, s, "warm-up") // or the next reply would be that to HELLO
 	executed := scriptsExecuted(t, master)
-
 	link.LoseNextReply()
 	revision := put(t, s, testID)
 	require.Equal(t, executed+2, scriptsExecuted(t, master))
 	has, err := replica.Client(t).Get(t.Context(), s.key(testID)).Result()
 	require.NoError(t, err)
 	require.Equal(t, revisionText(revision), has[1:17])
+
+	require.NoError(t, s.Delete(t.Context(), "warm-up"))
+	executed = scriptsExecuted(t, master)
 	link.LoseNextReply()
 	require.NoError(t, s.Delete(t.Context(), testID))
+	require.Equal(t, executed+2, scriptsExecuted(t, master))
 
 	require.NoError(t, replica.Client(t).Do(t.Context(), "REPLICAOF", "NO", "ONE").Err())
 	s = replicated(client, 10*time.Millisecond)
+	require.Equal(t, ErrTooFewReplicas, s.Delete(t.Context(), "warm-up"))
+	executed = scriptsExecuted(t, master)
 	link.LoseNextReply()
 	_, err = s.Put(t.Context(), testID, nil, IfAbsent, noEnd)
 	require.Equal(t, ErrTooFewReplicas, err, "the repetition finds the write, and too few replicas")
+	require.Equal(t, executed+2, scriptsExecuted(t, master))
 }
 
 // TestSettlingOnACluster loses the first reply of each operation, and has the node that is asked again say MOVED.
@@ -307,14 +314,16 @@ func TestSettlingOnACluster(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3, 0)
 	for name := range operations(nil, 0) {
+		if name == "unchanged" { // see TestSettlingAPipeline
+			continue
+		}
 		var sent atomic.Int32
-		hook := &interceptor{}
+		hook := new(interceptor)
 		client := cluster.Client(t)
 		client.OnNewNode(func(node *redis.Client) { node.AddHook(hook) })
 		s := newStore(client)
 		revision := put(t, s, testID)
 		require.NoError(t, s.Delete(t.Context(), "new"))
-		moved := redis.Error(reply("MOVED 1 " + cluster.Nodes[0].Addr()))
 		hook.script = func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
 			err := next(ctx, cmd)
 			switch {
@@ -322,21 +331,56 @@ func TestSettlingOnACluster(t *testing.T) {
 				return err
 			case sent.Add(1) == 1:
 				return io.EOF
-			case sent.Load() == 2 && name != "unchanged":
-				return moved
+			case sent.Load() == 2:
+				return reply("MOVED 1 " + cluster.Nodes[0].Addr())
 			}
 			return nil
 		}
 		err := operations(s, revision)[name](t.Context())
 		if name == "take" {
 			require.ErrorIs(t, err, io.EOF)
-			continue
-		}
-		if name == "unchanged" { // which is a pipeline
-			require.NoError(t, err)
+			require.EqualValues(t, 1, sent.Load())
 			continue
 		}
 		require.NoError(t, err, name)
 		require.EqualValues(t, 3, sent.Load(), name)
 	}
+}
+
+// TestSettlingAPipeline loses the replies of a revalidation from the second of several values on, at each master of a
+// Cluster.
+func TestSettlingAPipeline(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3, 0)
+	client := cluster.Client(t)
+	var sent atomic.Int32
+	hook := new(interceptor)
+	client.OnNewNode(func(node *redis.Client) { node.AddHook(hook) })
+	s := newStore(client)
+	var uses []Use
+	var want []bool
+	for i := range 30 {
+		id := fmt.Sprint("id-", i)
+		uses = append(uses, Use{ID: id, Revision: put(t, s, id)})
+		want = append(want, true)
+	}
+	uses[7].Revision--
+	want[7] = false
+	unchanged, err := s.Unchanged(t.Context(), uses) // the first use of the script
+	require.NoError(t, err)
+	require.Equal(t, want, unchanged)
+	hook.pipeline = func(ctx context.Context, cmds []redis.Cmder, next redis.ProcessPipelineHook) error {
+		err := next(ctx, cmds)
+		if sent.Add(1) > 3 {
+			return err
+		}
+		for _, cmd := range cmds[1:] {
+			cmd.SetErr(io.EOF)
+		}
+		return io.EOF
+	}
+	unchanged, err = s.Unchanged(t.Context(), uses)
+	require.NoError(t, err)
+	require.Equal(t, want, unchanged)
+	require.EqualValues(t, 6, sent.Load())
 }

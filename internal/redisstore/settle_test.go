@@ -18,12 +18,14 @@ import (
 	"github.com/seed34611480/session/internal/redistest"
 )
 
-// timedOut is what a client says of a reply that does not come in time.
-var timedOut error = &net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}
+// errTimedOut is what a client says of a reply that does not come in time.
+var errTimedOut error = &net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}
 
-// interceptor is a hook of a store's client, and so of each of its connections. It decides what becomes of a script.
+// interceptor is a hook of a store's client, and so of each of its connections. It decides what becomes of a script,
+// and of a pipeline.
 type interceptor struct {
-	script func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error
+	script   func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error
+	pipeline func(ctx context.Context, cmds []redis.Cmder, next redis.ProcessPipelineHook) error
 }
 
 func (i *interceptor) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
@@ -38,7 +40,12 @@ func (i *interceptor) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 func (i *interceptor) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 func (i *interceptor) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if i.pipeline != nil {
+			return i.pipeline(ctx, cmds, next)
+		}
+		return next(ctx, cmds)
+	}
 }
 
 // fate is what becomes of one attempt.
@@ -67,15 +74,18 @@ func settlings(op string, present bool) (all []settling) {
 	deeds := []string{"", "change", "overwrite", "delete", "recreate"}
 	first := []fate{
 		replied,
-		{executed: true, lost: io.EOF}, {executed: true, lost: timedOut},
-		{lost: io.EOF}, {lost: timedOut},
-		{late: true, lost: timedOut},
+		{executed: true, lost: io.EOF},
+		{executed: true, lost: errTimedOut},
+		{lost: io.EOF},
+		{lost: errTimedOut},
+		{late: true, lost: errTimedOut},
 	}
 	second := []fate{
 		replied,
-		{executed: true, lost: io.EOF}, {executed: true, lost: timedOut},
+		{executed: true, lost: io.EOF},
+		{executed: true, lost: errTimedOut},
 		{lost: io.EOF},
-		{late: true, lost: timedOut},
+		{late: true, lost: errTimedOut},
 	}
 	for _, one := range first {
 		for _, two := range second {
@@ -102,7 +112,7 @@ func settlings(op string, present bool) (all []settling) {
 }
 
 // stored is what is under a key.
-type stored struct{ revision, replaced, token string } // "" for none
+type stored struct{ revision, token string } // "" for none
 
 // settleWorld is a store whose replies are lost, and the others who use the same server.
 type settleWorld struct {
@@ -127,7 +137,7 @@ func (w *settleWorld) stored(t *testing.T, id string) stored {
 	if header == "" {
 		return stored{}
 	}
-	return stored{header[1:17], header[17:33], header[33:49]}
+	return stored{header[1:17], header[33:49]}
 }
 
 func (w *settleWorld) others(t *testing.T, id, deed string) {
@@ -157,6 +167,7 @@ type settled struct {
 	sent       int
 	token      string
 	base       string   // the revision that a store is based on
+	successor  string   // the revision with which others have replaced that one; "" if they have not
 	found      []stored // before each attempt was to be executed
 	effects    []string // the revisions that were written; "" for a value that was deleted
 	heardAfter int      // how many effects there were when the call returned
@@ -168,6 +179,13 @@ func (w *settleWorld) settle(t *testing.T, id string, c settling) (r settled) {
 		w.others(t, id, "overwrite")
 	}
 	r.base = w.stored(t, id).revision
+	others := func(deed string) {
+		before := w.stored(t, id).revision
+		w.others(t, id, deed)
+		if after := w.stored(t, id).revision; before == r.base && after != before && deed != "recreate" {
+			r.successor = after
+		}
+	}
 	execute := func(do func()) {
 		before := w.stored(t, id)
 		do()
@@ -180,7 +198,7 @@ func (w *settleWorld) settle(t *testing.T, id string, c settling) (r settled) {
 	w.hook.script = func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) (err error) {
 		require.Less(t, r.sent, 2, "%+v", c)
 		fate, args := c.fates[r.sent], cmd.Args()
-		w.others(t, id, deeds[r.sent])
+		others(deeds[r.sent])
 		r.found = append(r.found, w.stored(t, id))
 		r.sent++
 		if c.op != "delete" {
@@ -218,7 +236,7 @@ func (w *settleWorld) settle(t *testing.T, id string, c settling) (r settled) {
 	w.hook.script = nil
 	r.heardAfter = len(r.effects)
 
-	w.others(t, id, c.after)
+	others(c.after)
 	for _, args := range late {
 		execute(func() { require.NoError(t, w.raw.Do(t.Context(), args...).Err()) })
 	}
@@ -253,9 +271,9 @@ func (c settling) outcome(r settled) error {
 		return ErrMissing
 	case c.op == "store" && found.revision == r.base:
 		return nil
-	case c.op == "store" && found.replaced == r.base:
+	case c.op == "store" && found.revision == r.successor:
 		return ErrConflict
-	case c.op == "store", c.fates[0].lost == timedOut, c.op == "create" && found.revision != "":
+	case c.op == "store", errors.Is(c.fates[0].lost, errTimedOut), c.op == "create" && found.revision != "":
 		return errUnknown
 	}
 	return nil
@@ -289,7 +307,7 @@ func (c settling) check(t *testing.T, r settled) {
 	switch {
 	case c.op == "store":
 		require.LessOrEqual(t, len(r.effects), 1, what)
-	case c.fates[0].lost == timedOut:
+	case errors.Is(c.fates[0].lost, errTimedOut):
 		require.LessOrEqual(t, len(r.effects), 1, "%s\nthe second attempt only asks", what)
 	}
 	switch {
@@ -368,7 +386,7 @@ func operations(s *Store, revision uint64) map[string]func(ctx context.Context) 
 // TestSettleWhatIsRepeated loses the first reply of every operation.
 func TestSettleWhatIsRepeated(t *testing.T) {
 	t.Parallel()
-	for _, lost := range []error{io.EOF, timedOut} {
+	for _, lost := range []error{io.EOF, errTimedOut} {
 		for name := range operations(nil, 0) {
 			t.Run(fmt.Sprint(name, ", ", lost), func(t *testing.T) {
 				t.Parallel()
@@ -396,8 +414,8 @@ func TestSettleWhatIsRepeated(t *testing.T) {
 	}
 }
 
-// TestSettleRefusalIsNoLostReply has the server refuse each operation, in which case nothing was executed, or execute it
-// without enough replicas.
+// TestSettleRefusalIsNoLostReply has the server refuse each operation, in which case nothing was executed, or execute
+// it without enough replicas.
 func TestSettleRefusalIsNoLostReply(t *testing.T) {
 	t.Parallel()
 	refusals := []error{ErrTooFewReplicas, redis.Nil, errors.New("an error of a hook")}
@@ -462,8 +480,8 @@ func TestSettleWithinTheContext(t *testing.T) {
 	}
 }
 
-// TestSettleStartsTheTTLAnew has a repetition that finds its token: the value lives for a TTL from then, but not past its
-// end.
+// TestSettleStartsTheTTLAnew has a repetition that finds its token: the value lives for a TTL from then, but not past
+// its end.
 func TestSettleStartsTheTTLAnew(t *testing.T) {
 	t.Parallel()
 	for _, end := range []time.Time{noEnd, time.Now().Add(30 * time.Second)} {

@@ -142,9 +142,9 @@ func (s *Store) Put(
 	return putOutcome(reply, before)
 }
 
-// putOutcome reads the reply of put.lua. In the reply to a repetition only some answers are about the whole Put: that the
-// value is stored, that it is missing now, or that another write has replaced the very revision that this one was to
-// replace. The other answers may be about what the first attempt has stored, and others have changed since.
+// putOutcome reads the reply of put.lua. In the reply to a repetition only some answers are about the whole Put: that
+// the value is stored, that it is missing now, or that another write has replaced the very revision that this one was
+// to replace. The other answers may be about what the first attempt has stored, and others have changed since.
 func putOutcome(reply any, before loss) (revision uint64, err error) {
 	switch reply {
 	case "missing":
@@ -176,8 +176,8 @@ func putOutcome(reply any, before loss) (revision uint64, err error) {
 const undoTimeout = 2 * time.Second
 
 // Take deletes a value and returns it. A caller that finds it unreadable calls undo, which puts it back with the TTL
-// that it had, unless another value is stored by then. undo is best effort, but it does not end with ctx. After any other
-// error than ErrMissing and ErrCorrupt the value may have been deleted.
+// that it had, unless another value is stored by then. undo is best effort, but it does not end with ctx. After any
+// other error than ErrMissing and ErrCorrupt the value may have been deleted.
 func (s *Store) Take(ctx context.Context, id string) (v Value, undo func(), err error) {
 	events, err := s.eventsChannel(ctx)
 	if err != nil {
@@ -214,8 +214,8 @@ func (s *Store) Take(ctx context.Context, id string) (v Value, undo func(), err 
 	return v, undo, nil
 }
 
-// Delete deletes what is stored, if anything, and announces it in any case. After a time-out the first attempt may still
-// arrive when Delete has returned, and then delete what was stored since.
+// Delete deletes what is stored, if anything, and announces it in any case. After a time-out the first attempt may
+// still arrive when Delete has returned, and then delete what was stored since.
 func (s *Store) Delete(ctx context.Context, id string) error {
 	events, err := s.eventsChannel(ctx)
 	if err != nil {

@@ -17,8 +17,8 @@ type Value struct {
 	Revision uint64
 }
 
-// A value is stored as a header and its data. The header has a fixed width, so that scripts read it with GETRANGE. It is
-// the version of the layout, one digit, and then in lower-case hex digits:
+// A value is stored as a header and its data. The header has a fixed width, so that scripts read it with GETRANGE. It
+// is the version of the layout, one digit, and then in lower-case hex digits:
 //
 //	revision  16  what this write gave the value; not 0
 //	replaced  16  the revision that was stored before this write; 0: none

@@ -120,8 +120,8 @@ func (w *watch) prove(link int, asOf time.Time) {
 	}
 }
 
-// The payload of an event is a letter, a revision in 16 hex digits, and the id. The revision of a removal is the one that
-// is gone, or 0.
+// The payload of an event is a letter, a revision in 16 hex digits, and the id. The revision of a removal is the one
+// that is gone, or 0.
 const (
 	changedEvent = 'C'
 	removedEvent = 'R'

@@ -40,6 +40,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		DialerRetries:              1,
 		PoolSize:                   50, // for each node
 		MinIdleConns:               5,
+		ConnMaxIdleTime:            3 * time.Minute,
 		ClusterStateReloadInterval: time.Second,
 		DisableIdentity:            true,
 		MaintNotificationsConfig:   &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},

@@ -37,9 +37,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		ReadTimeout:              time.Second,
 		WriteTimeout:             time.Second,
 		DialerRetries:            1,
-		MaxRetries:               1,
 		PoolSize:                 50,
 		MinIdleConns:             5,
+		ConnMaxIdleTime:          3 * time.Minute,
 		DisableIdentity:          true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})

@@ -59,6 +59,12 @@ var matrixRows = []matrixRow{
 		},
 	},
 	{
+		name: "TLS: `CLIENT KILL`, of all connections but subscriptions, 4 times", promised: bounded + ", no errors",
+		setUp: withTLS, inject: func(r *rowRun) {
+			r.repeat(faultDuration/4, func() { r.do("CLIENT", "KILL", "TYPE", "normal") })
+		},
+	},
+	{
 		name: "`CLIENT PAUSE`", promised: bounded, errors: someErrors, setUp: serverThatPauses(),
 		inject: func(r *rowRun) {
 			r.do("CLIENT", "PAUSE", faultDuration.Milliseconds(), "ALL")

@@ -24,6 +24,13 @@ func oneServer(config ...string) func(r *rowRun) {
 	}
 }
 
+// withTLS starts a server whose clients do not notice that it has closed an idle connection.
+func withTLS(r *rowRun) {
+	r.server = redistest.Start(r.t, redistest.WithTLS())
+	encrypted := func(o *redis.Options) { o.TLSConfig = r.server.TLS() }
+	r.start(matrixClient(r, r.server.Addr(), encrypted), matrixClient(r, r.server.Addr(), encrypted))
+}
+
 // serverThatPauses starts a server that stops for a while, and replicas whose commands wait for it. If a client gave up
 // a write, the server would still execute it, after writes that were sent later.
 func serverThatPauses(config ...string) func(r *rowRun) {
@@ -95,7 +102,7 @@ func matrixClient(r *rowRun, addr string, change ...func(*redis.Options)) *redis
 	opts := &redis.Options{
 		Addr: addr, ContextTimeoutEnabled: true, DisableIdentity: true,
 		DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second,
-		DialerRetries: 1, MaxRetries: 1, PoolSize: 50, MinIdleConns: 5,
+		DialerRetries: 1, PoolSize: 50, MinIdleConns: 5, ConnMaxIdleTime: 3 * time.Minute,
 		MaintNotificationsConfig: realtest.NoMaintNotifications(),
 	}
 	for _, f := range change {

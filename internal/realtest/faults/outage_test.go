@@ -281,28 +281,22 @@ func TestTakePutsBackAfterItsContext(t *testing.T) {
 	require.Greater(t, client.TTL(t.Context(), "session: "+testID).Val(), 50*time.Second)
 }
 
-// slowCap is a hook that delays the second script of a Load until an instant.
-type slowCap struct {
-	until   time.Time
-	scripts int
-}
+// slowReply is a hook that delays the reply to a script until an instant.
+type slowReply struct{ until time.Time }
 
-func (h *slowCap) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (h slowReply) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (h *slowCap) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (h slowReply) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
 		if cmd.Name() == "evalsha" { // others set up the connection
-			h.scripts++
-		}
-		if h.scripts == 2 {
 			time.Sleep(time.Until(h.until))
 		}
 		return err
 	}
 }
 
-func (h *slowCap) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (h slowReply) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
 }
 
@@ -316,7 +310,7 @@ func TestLoadThatOutlastsTheSession(t *testing.T) {
 	require.NoError(t, warm.Store(t.Context(), session.New(testID).WithExpiresAt(end)))
 	_, err := warm.Load(t.Context(), testID)
 	require.NoError(t, err)
-	client.AddHook(&slowCap{until: end.Add(time.Millisecond)})
+	client.AddHook(slowReply{until: end.Add(time.Millisecond)})
 	_, err = session.NewRedisStorage(client, time.Minute).Load(t.Context(), testID)
 	require.True(t, time.Now().After(end))
 	require.ErrorIs(t, err, session.ErrNotFound)

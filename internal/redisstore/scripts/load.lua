@@ -1,4 +1,5 @@
--- Returns what is stored under a key, and starts its TTL anew if it is a value. Anything else keeps its TTL, or has none.
+-- Returns what is stored under a key, and starts its TTL anew if it is a value, but not past its end. Anything else
+-- keeps its TTL, or has none.
 --
 -- KEYS[1]  the value's key
 -- ARGV[1]  the TTL in milliseconds
@@ -18,7 +19,7 @@ local header = string.sub(stored, 1, headerEnd + 1)
 if not revision(header) then
   return stored
 end
--- A TTL that outlived the end would keep a value that is over: a writer with a copy could store it with a later end.
+-- Past its end the value could not be loaded, but a writer with a copy could store it with a later end.
 local left = lifetime(header, ARGV[1])
 redis.call('PEXPIRE', KEYS[1], left) -- deletes a value that has ended
 return left > 0 and stored or 0

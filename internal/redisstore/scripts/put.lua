@@ -1,5 +1,5 @@
--- Writes a value and announces it, if what is stored now meets the condition. A writer that has lost the reply sends the
--- same command again, or asks what has become of it.
+-- Writes a value and announces it, if what is stored now meets the condition. A writer that has lost the reply sends
+-- the same command again, or asks what has become of it.
 --
 -- KEYS[1]  the value's key
 -- ARGV[1]  the data, without a header
