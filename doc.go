@@ -35,9 +35,9 @@
 //     remote in vain, further ones at once, until a probe finds the remote back. Only with [WithStaleIfError] it
 //     returns the last known state.
 //   - P9, no phantom writes, and no riddles: a session is served locally only after the remote has acknowledged it.
-//     When a write fails, the local copy is dropped, as its outcome may be unknown. [RedisStorage] settles a write whose
-//     reply is lost by one repetition: a Store of a session with a revision takes effect at most once; a Create, and a
-//     Store without a revision, never after it has returned success.
+//     When a write fails, the local copy is dropped, as its outcome may be unknown. [RedisStorage] settles a write
+//     whose reply is lost by one repetition: a Store of a session with a revision takes effect at most once; a Create,
+//     and a Store without a revision, never after it has returned success.
 //
 // A remote that is a [Watcher] makes P2 cheap: it reports changes as they happen, and proves at intervals that no
 // report is missing. While the proofs come, local copies stay valid. Without them, a copy is served for S after it was

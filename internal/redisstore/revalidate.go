@@ -129,16 +129,9 @@ func (s *Store) revalidateOn(
 	if len(lost) == 0 || ctx.Err() != nil {
 		return
 	}
-	server, err := s.server(ctx, keys[lost[0]])
-	if err != nil {
-		return // the answers have the first error
-	}
-	conn, err := answering(ctx, server)
-	if err != nil {
-		return
-	}
-	defer func() { _ = conn.Close() }()
-	s.revalidateThrough(ctx, conn, lost, keys, args, answer)
+	_ = s.afresh(ctx, keys[lost[0]], func(on *redis.Conn) { // if there is none, the answers have the error
+		s.revalidateThrough(ctx, on, lost, keys, args, answer)
+	})
 }
 
 // revalidateThrough sends the scripts by their hash, and once more in full those that the server did not know. It

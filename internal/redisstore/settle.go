@@ -83,20 +83,28 @@ func (s *Store) settle(
 	if before == notLost || ctx.Err() != nil {
 		return reply, notLost, err
 	}
-	server, err := s.server(ctx, key)
-	if err != nil {
-		return nil, before, noAnswer(err)
+	if err := s.afresh(ctx, key, func(on *redis.Conn) { reply, err = attempt(on, before) }); err != nil {
+		return nil, before, err
 	}
-	conn, err := answering(ctx, server)
-	if err != nil {
-		return nil, before, noAnswer(err)
-	}
-	reply, err = attempt(conn, before)
-	_ = conn.Close()                  // which returns it to the pool
 	if hasCode(err, "MOVED", "ASK") { // nothing was executed, and the client of a Cluster follows
 		reply, err = attempt(nil, before)
 	}
 	return reply, before, err
+}
+
+// afresh calls f with a connection that has just answered, to the server that has a key.
+func (s *Store) afresh(ctx context.Context, key string, f func(on *redis.Conn)) error {
+	server, err := s.server(ctx, key)
+	if err != nil {
+		return noAnswer(err)
+	}
+	conn, err := answering(ctx, server)
+	if err != nil {
+		return noAnswer(err)
+	}
+	defer func() { _ = conn.Close() }() // which returns it to the pool
+	f(conn)
+	return nil
 }
 
 // server returns the client of the server that has a key.
