@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session/internal/netfault"
@@ -224,6 +225,24 @@ func killAll(server *redistest.Server) func(t *testing.T) {
 		require.NoError(t, admin.Do(t.Context(), "CLIENT", "KILL", "TYPE", "normal").Err())
 		require.NoError(t, admin.Close())
 	}
+}
+
+// TestRepetitionsNeedNoPermission has a user with no more permissions than docs/operations.md lists.
+func TestRepetitionsNeedNoPermission(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.WithTLS(), redistest.WithConfig("user app reset resetchannels on >secret "+
+		"~* &* +get +set +del +getrange +exists +pttl +pexpire +time +evalsha +eval +publish +subscribe"))
+	client := server.Client(t, func(o *redis.Options) {
+		o.Username, o.Password, o.DisableIdentity = "app", "secret", true
+		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	})
+	s := newStore(client)
+	put(t, s, "warm-up")
+	killAll(server)(t)
+	put(t, s, testID)
+	denied, err := server.Client(t).ACLLog(t.Context(), 10).Result()
+	require.NoError(t, err)
+	require.Empty(t, denied)
 }
 
 // awaitClients waits until a server has closed all connections but the one that asks.
