@@ -488,6 +488,10 @@ proctype Heart(byte i; byte limit) {
 #if defined(M_BEAT_THROUGH_REPLICA) || defined(M_BEAT_IS_NO_WRITE)
 		:: behind(i) -> delivered = true
 #endif
+#ifdef M_NAME_REUSED
+		/* The master still counts the former subscription, and passes the heartbeat on to the present one. */
+		:: subscribed[i] > master -> delivered = true
+#endif
 		:: else
 		fi;
 		if
@@ -926,7 +930,12 @@ proctype Failover() {
 #ifdef E_FLUSH
 /* The registry is lost, and nothing else: it was evicted, or an operator has deleted it. */
 proctype Flush() {
-	d_step { note[0] = 0; note[1] = 0; identity = 2 }
+	d_step {
+		note[0] = 0; note[1] = 0;
+#ifndef M_IDENTITY_APART
+		identity = 2
+#endif
+	}
 }
 #endif
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -72,7 +73,11 @@ func TestExpectations(t *testing.T) {
 }
 
 func TestTableIsRead(t *testing.T) {
-	checks, err := parse("# a note\n\nquick promise a P2 fence.pml BEATS=2 E_EARLY\nlong limit b P9 writes.pml PROPERTY=ONCE\n")
+	checks, err := parse(`
+# a note
+quick promise  a P2 fence.pml  BEATS=2 E_EARLY
+long  limit    b P9 writes.pml PROPERTY=ONCE
+`)
 	require.NoError(t, err)
 	require.Equal(t, []check{
 		{true, promise, "a", "P2", "fence.pml", "BEATS=2 E_EARLY"},
@@ -87,6 +92,26 @@ func TestTableIsRead(t *testing.T) {
 		_, err = parse(wrong)
 		require.Error(t, err, wrong)
 	}
+}
+
+func TestReport(t *testing.T) {
+	a := check{kind: promise, name: "a", property: "P2", model: "fence.pml", settings: "BEATS=2"}
+	b := check{kind: mutation, name: "b", property: "P10", model: "fence.pml", settings: "M_YOUNG"}
+	gone := check{kind: mutation, name: "gone"}
+	former := report("", "Spin 6", []check{a, gone}, []result{
+		{check: a, found: holds, states: "7", took: time.Second},
+		{check: gone, found: violated},
+	})
+	now := report(former, "Spin 7", []check{a, b}, []result{
+		{check: b, found: failed, reason: "out of memory", states: "?"},
+	})
+	require.Equal(t, header+`Spin 7.
+
+| promise | check | kind | found | states | time | model and settings |
+| --- | --- | --- | --- | ---: | ---: | --- |
+| P2 | a | promise | holds | 7 | 1.0 s | fence.pml BEATS=2 |
+| P10 | b | mutation | **failed** out of memory | ? | 0.0 s | fence.pml M_YOUNG |
+`, now)
 }
 
 var (

@@ -2,9 +2,8 @@ package main
 
 import (
 	"fmt"
-	"runtime"
+	"os"
 	"strings"
-	"time"
 )
 
 // String is what is printed for a check: one line, and the steps to a violation that is not expected, or wanted.
@@ -23,31 +22,51 @@ func (r result) String() string {
 
 const header = `# Results of the models
 
-All checks of [checks.txt](checks.txt), as the last complete run printed them. Written by:
+What each check of [checks.txt](checks.txt) has found when it ran last; [README.md](README.md) says what they are for.
+"holds" means: no violation within these bounds. Written by:
 
 ` + "```sh\ngo tool -modfile=tools/go.mod task model -- -write\n```" + `
 
-[README.md](README.md) says what the columns mean. "holds" means: no violation within these bounds. The time includes
-that for making the search; two run at a time.
+The time includes that for making the search. Two ran at a time, on a machine that was busy with other work.
 
 `
 
-func report(versions string, results []result, took time.Duration) string {
-	var b strings.Builder
-	b.WriteString(header)
-	fmt.Fprintf(&b, "%s, %d cores. %d checks, %d failed, %v.\n\n", versions, runtime.NumCPU(), len(results),
-		failures(results), took.Round(time.Second))
-	b.WriteString("| promise | check | kind | model | settings | found | states | time |\n")
-	b.WriteString("| --- | --- | --- | --- | --- | --- | ---: | ---: |\n")
-	for _, r := range results {
-		found := string(r.found)
-		if !r.expected() {
-			found = "**" + found + "** " + r.reason
+// writeReport writes what was found to a file, and keeps there what checks have found that did not run now.
+func writeReport(path, programs string, all []check, results []result) error {
+	former, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	return os.WriteFile(path, []byte(report(string(former), programs, all, results)), 0o644)
+}
+
+func report(former, programs string, all []check, results []result) string {
+	rows := make(map[string]string)
+	for line := range strings.Lines(former) {
+		if cells := strings.Split(line, " | "); len(cells) > 2 {
+			rows[cells[1]] = line
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %.1f s |\n", r.check.property, r.check.name, r.check.kind,
-			r.check.model, r.check.settings, found, r.states, r.took.Seconds())
+	}
+	for _, r := range results {
+		rows[r.check.name] = r.row()
+	}
+	var b strings.Builder
+	b.WriteString(header + programs + ".\n\n")
+	b.WriteString("| promise | check | kind | found | states | time | model and settings |\n")
+	b.WriteString("| --- | --- | --- | --- | ---: | ---: | --- |\n")
+	for _, c := range all {
+		b.WriteString(rows[c.name])
 	}
 	return b.String()
+}
+
+func (r result) row() string {
+	found := string(r.found)
+	if !r.expected() {
+		found = "**" + found + "** " + r.reason
+	}
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %.1f s | %s %s |\n", r.check.property, r.check.name, r.check.kind,
+		found, r.states, r.took.Seconds(), r.check.model, r.check.settings)
 }
 
 // failures counts the checks that have not found what is expected.
