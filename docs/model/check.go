@@ -3,6 +3,7 @@ package main
 import (
 	_ "embed"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -80,10 +81,10 @@ func parse(table string) (checks []check, err error) {
 	return checks, nil
 }
 
-// choose returns the checks to run: all, or the quick ones, whose name has a part.
-func choose(from []check, quick bool, part string) (chosen []check) {
+// choose returns the checks to run: all, or the quick ones, whose name matches.
+func choose(from []check, quick bool, name *regexp.Regexp) (chosen []check) {
 	for _, c := range from {
-		if (c.quick || !quick) && strings.Contains(c.name, part) {
+		if (c.quick || !quick) && name.MatchString(c.name) {
 			chosen = append(chosen, c)
 		}
 	}

@@ -161,12 +161,11 @@ hidden byte k;
 #define needsBeats(i) caches(i)
 #endif
 
-/* The serving rule, for a load that has read the lease, then the clock, and now looks for the entry. */
-#define leased(i) (entry[i].epoch == leaseEpoch && at < leaseUntil)
+/* The serving rule. */
 #ifdef M_AGE
-#define servable(i) (serves(i) && entry[i].there && (leased(i) || at < entry[i].at + S))
+#define servable(i) (serves(i) && entry[i].there && (covers(i, entry[i].epoch) || now < entry[i].at + S))
 #else
-#define servable(i) (serves(i) && entry[i].there && leased(i))
+#define servable(i) (serves(i) && entry[i].there && covers(i, entry[i].epoch))
 #endif
 
 /* The rule by which a load joins a flight that was sent. */
@@ -570,89 +569,68 @@ proctype Flight(byte i) {
 	od
 }
 
-/* What a load that begins now has to see. */
-inline require(i) {
+/* What a load that begins now has to see, and whether a version that it returns is not that. */
 #if PROPERTY == 2
-	need = 1;
-	for (k : 2 .. CHANGES + 1) {
-		if
-		:: acknowledgedAt[k] && acknowledgedAt[k] + S <= now && k > need -> need = k
-		:: else
-		fi
-	}
-	k = 0;
-#elif PROPERTY == 3
-	need = own[i];
-#elif PROPERTY == 10
-	need = fenced;
-#endif
-	leaseEpoch = epoch[i]; leaseUntil = until[i]; at = now
-}
-
-inline check(got) {
-#if PROPERTY == 9
-	assert(got <= version)	/* nothing is local that the remote has not got */
-#elif PROPERTY == 2 || PROPERTY == 3 || PROPERTY == 10
-	assert(got >= need)
+#define changedForS(v) (acknowledgedAt[v] && acknowledgedAt[v] + S <= now)
+#if CHANGES == 1
+#define needs(i) (changedForS(2) -> 2 : 1)
+#elif CHANGES == 2
+#define needs(i) (changedForS(3) -> 3 : (changedForS(2) -> 2 : 1))
 #else
-	skip
+#error CHANGES is 1 or 2
 #endif
-}
+#elif PROPERTY == 3
+#define needs(i) own[i]
+#elif PROPERTY == 10
+#define needs(i) fenced
+#else
+#define needs(i) 0
+#endif
+#if PROPERTY == 9
+#define wrong(v, need) ((v) > version)	/* nothing is local that the remote has not got */
+#define matters(i) true
+#elif PROPERTY == 7
+#define wrong(v, need) false
+#define matters(i) false
+#else
+#define wrong(v, need) ((v) < (need))
+#define matters(i) (needs(i) > 1)	/* a load that may return anything is not followed */
+#endif
 
-/* One load after the other, each compared with what had been promised when it began. */
+/*
+ * Loads on a replica. A hit is a single step, and changes nothing. With SPLIT it takes two steps. A load that sends a
+ * flight of its own sees what it has to, by A1, and is left out.
+ */
 proctype Loader(byte i) {
-	byte need, leaseEpoch, leaseUntil, at;
+	byte need;
 #ifdef SPLIT
-	byte got, gotEpoch;
+	byte hitNeed, hitEpoch, hitUntil, at, got;
 #endif
 	do
-	:: atomic {
-		d_step { require(i) }
-#if PROPERTY == 2 || PROPERTY == 3 || PROPERTY == 10
-		/* A load that may return anything is not followed. */
-		if
-		:: need <= 1 -> goto over
-		:: else
-		fi;
-#endif
-#ifdef SPLIT
+#ifndef SPLIT
+	:: atomic { matters(i) && servable(i) && wrong(entry[i].version, needs(i)) ->
+		assert(!wrong(entry[i].version, needs(i)))
 	   }
-	   atomic {
-#endif
-#ifdef M_LEASE_READ_LAST
-		if
-		:: entry[i].there -> got = entry[i].version; gotEpoch = entry[i].epoch
-		:: else -> goto over
-		fi
+#elif defined(M_LEASE_READ_LAST)
+	:: d_step { matters(i) && entry[i].there ->
+		hitNeed = needs(i); got = entry[i].version; hitEpoch = entry[i].epoch
 	   }
-	   atomic {
-		if
-		:: covers(i, gotEpoch) -> check(got)
-		:: else
-		fi;
-		goto over
+	   d_step {
+		assert(!covers(i, hitEpoch) || got >= hitNeed);
+		hitNeed = 0; got = 0; hitEpoch = 0
+	   }
 #else
-		if
-		:: servable(i) -> check(entry[i].version); goto over
-		:: else
-		fi;
-		/* A load that sends a flight of its own sees what it has to, by A1, and is left out. */
-		if
-		:: joinable(i) -> waits[i] = true
-		:: else -> goto over
-		fi
-#endif
+	:: d_step { matters(i) -> hitNeed = needs(i); hitEpoch = epoch[i]; hitUntil = until[i]; at = now }
+	   d_step {
+		assert(!entry[i].there || entry[i].epoch != hitEpoch || at >= hitUntil || entry[i].version >= hitNeed);
+		hitNeed = 0; hitEpoch = 0; hitUntil = 0; at = 0
 	   }
-	   d_step { C(i, FLIGHT).state == 3 ->
-		check(C(i, FLIGHT).version);
+#endif
+	:: d_step { matters(i) && !waits[i] && !servable(i) && joinable(i) -> need = needs(i); waits[i] = true }
+	:: d_step { waits[i] && C(i, FLIGHT).state == 3 ->
+		assert(!wrong(C(i, FLIGHT).version, need));
 		finish(i, FLIGHT);
-		waits[i] = false
-	   }
-over:	   atomic {
-		need = 0; leaseEpoch = 0; leaseUntil = 0; at = 0;
-#ifdef SPLIT
-		got = 0; gotEpoch = 0
-#endif
+		waits[i] = false; need = 0
 	   }
 	od
 }

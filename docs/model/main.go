@@ -1,6 +1,6 @@
 // Model checks the models of the coherence protocol and of writes, see README.md. It needs Spin and gcc.
 //
-//	go run ./docs/model [-quick] [-steps] [-write] [part of a name]
+//	go run ./docs/model [-quick] [-steps] [-write] [regular expression of names]
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime"
 	"sync"
 	"time"
@@ -33,12 +34,16 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, r runner, quick bool, jobs int, write bool, part string) error {
+func run(ctx context.Context, r runner, quick bool, jobs int, write bool, pattern string) error {
 	all, err := parse(table)
 	if err != nil {
 		return err
 	}
-	chosen := choose(all, quick, part)
+	name, err := regexp.Compile(pattern)
+	if err != nil {
+		return err
+	}
+	chosen := choose(all, quick, name)
 	if len(chosen) == 0 {
 		return errors.New("no check has such a name")
 	}
@@ -51,43 +56,54 @@ func run(ctx context.Context, r runner, quick bool, jobs int, write bool, part s
 	}
 	defer func() { _ = os.RemoveAll(r.folder) }()
 	began := time.Now()
-	results := runAll(ctx, r, chosen, jobs)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	took := time.Since(began)
-	if write {
-		if err := writeReport("docs/model/results.md", programs, all, results); err != nil {
-			return err
+	var mu sync.Mutex // one result at a time
+	failures := 0
+	err = runAll(ctx, r, chosen, jobs, func(res result) error {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprint(os.Stdout, res)
+		if !res.expected() {
+			failures++
 		}
+		if !write {
+			return nil
+		}
+		return writeReport("docs/model/results.md", programs, all, res)
+	})
+	switch {
+	case err != nil:
+		return err
+	case failures > 0:
+		return fmt.Errorf("%d of %d checks have not found what is expected", failures, len(chosen))
 	}
-	if n := failures(results); n > 0 {
-		return fmt.Errorf("%d of %d checks have not found what is expected", n, len(results))
-	}
-	fmt.Fprintf(os.Stdout, "%d checks, all as expected, %v; %s\n", len(results), took.Round(time.Second), programs)
+	took := time.Since(began).Round(time.Second)
+	fmt.Fprintf(os.Stdout, "%d checks, all as expected, %v; %s\n", len(chosen), took, programs)
 	return nil
 }
 
-// runAll runs the checks, prints the result of each when it has ended, and returns them in the order of the checks.
-func runAll(ctx context.Context, r runner, chosen []check, jobs int) []result {
-	results := make([]result, len(chosen))
-	next := make(chan int)
-	var printing sync.Mutex
-	var workers sync.WaitGroup
-	for range max(jobs, 1) {
-		workers.Go(func() {
-			for i := range next {
-				results[i] = r.run(ctx, chosen[i])
-				printing.Lock()
-				fmt.Fprint(os.Stdout, results[i])
-				printing.Unlock()
+// runAll runs the checks, as many at a time as there are jobs, and hands on each result when the check has ended.
+func runAll(ctx context.Context, r runner, chosen []check, jobs int, done func(result) error) error {
+	next := make(chan check)
+	errs := make(chan error, max(jobs, 1))
+	for range cap(errs) {
+		go func() {
+			var err error
+			for c := range next {
+				res := r.run(ctx, c)
+				if err = errors.Join(err, ctx.Err()); err == nil {
+					err = done(res)
+				}
 			}
-		})
+			errs <- err
+		}()
 	}
-	for i := range chosen {
-		next <- i
+	for _, c := range chosen {
+		next <- c
 	}
 	close(next)
-	workers.Wait()
-	return results
+	var err error
+	for range cap(errs) {
+		err = errors.Join(err, <-errs)
+	}
+	return err
 }

@@ -31,25 +31,23 @@ The time includes that for making the search. Two ran at a time, on a machine th
 
 `
 
-// writeReport writes what was found to a file, and keeps there what checks have found that did not run now.
-func writeReport(path, programs string, all []check, results []result) error {
+// writeReport puts a result in place of that of the former run into a file.
+func writeReport(path, programs string, all []check, r result) error {
 	former, err := os.ReadFile(path)
 	if err != nil && !os.IsNotExist(err) {
 		return err
 	}
-	return os.WriteFile(path, []byte(report(string(former), programs, all, results)), 0o644)
+	return os.WriteFile(path, []byte(report(string(former), programs, all, r)), 0o644)
 }
 
-func report(former, programs string, all []check, results []result) string {
+func report(former, programs string, all []check, r result) string {
 	rows := make(map[string]string)
 	for line := range strings.Lines(former) {
 		if cells := strings.Split(line, " | "); len(cells) > 2 {
 			rows[cells[1]] = line
 		}
 	}
-	for _, r := range results {
-		rows[r.check.name] = r.row()
-	}
+	rows[r.check.name] = r.row()
 	var b strings.Builder
 	b.WriteString(header + programs + ".\n\n")
 	b.WriteString("| promise | check | kind | found | states | time | model and settings |\n")
@@ -67,14 +65,4 @@ func (r result) row() string {
 	}
 	return fmt.Sprintf("| %s | %s | %s | %s | %s | %.1f s | %s %s |\n", r.check.property, r.check.name, r.check.kind,
 		found, r.states, r.took.Seconds(), r.check.model, r.check.settings)
-}
-
-// failures counts the checks that have not found what is expected.
-func failures(results []result) (n int) {
-	for _, r := range results {
-		if !r.expected() {
-			n++
-		}
-	}
-	return n
 }

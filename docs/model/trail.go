@@ -23,8 +23,8 @@ var (
 	step = regexp.MustCompile(`^\s*\d+:\s+proc\s+(\d+) \((:?\w+:?):\d+\) ([\w.]+:\d+) \(state -?\d+\)\s+\[(.*)\]$`)
 
 	// Statements that only steer the model, and what is reset when a call has ended or time goes on.
-	noise = regexp.MustCompile(`^(\.\(goto\)|goto .*|break|IF|DO|sub-sequence|else|\(?1\)?|\(true\)|need = .*|\(\(k<=.*` +
-		`|\(\(need<=1\)\)|leaseEpoch = .*|leaseUntil = .*|at = .*|k = .*|call\[.* = 0|\(*now<\d+\)*` +
+	noise = regexp.MustCompile(`^(\.\(goto\)|goto .*|break|IF|DO|sub-sequence|else|\(?1\)?|\(true\)|\(\(k<=.*` +
+		`|k = .*|call\[.* = 0|\(*now<\d+\)*` +
 		`|until\[k\] = 0|acknowledgedAt\[k\] = 1|\w+ = 0)$`)
 
 	calls = strings.NewReplacer("call[((i*2)+0)]", "flight", "call[((i*2)+1)]", "write")

@@ -29,6 +29,7 @@
 #define REFUSAL 4		/* a refusal is true: no effect before a conflict or "exists", and none after any refusal */
 #define SETTLED 5		/* without other writers, a repetition that has a reply tells what became of the call */
 #define DELETED 6		/* P4: once its base was deleted, a Store takes no effect */
+#define TOLD 8			/* no repetition is told of a conflict: it is to be found that one is */
 #define UNDONE 7		/* no effect after others have changed what an earlier effect wrote: not promised */
 #ifndef PROPERTY
 #error PROPERTY is not set
@@ -161,6 +162,8 @@ inline tell(x) {
 	assert(effects == 0 || (x != ErrConflict && x != ErrExists && (x != ErrNotFound || KIND != TAKE)));
 #elif PROPERTY == SETTLED
 	assert(x != ErrUnavailable);
+#elif PROPERTY == TOLD
+	assert(x != ErrConflict || !sent[1]);
 #endif
 	skip
 }
