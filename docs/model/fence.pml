@@ -902,6 +902,9 @@ proctype Failover() {
 		:: true
 		fi
 	}
+#ifdef E_FAILBACK
+	master = 1;	/* the former one again, with a copy of all that was acknowledged */
+#endif
 }
 #endif
 
