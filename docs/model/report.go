@@ -27,7 +27,7 @@ What each check of [checks.txt](checks.txt) has found when it ran last; [README.
 
 ` + "```sh\ngo tool -modfile=tools/go.mod task model -- -write\n```" + `
 
-The time includes that for making the search. Two ran at a time, on a machine that was busy with other work.
+The time includes that for making the search, on two cores that were busy with other work, too.
 
 `
 
