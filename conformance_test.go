@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -274,3 +275,6 @@ func TestCloseEndsCallsInFlight(t *testing.T) {
 		require.ErrorIs(t, err, session.ErrClosed)
 	})
 }
+
+// TestMain checks that every goroutine that this package starts ends with a Close or a context.
+func TestMain(m *testing.M) { os.Exit(realtest.Main(m)) }

@@ -38,6 +38,8 @@
 //     When a write fails, the local copy is dropped, as its outcome may be unknown. [RedisStorage] settles a write
 //     whose reply is lost by one repetition: a Store of a session with a revision takes effect at most once; a Create,
 //     and a Store without a revision, never after it has returned success.
+//   - P10, a fence is final: when [RoutingStorage.Fence] has returned nil, every change that was acknowledged before it
+//     was called is seen by every load that starts afterwards, on every replica. All replicas need [WithFencing].
 //
 // A remote that is a [Watcher] makes P2 cheap: it reports changes as they happen, and proves at intervals that no
 // report is missing. While the proofs come, local copies stay valid. Without them, a copy is served for S after it was

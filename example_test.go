@@ -267,3 +267,29 @@ func ExampleSweep() {
 	fmt.Println(session.Sweep(ctx, database, time.Minute, time.Hour))
 	// Output: context deadline exceeded
 }
+
+// A session ends for all replicas before the logout is answered.
+func ExampleRoutingStorage_Fence() {
+	ctx := context.Background()
+	shared := session.NewMemoryStorage(30 * time.Minute)
+	a := session.NewRoutingStorage(shared, 1000, session.WithFencing())
+	defer a.Close()
+	b := session.NewRoutingStorage(shared, 1000, session.WithFencing())
+	defer b.Close()
+
+	if err := a.Store(ctx, session.New("3DQ7JZ2N5W")); err != nil {
+		panic(err)
+	}
+	if _, err := b.Load(ctx, "3DQ7JZ2N5W"); err != nil { // b has a copy now
+		panic(err)
+	}
+	if err := a.Delete(ctx, "3DQ7JZ2N5W"); err != nil {
+		panic(err)
+	}
+	if err := a.Fence(ctx); err != nil { // ctx has ended: other replicas may serve it for up to MaxStaleness
+		panic(err)
+	}
+	_, err := b.Load(ctx, "3DQ7JZ2N5W")
+	fmt.Println(errors.Is(err, session.ErrNotFound))
+	// Output: true
+}

@@ -108,6 +108,7 @@ func (set routingOption) applyRouting(o *routingOptions) { set(o) }
 type routingOptions struct {
 	maxStaleness, refreshAfter, loadTimeout, staleIfError time.Duration
 	loadConcurrency, refreshConcurrency                   int
+	fencing                                               bool
 	logger                                                *slog.Logger
 }
 
@@ -196,6 +197,17 @@ func WithRefreshConcurrency(n int) RoutingOption {
 func WithStaleIfError(d time.Duration) RoutingOption {
 	d = positiveOr("WithStaleIfError", d, 0)
 	return routingOption(func(o *routingOptions) { o.staleIfError = d })
+}
+
+// WithFencing makes [RoutingStorage.Fence] work. All replicas that share the remote must have it, and the same
+// MaxStaleness. It is off by default.
+//
+// Hits cost what they cost without it. But a local session is then served only while change events flow, not for
+// MaxStaleness after it was fetched: while the remote cannot be reached, hits end within MaxStaleness after the last
+// event proof, and after a reconnection each session is fetched anew once. Each heartbeat also writes a note to the
+// remote. NewRoutingStorage panics when the remote is no [Fencer], or with [WithStaleIfError].
+func WithFencing() RoutingOption {
+	return routingOption(func(o *routingOptions) { o.fencing = true })
 }
 
 func positiveOr(option string, d, fallback time.Duration) time.Duration {

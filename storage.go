@@ -149,3 +149,29 @@ type Watcher interface {
 
 	Expirer
 }
+
+// Fencer is a Watcher whose watchers can be waited for. A [RoutingStorage] with [WithFencing] needs one.
+type Fencer interface {
+	Watcher
+
+	// Hold returns a watcher that holds leases for maxStaleness, which must be positive. It does nothing until it
+	// watches.
+	Hold(maxStaleness time.Duration) LeaseHolder
+}
+
+// LeaseHolder is a watcher of a [Fencer] that keeps to these rules: it serves what it has loaded until maxStaleness
+// after the AsOf of an Alive, and not what it had loaded before the last Gap, nor between a Gap and the Alive that
+// follows. It is safe for concurrent use, but for Watch, of which one call runs at a time.
+type LeaseHolder interface {
+	// Watch is that of [Watcher].
+	Watch(ctx context.Context, heartbeat time.Duration, fn func(Event)) error
+
+	// Fence returns nil when no holder, on any replica, serves anything any more that misses a change which was
+	// acknowledged before Fence was called: fn has returned for the event of each such change, or the lease has ended. It
+	// takes maxStaleness and a small margin at most, whatever fails meanwhile. The only error is the end of ctx.
+	Fence(ctx context.Context) error
+
+	// Leave ends the holder, so that no Fence waits for it. Call it when Watch has returned, and the holder serves nothing
+	// any more. After an error, fences wait for maxStaleness until the others have noticed that it is gone.
+	Leave(ctx context.Context) error
+}

@@ -223,10 +223,44 @@ func (rs *RedisStorage) Revalidate(ctx context.Context, uses []Use) (unchanged [
 // Why one subscription to each master, although a Cluster forwards messages between its nodes: it does so without
 // acknowledgement. A link between two nodes that breaks for a moment loses messages without a notice.
 func (rs *RedisStorage) Watch(ctx context.Context, heartbeat time.Duration, fn func(Event)) error {
+	checkHeartbeat(heartbeat)
+	return rs.failure(ctx, "watch", rs.store.Watch(ctx, heartbeat, eventSink(fn)))
+}
+
+func checkHeartbeat(heartbeat time.Duration) {
 	if heartbeat <= 0 {
 		panic(fmt.Sprintf("session: Watch: heartbeat %v: must be positive", heartbeat))
 	}
-	return rs.failure(ctx, "watch", rs.store.Watch(ctx, heartbeat, eventSink(fn)))
+}
+
+// Hold implements [Fencer]. Heartbeats then note the holder in a hash under the prefix, " !holders ". Fences and the
+// answers to them use the connections for heartbeats.
+func (rs *RedisStorage) Hold(maxStaleness time.Duration) LeaseHolder {
+	return &redisHolder{rs, rs.store.Hold(maxStaleness)}
+}
+
+type redisHolder struct {
+	storage *RedisStorage
+	holder  *redisstore.Holder
+}
+
+func (h *redisHolder) Watch(ctx context.Context, heartbeat time.Duration, fn func(Event)) error {
+	checkHeartbeat(heartbeat)
+	return h.storage.failure(ctx, "watch", h.holder.Watch(ctx, heartbeat, eventSink(fn)))
+}
+
+func (h *redisHolder) Fence(ctx context.Context) error {
+	if err := h.holder.Fence(ctx); err != nil {
+		return opErr("fence", err)
+	}
+	return nil
+}
+
+func (h *redisHolder) Leave(ctx context.Context) error {
+	if err := h.holder.Leave(ctx); err != nil {
+		return h.storage.failure(ctx, "leave", err)
+	}
+	return nil
 }
 
 // eventSink calls a function with what the store reports.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/seed34611480/session/internal/errs"
-
 	"github.com/seed34611480/session/internal/nearcache"
 )
 
@@ -20,9 +19,10 @@ import (
 // promised.
 type RoutingStorage struct {
 	remote  Storage
-	creator Creator // nil if the remote is not a Creator
-	taker   Taker   // nil if the remote is not a Taker
-	peeker  Peeker  // nil if the remote is not a Peeker
+	creator Creator     // nil if the remote is not a Creator
+	taker   Taker       // nil if the remote is not a Taker
+	peeker  Peeker      // nil if the remote is not a Peeker
+	holder  LeaseHolder // nil without fencing
 	ttl     time.Duration
 
 	cache  *nearcache.Cache[Session] // the local tier, and the protocol that keeps it coherent
@@ -67,6 +67,7 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 		RefreshConcurrency: o.refreshConcurrency,
 		LoadTimeout:        o.loadTimeout,
 		StaleIfError:       o.staleIfError,
+		LeaseOnly:          o.fencing,
 		Load:               rt.loadRemote,
 		Current:            current,
 		ExpiresAt:          (*Session).ExpiresAt,
@@ -84,9 +85,16 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 			return unchanged, inOurTerms("revalidate", err)
 		}
 	}
+	if o.fencing {
+		rt.holder = hold(remote, &o)
+	}
 	if watcher, ok := remote.(Watcher); ok {
+		watch := watcher.Watch
+		if rt.holder != nil {
+			watch = rt.holder.Watch
+		}
 		config.Watch = func(ctx context.Context, heartbeat time.Duration, to nearcache.Sink) error {
-			return inOurTerms("watch", watcher.Watch(ctx, heartbeat, func(e Event) { rt.report(e, to) }))
+			return inOurTerms("watch", watch(ctx, heartbeat, func(e Event) { rt.report(e, to) }))
 		}
 	} else {
 		rt.noWatcher("is not a Watcher")
@@ -94,6 +102,19 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 	}
 	rt.cache = nearcache.New(config)
 	return rt
+}
+
+// hold returns the holder for a storage with fencing.
+func hold(remote Storage, o *routingOptions) LeaseHolder {
+	fencer, ok := remote.(Fencer)
+	switch {
+	case !ok:
+		panic(fmt.Sprintf("session: NewRoutingStorage: WithFencing: the remote, a %T, is no Fencer", remote))
+	case o.staleIfError > 0:
+		panic("session: NewRoutingStorage: WithFencing and WithStaleIfError exclude each other: " +
+			"what is served in an outage is not final")
+	}
+	return fencer.Hold(o.maxStaleness)
 }
 
 // Load implements [Storage]. A local answer does not look at the context. A remote load is shared by all who ask for
@@ -245,12 +266,45 @@ func (rt *RoutingStorage) DeleteExpired(ctx context.Context, before time.Time) e
 	return nil
 }
 
+// Fence returns nil when every change that was acknowledged before Fence was called, through any replica, is seen by
+// every load that starts after it has returned, on every replica: a session that was deleted before is not served
+// anywhere. One Fence suffices after any number of changes.
+//
+// It usually takes two round trips to the remote, and a third on a Cluster. It takes MaxStaleness and two thousandths
+// of that at most, also when a replica or the remote does not answer: by then no replica serves anything older. So it
+// does not fail because of an outage. It is about loads: a caller of Watch may learn of a change a moment later.
+//
+// It needs [WithFencing] on all replicas, and is [errors.ErrUnsupported] without it on this one. Other errors are
+// [ErrClosed] and the end of ctx; then it is unknown what other replicas have seen.
+func (rt *RoutingStorage) Fence(ctx context.Context) error {
+	switch {
+	case rt.holder == nil:
+		return opErrBecause("fence", errors.ErrUnsupported, errs.Reason("the storage was made without WithFencing"))
+	case rt.cache.Closed():
+		return opErr("fence", ErrClosed)
+	}
+	err := rt.holder.Fence(ctx)
+	if err != nil && ctx.Err() != nil {
+		return opErr("fence", ctx.Err())
+	}
+	return inOurTerms("fence", err)
+}
+
+// leaveTimeout bounds the last message of a storage with fencing. Without it a fence of another replica takes
+// MaxStaleness once.
+const leaveTimeout = time.Second
+
 // Close stops what this storage has started, and waits for it; that takes as long as the remote needs to notice that
 // its context has ended. From then on calls return [ErrClosed]. The remote stays open. Close may be called again and
 // never fails.
 func (rt *RoutingStorage) Close() error {
 	rt.cache.Close()
 	rt.events.end(opErr("watch", ErrClosed))
+	if rt.holder != nil { // after it has stopped to serve
+		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+		defer cancel()
+		_ = rt.holder.Leave(ctx)
+	}
 	return nil
 }
 
@@ -289,4 +343,48 @@ func (rt *RoutingStorage) remoteError(ctx context.Context, op string, err error)
 		return opErrBecause(op, ErrClosed, err)
 	}
 	return opErrBecause(op, ErrUnavailable, err)
+}
+
+// LoadFresh is Load for the few requests that must not be stale at all: it asks the remote now, whatever is local. It
+// returns the state that the remote has during the call, so every change that was acknowledged before LoadFresh was
+// called, through any replica, is seen. It costs a round trip. Like Load it is a use of the session, its result becomes
+// the local copy, and a session that is not there any more is not served locally from then on.
+//
+// The errors are those of Load. In an outage it is [ErrUnavailable], even with [WithStaleIfError]. [WithLoadTimeout]
+// and [WithLoadConcurrency] hold as for Load; calls that wait for their turn to ask for the same session share one
+// remote load.
+func (rt *RoutingStorage) LoadFresh(ctx context.Context, id string) (*Session, error) {
+	return rt.fetch(ctx, "load fresh", id, rt.cache.FetchFresh)
+}
+
+// Peek implements [Peeker]. A local copy answers if it could answer a [RoutingStorage.Load]; that sends nothing, and
+// does not look at the context. Otherwise the remote's Peek does, bounded by the context alone. Peek is no use of the
+// session: neither the local copy nor the stored session lives any longer, and what the remote returns does not become
+// a local copy. With [WithStaleIfError] it returns no older state.
+//
+// If the remote is no Peeker, the error matches [errors.ErrUnsupported], also when there is a local copy.
+func (rt *RoutingStorage) Peek(ctx context.Context, id string) (*Session, error) {
+	if rt.peeker == nil {
+		return nil, opErrBecause("peek", errors.ErrUnsupported, errs.Reason("the remote, a %T, is not a Peeker", rt.remote))
+	}
+	if s := rt.cache.Peek(id); s != nil {
+		return s, nil
+	}
+	if err := checkCall(ctx, "peek", id); err != nil {
+		return nil, err
+	}
+	if rt.cache.Closed() {
+		return nil, opErr("peek", ErrClosed)
+	}
+	s, err := rt.peeker.Peek(ctx, id)
+	switch {
+	case err != nil:
+		return nil, rt.remoteError(ctx, "peek", err)
+	case s == nil || s.id != id:
+		return nil, opErrBecause("peek", ErrCorrupt, errWrongID)
+	case s.Expired(time.Now()): // while the answer was on its way
+		return nil, opErr("peek", ErrNotFound)
+	}
+	// It does not become a copy: how long the remote keeps the session is not known here, nor is it the caller's wish.
+	return s, nil
 }

@@ -32,6 +32,7 @@ type config struct {
 	simulate time.Duration // for one setting of the cost model
 	events   int           // number of events to broadcast
 	pressure pressureTimes
+	final    finalTimes
 }
 
 func main() {
@@ -54,6 +55,7 @@ func main() {
 func (c *config) fill() {
 	c.turns, c.slot, c.requests, c.simulate = 10, 30*time.Millisecond, time.Second, 15*time.Second
 	c.entries, c.speed, c.events = []int{1024, 10_000, 1_000_000}, 15, 200_000
+	c.final = finalTimes{[]int{2, 10, 50}, 300 * time.Millisecond}
 	c.pressure = pressureTimes{
 		rounds: min(c.rounds, 3), early: 5 * time.Second, late: 7 * time.Second, pause: 5 * time.Second,
 	}
@@ -61,6 +63,7 @@ func (c *config) fill() {
 		c.rounds = min(c.rounds, 2)
 		c.turns, c.slot, c.requests, c.simulate = 1, 5*time.Millisecond, 50*time.Millisecond, 500*time.Millisecond
 		c.entries, c.speed, c.events = []int{1_000, 10_000}, 300, 10_000
+		c.final = finalTimes{[]int{2, 5}, 50 * time.Millisecond}
 		c.pressure = pressureTimes{rounds: 1, early: time.Second, late: time.Second, pause: time.Second}
 	}
 }
@@ -85,6 +88,7 @@ func run(ctx context.Context, c config) error {
 		{"Redis commands", func() (err error) { r.Steady, err = measureSteady(ctx, c, server, keys); return err }},
 		{"proxy", func() (err error) { r.Proxy, err = measureProxy(ctx, c, server, keys); return err }},
 		{"broadcast", func() (err error) { r.Broadcast, err = measureBroadcast(ctx, c, server); return err }},
+		{"final deletes", func() (err error) { r.Final, err = measureFinal(ctx, c, server); return err }},
 		{"pressure", func() (err error) { r.Pressure, err = measurePressure(ctx, c); return err }},
 		{"cost model", func() (err error) { r.Model, err = confirmModel(ctx, c, server); return err }},
 	}

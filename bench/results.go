@@ -23,6 +23,7 @@ type results struct {
 	Steady    []steadyRow
 	Proxy     []proxyRow
 	Broadcast broadcast
+	Final     []finalRow
 	Pressure  []pressureRow
 	Model     []modelRow
 }

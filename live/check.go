@@ -11,11 +11,6 @@ import (
 	"github.com/seed34611480/session/internal/errs"
 )
 
-// peeker is a storage that can load a session without keeping it alive. The errors are those of Load.
-type peeker interface {
-	Peek(ctx context.Context, id string) (*session.Session, error)
-}
-
 type peekFunc func(ctx context.Context, id string) (*session.Session, error)
 
 // checks are the objects whose sessions are to be looked at in the background: because events may have been missed,

@@ -77,7 +77,7 @@ func New[T any](
 	if expirer, ok := storage.(session.Expirer); ok {
 		o.ttl = max(0, expirer.TTL())
 	}
-	if p, ok := storage.(peeker); ok {
+	if p, ok := storage.(session.Peeker); ok {
 		o.checks.peek = p.Peek
 	}
 	o.ended, o.end = context.WithCancel(context.Background()) //nolint:gosec // Close calls it

@@ -19,6 +19,7 @@ type Config[V any] struct {
 	RefreshConcurrency int           // background calls to the source at a time; positive
 	LoadTimeout        time.Duration // how long a call of Load or Unchanged may take; positive
 	StaleIfError       time.Duration // how long a copy is served beyond MaxStaleness in an outage; 0: not at all
+	LeaseOnly          bool          // a copy is served only under the lease, not for its age; needs StaleIfError 0
 
 	// Load asks the source for a value and its revision. A later state of an id has a larger revision.
 	Load func(ctx context.Context, id string) (value *V, revision uint64, err error)
@@ -72,6 +73,7 @@ var (
 type Cache[V any] struct {
 	config Config[V]
 	clock  clock
+	young  time.Duration // how long a copy is served without a lease
 	table  *table[V]
 	lease  atomic.Pointer[lease] // read by every hit; changed by the watcher, one event at a time
 	stats  counters
@@ -98,6 +100,9 @@ func New[V any](config Config[V]) *Cache[V] {
 		clock:   newClock(),
 		table:   newTable[V](config.MaxEntries),
 		refresh: newRefresher[V](&config),
+	}
+	if !config.LeaseOnly {
+		c.young = config.MaxStaleness
 	}
 	c.lease.Store(&lease{})
 	c.closing, c.cancel = context.WithCancel(context.Background()) //nolint:gosec // Close calls it
@@ -232,6 +237,9 @@ func (c *Cache[V]) Close() {
 				other.cancel()
 			}
 		}
+	}
+	for _, f := range c.flights.byID { // those that have not been sent
+		f.cancel()
 	}
 	for e := c.gate.waiting.Front(); e != nil; e = e.Next() {
 		f, _ := e.Value.(*flight[V])

@@ -26,7 +26,8 @@
 //	( now < fetchedAt + S   or   its epoch is the lease's and now < lease.until )   and   it is alive
 //
 // fetchedAt is read before the source is asked, so a copy can miss only changes that were acknowledged after it. Alive
-// means that the source cannot have forgotten the value yet, and that the value itself has not expired.
+// means that the source cannot have forgotten the value yet, and that the value itself has not expired. With LeaseOnly
+// only the lease counts, so that a fence can wait until no copy misses a change.
 //
 // # The lease
 //
@@ -34,16 +35,16 @@
 // changes acknowledged before asOf have been reported. So a change that is missing here is younger than asOf, and
 // serving until asOf + S keeps the bound:
 //
-//	             Gap                    the next Gap
-//	no epoch ----------> epoch 1 ---------------------> epoch 2 ...
-//	                     |    ^                          every Gap ends the lease
-//	            Alive(t) |    | Alive(t'), t' > t
-//	                     v    |
-//	                     until = t + S
+//	          Gap            the first Alive(t)            the next Gap
+//	no epoch -----> no epoch ------------------> epoch 1 ---------------> no epoch ...
+//	                                             |    ^                    every Gap ends the lease
+//	                                    Alive(t) |    | Alive(t'), t' > t
+//	                                             v    |
+//	                                             until = t + S
 //
 // A copy belongs to the epoch that was read before the source was asked. When reports may have been lost, the watcher
-// reports a Gap: the next epoch begins, and the lease of the last one covers nothing any more. Copies of earlier epochs
-// stay, bounded by their age, until a load renews them.
+// reports a Gap: the epoch ends, and its lease covers nothing any more. The next one begins with the first proof, see
+// [lease]. Copies of no epoch, or of an earlier one, stay, bounded by their age, until a load renews them.
 //
 // That is where a lost event is bounded. Messages of a connection arrive in order, so an event can be lost only
 // together with all that follows it. Then no proof arrives either, and the lease ends S after the last one was sent; or
@@ -89,8 +90,8 @@
 //
 // # What is not
 //
-//   - A copy is not fresh: within S it may miss a change. A caller that must not miss one asks with [Cache.FetchFresh].
-//     There is no barrier yet that waits until all have seen one.
+//   - A copy is not fresh: within S it may miss a change. A caller that must not miss one asks with [Cache.FetchFresh];
+//     package fence waits until no copy does.
 //   - A change that sends no event and keeps its revision is noticed only when the value is fetched anew.
 //   - The clock is monotonic and goes on while the process is stopped, but on most systems not while the whole machine
 //     is suspended.

@@ -46,7 +46,10 @@ type flight[V any] struct {
 	ctx context.Context // of the load; it ends when the flight has landed, or has to
 
 	waiters   int           // a flight without waiters is not sent; if it was sent already, its context ends
-	place     *list.Element // among the flights that wait for their turn; nil for one that was sent
+	sent      bool          // the source is asked; before that, the flight waits for its turn
+	place     *list.Element // among the flights that wait for their turn; nil for one that was sent, or is behind another
+	behind    *flight[V]    // the one of the same id that waits until this one has ended, or nil
+	ahead     *flight[V]    // the one that this one waits for, or nil
 	probe     bool          // finds out whether an outage is over
 	renewal   bool          // tells the source of a use: it brings no copy back that has made room for others
 	abandoned bool          // the last waiter has gone
@@ -68,20 +71,24 @@ type flight[V any] struct {
 //  3. A load begins. It must return the change.
 //
 // After the TTL the value may be gone altogether, and after LoadTimeout the flight has failed.
+//
+// With LeaseOnly, its age allows nothing: a flight is joined while the lease covers what it will bring.
 func (c *Cache[V]) joinLocked(id string) *flight[V] {
 	f := c.flights.get(id)
-	if f == nil || f.ctx.Err() != nil {
-		return nil
-	}
-	joinable := min(c.config.MaxStaleness, c.config.LoadTimeout)
-	if c.config.TTL > 0 {
-		joinable = min(joinable, c.config.TTL)
-	}
-	if f.place == nil && c.clock.now() >= f.startedAt.add(joinable) {
+	if f == nil || f.ctx.Err() != nil || f.sent && !c.joinable(f) {
 		return nil
 	}
 	f.renewal = false
 	return f
+}
+
+func (c *Cache[V]) joinable(f *flight[V]) bool {
+	limit := min(c.config.MaxStaleness, c.config.LoadTimeout)
+	if c.config.TTL > 0 {
+		limit = min(limit, c.config.TTL)
+	}
+	now := c.clock.now()
+	return now < f.startedAt.add(limit) && (!c.config.LeaseOnly || c.lease.Load().covers(f.epoch, now))
 }
 
 // startLocked makes a flight, and sends it or queues it. It keeps the values of the first caller's context, and not its
@@ -94,21 +101,52 @@ func (c *Cache[V]) startLocked(ctx context.Context, id string) *flight[V] {
 	}
 	f.id = id
 	f.ctx, f.cancel = context.WithTimeoutCause(context.WithoutCancel(ctx), timeout, ErrTimeout)
+	last := c.flights.get(id)
 	c.flights.set(id, f)
-	if f.probe {
+	switch {
+	case f.probe:
 		context.AfterFunc(f.ctx, func() { c.land(f, nil, 0, context.Cause(f.ctx)) }) // its waiters may all have left
+		c.sendLocked(f)
+	case c.config.LeaseOnly && last != nil && last.ctx.Err() == nil:
+		// Without a lease no flight that was sent is joined. So that each load does not send its own, one flight of an id is
+		// sent, and one waits, at a time.
+		last.behind, f.ahead = f, last
+	default:
+		c.admitLocked(f)
 	}
-	if f.probe || c.gate.sent < c.config.LoadConcurrency {
+	return f
+}
+
+// admitLocked sends a flight, or queues it.
+func (c *Cache[V]) admitLocked(f *flight[V]) {
+	if c.gate.sent < c.config.LoadConcurrency {
 		c.sendLocked(f)
 	} else {
 		c.queueLocked(f)
 	}
-	return f
+}
+
+// admitNextLocked lets the flight go that waits behind another one, which has ended.
+func (c *Cache[V]) admitNextLocked(f *flight[V]) {
+	next := f.behind
+	f.behind = nil
+	if next != nil {
+		next.ahead = nil
+	}
+	switch {
+	case next == nil || next.landed || next.ctx.Err() != nil:
+	case c.gate.outage:
+		c.rejectLocked(next, ErrOutage)
+		next.cancel()
+	default:
+		c.admitLocked(next)
+	}
 }
 
 // sendLocked calls the source for a flight.
 func (c *Cache[V]) sendLocked(f *flight[V]) {
 	c.gate.sent++
+	f.sent = true
 	c.stats.remoteLoads.Add(1)
 	c.beginLocked(&f.call, f.id)
 	c.background.Go(func() {
@@ -145,16 +183,23 @@ func (c *Cache[V]) leave(f *flight[V]) {
 	f.abandoned = true
 	f.cancel()
 	c.forgetLocked(f)
-	if f.place != nil {
+	if !f.sent {
 		f.landed = true
 		c.unqueueLocked(f)
 	}
+	c.admitNextLocked(f)
 }
 
-// forgetLocked makes a flight one that no load joins.
+// forgetLocked makes a flight one that no load joins. If it waited behind another one, that is known again.
 func (c *Cache[V]) forgetLocked(f *flight[V]) {
 	if c.flights.get(f.id) == f {
 		c.flights.remove(f.id)
+		if f.ahead != nil {
+			c.flights.set(f.id, f.ahead)
+		}
+	}
+	if f.ahead != nil {
+		f.ahead.behind, f.ahead = nil, nil
 	}
 }
 
@@ -176,15 +221,16 @@ func (c *Cache[V]) land(f *flight[V], value *V, revision uint64, err error) {
 	switch {
 	case f.landed:
 		return
-	case f.place != nil && c.closed:
+	case !f.sent && c.closed:
 		c.rejectLocked(f, ErrClosed)
 		f.outage = false
 		return
-	case f.place != nil: // its time is up
+	case !f.sent: // its time is up
 		c.rejectLocked(f, ErrBusy)
 		return
 	}
 	f.landed = true
+	defer c.admitNextLocked(f)
 	c.forgetLocked(f)
 	c.endLocked(&f.call)
 	f.value, f.revision, f.err = value, revision, err

@@ -171,7 +171,7 @@ func TestEpochIsReadBeforeTheCall(t *testing.T) {
 		loaded := c.loadLater(t.Context())
 		synctest.Wait()        // the answer has been read
 		src.put(testID, "new") // the event is lost
-		src.report(gap)
+		src.report(gap, alive(time.Now()))
 		release()
 		require.Equal(t, outcome{v: "old"}, <-loaded)
 		time.Sleep(staleness)

@@ -27,7 +27,7 @@ func (c *Cache[V]) FetchFresh(ctx context.Context, id string) (*V, error) {
 		return nil, ErrOutage
 	}
 	f := c.joinLocked(id)
-	if f == nil || f.place == nil || c.gate.outage {
+	if f == nil || f.sent || c.gate.outage {
 		f = c.startLocked(ctx, id)
 	}
 	f.alone = true // not even a value that was edited past its revision is taken for the copy

@@ -42,6 +42,35 @@ func TestFreshLoadRenewsTheCopy(t *testing.T) {
 
 // TestFreshLoadJoinsNoSentFlight: the answer to a load that was sent earlier may have been read before a change that
 // the caller knows of. No time passes in between.
+// TestFreshLoadsWithLeaseOnly: without a lease one flight is sent and one waits, as for other loads.
+func TestFreshLoadsWithLeaseOnly(t *testing.T) {
+	inBubble(t, func(t *testing.T, src *source, c *replica) {
+		src.put(testID, "old")
+		release := src.hold("load", "reply")
+		first := c.loadLater(t.Context())
+		synctest.Wait()
+		src.put(testID, "new")
+		var fresh []<-chan error
+		for range 100 {
+			fresh = append(fresh, later(func() error {
+				s, err := c.FetchFresh(t.Context(), testID)
+				if err == nil && s.v != "new" {
+					return errAbsent
+				}
+				return err
+			}))
+		}
+		synctest.Wait()
+		require.Equal(t, 1, src.loadCount())
+		release()
+		<-first
+		for _, err := range fresh {
+			require.NoError(t, <-err)
+		}
+		require.Equal(t, 2, src.loadCount())
+	}, leaseOnly)
+}
+
 func TestFreshLoadJoinsNoSentFlight(t *testing.T) {
 	inBubble(t, func(t *testing.T, src *source, c *replica) {
 		src.put(testID, "old")

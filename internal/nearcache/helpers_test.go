@@ -50,6 +50,8 @@ func loadTimeout(d time.Duration) setting {
 	return func(_ *source, config *Config[state]) { config.LoadTimeout = d }
 }
 
+func leaseOnly(_ *source, config *Config[state]) { config.LeaseOnly = true }
+
 func staleIfError(d time.Duration) setting {
 	return func(_ *source, config *Config[state]) { config.StaleIfError = d }
 }
@@ -199,8 +201,14 @@ func (c *replica) workers() int {
 
 // flow reports a Gap, and from then on proofs as often as a heartbeat, until stopped.
 func (s *source) flow(c *replica) (stop func()) {
+	s.report(gap)
+	return s.prove(c)
+}
+
+// prove reports proofs as often as a heartbeat, until stopped.
+func (s *source) prove(c *replica) (stop func()) {
 	ctx, cancel := context.WithCancel(c.closing)
-	s.report(gap, alive(time.Now()))
+	s.report(alive(time.Now()))
 	go func() {
 		for {
 			select {

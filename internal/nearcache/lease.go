@@ -3,8 +3,9 @@ package nearcache
 import "time"
 
 // servable is the serving rule: a copy is served while it is alive, and either young enough or covered by the lease.
+// With LeaseOnly none is young enough.
 func (c *Cache[V]) servable(e *entry[V], l *lease, now instant) bool {
-	return (now < e.fetchedAt.add(c.config.MaxStaleness) || l.covers(e.epoch, now)) && c.alive(e, now)
+	return (now < e.fetchedAt.add(c.young) || l.covers(e.epoch, now)) && c.alive(e, now)
 }
 
 // alive reports whether the source can still have the value of an entry, as far as the entry itself can tell.
@@ -15,8 +16,15 @@ func (c *Cache[V]) alive(e *entry[V], now instant) bool {
 // lease is the proof of freshness that covers all entries of one epoch: until it ends, every change that they could
 // miss has been delivered as an event.
 //
-// An epoch begins when events begin to flow anew, because earlier ones may have been lost. Entries of earlier epochs
-// need not be removed then: the lease no longer covers them, and the next load of each fetches it again.
+// An epoch ends when events begin to flow anew, because earlier ones may have been lost. Entries of earlier epochs need
+// not be removed then: the lease no longer covers them, and the next load of each fetches it again. The next epoch
+// begins with the first proof, not with the events. What is fetched in between belongs to an epoch that never has a
+// lease, for this could happen:
+//
+//  1. The subscription is made to a replica of the source that is about to be promoted. Events flow, it seems.
+//  2. A load fetches a value from the old master.
+//  3. The value is changed there. The replica takes that in with the whole data, and so passes no event on.
+//  4. The replica is promoted. Its first proof is true from here on, and must not cover what was fetched in step 2.
 type lease struct {
 	epoch uint64
 	until instant
@@ -24,8 +32,8 @@ type lease struct {
 
 func (l *lease) covers(epoch uint64, now instant) bool { return epoch == l.epoch && now < l.until }
 
-// beginEpoch ends the lease, and begins the next epoch without one. Only the watcher calls it, one event at a time.
-func (c *Cache[V]) beginEpoch() {
+// nextEpoch ends the lease, and begins the next epoch without one. Only the watcher calls it, one event at a time.
+func (c *Cache[V]) nextEpoch() {
 	c.lease.Store(&lease{epoch: c.lease.Load().epoch + 1})
 }
 

@@ -1,6 +1,7 @@
 package nearcache
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -132,9 +133,79 @@ func TestEntryFromBeforeAGapIsNotCovered(t *testing.T) {
 	}, watched, refreshAfter(time.Hour))
 }
 
-func TestLeaseIsReadBeforeTheEntry(t *testing.T) {
+// TestEpochBeginsWithAProof: what is fetched before it, though after the Gap, may have been changed on a server that
+// was deposed since, while the one that is watched now was still its replica.
+func TestEpochBeginsWithAProof(t *testing.T) {
 	inBubble(t, func(t *testing.T, src *source, c *replica) {
 		src.report(gap)
+		require.NoError(t, c.store(t.Context(), testID, "old"))
+		src.put(testID, "new") // the event is passed to no subscriber
+		defer src.prove(c)()
+		require.NoError(t, c.store(t.Context(), numbered(1), "v"))
+		time.Sleep(staleness)
+		require.Equal(t, "new", c.get(t))
+		require.NotNil(t, c.Hit(numbered(1)), "fetched after the proof")
+	}, watched, refreshAfter(time.Hour))
+}
+
+// TestLeaseOnly: with fencing no copy is served for its age.
+func TestLeaseOnly(t *testing.T) {
+	inBubble(t, func(t *testing.T, src *source, c *replica) {
+		require.NoError(t, c.store(t.Context(), testID, "v"))
+		require.Nil(t, c.Hit(testID), "there is no lease")
+		src.report(gap, alive(time.Now()))
+		require.Nil(t, c.Hit(testID), "it is of an earlier epoch")
+		require.Equal(t, "v", c.get(t))
+		require.NotNil(t, c.Hit(testID))
+		time.Sleep(staleness)
+		require.Nil(t, c.Hit(testID), "the lease has ended")
+		src.fail("load", "request", errLink, 10)
+		require.ErrorIs(t, c.err(t), errLink)
+		require.ErrorIs(t, c.err(t), errLink, "nor is it served because of an error")
+	}, watched, leaseOnly)
+}
+
+// TestLeaseOnlyJoinsNoUncoveredFlight: without a lease one flight is sent and one waits, whatever number of loads there
+// are.
+func TestLeaseOnlyJoinsNoUncoveredFlight(t *testing.T) {
+	inBubble(t, func(t *testing.T, src *source, c *replica) {
+		src.put(testID, "old")
+		release := src.hold("load", "reply")
+		first := c.loadLater(t.Context())
+		synctest.Wait()
+		src.put(testID, "new")
+		var later []<-chan outcome
+		for range 10 {
+			later = append(later, c.loadLater(t.Context()))
+		}
+		synctest.Wait()
+		require.Equal(t, 1, src.loadCount())
+		release()
+		require.Equal(t, outcome{v: "old"}, <-first)
+		for _, load := range later {
+			require.Equal(t, outcome{v: "new"}, <-load)
+		}
+		require.Equal(t, 2, src.loadCount())
+
+		// The one that waits fails with its callers, its time, or an outage, and does not hold others up.
+		time.Sleep(time.Millisecond)
+		release = src.hold("load", "request")
+		_ = c.loadLater(t.Context())
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		require.ErrorIs(t, (<-c.loadLater(ctx)).err, context.DeadlineExceeded)
+		behind := c.loadLater(t.Context())
+		require.ErrorIs(t, (<-behind).err, ErrOutage)
+		release()
+		synctest.Wait()
+		require.Zero(t, c.flights.len())
+	}, leaseOnly)
+}
+
+func TestLeaseIsReadBeforeTheEntry(t *testing.T) {
+	inBubble(t, func(t *testing.T, src *source, c *replica) {
+		src.report(gap, alive(time.Now()))
 		require.NoError(t, c.store(t.Context(), testID, "v"))
 		time.Sleep(staleness) // the link for events stalls
 

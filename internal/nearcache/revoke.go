@@ -25,7 +25,7 @@ func (c *Cache[V]) removedLocked(id string) (dropped bool) {
 
 // joinNoMoreLocked keeps later loads from the flight of an id that was sent before something became known.
 func (c *Cache[V]) joinNoMoreLocked(id string) {
-	if f := c.flights.get(id); f != nil && f.place == nil {
+	if f := c.flights.get(id); f != nil && f.sent {
 		c.flights.remove(id)
 	}
 }
@@ -52,7 +52,8 @@ func (c *Cache[V]) putLocked(k *call, value *V, revision uint64, toldAt instant)
 	if c.closed {
 		return
 	}
-	if old := c.table.find(k.id); old != nil && old.fetchedAt >= k.startedAt && old.revision >= revision {
+	if old := c.table.find(k.id); old != nil && old.fetchedAt >= k.startedAt && old.epoch >= k.epoch &&
+		old.revision >= revision {
 		return
 	}
 	now := c.clock.now()

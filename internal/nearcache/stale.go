@@ -2,7 +2,7 @@ package nearcache
 
 // servableOnError reports whether a copy that is not servable may be served instead of the error of an outage.
 func (c *Cache[V]) servableOnError(e *entry[V], now instant) bool {
-	staleSince := e.fetchedAt.add(c.config.MaxStaleness)
+	staleSince := e.fetchedAt.add(c.young)
 	if l := c.lease.Load(); l.epoch == e.epoch {
 		staleSince = max(staleSince, l.until)
 	}

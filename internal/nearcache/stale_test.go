@@ -11,7 +11,7 @@ import (
 
 func TestStaleIfErrorCountsFromTheEndOfTheLease(t *testing.T) {
 	inBubble(t, func(t *testing.T, src *source, c *replica) {
-		src.report(gap)
+		src.report(gap, alive(time.Now()))
 		require.NoError(t, c.store(t.Context(), testID, "old"))
 		time.Sleep(staleness / 2)
 		src.report(alive(time.Now()))

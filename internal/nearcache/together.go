@@ -42,6 +42,7 @@ func (c *Cache[V]) sendTogetherLocked(flights []*flight[V]) {
 	uses := make([]Use, len(flights))
 	for i, f := range flights {
 		c.unqueueLocked(f)
+		f.sent = true
 		c.beginLocked(&f.call, f.id)
 		f.alone = true
 		e := f.copy
@@ -99,6 +100,6 @@ func (c *Cache[V]) queueAgainLocked(f *flight[V], outdated bool) {
 	if outdated && c.table.find(f.id) == f.copy {
 		c.dropLocked(f.id)
 	}
-	f.copy = nil
+	f.copy, f.sent = nil, false
 	f.place = c.gate.waiting.PushFront(f)
 }

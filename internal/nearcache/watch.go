@@ -30,6 +30,7 @@ const (
 // watchState is where the watch stands.
 type watchState struct {
 	begunAt atomic.Int64 // an instant: when the present call of Watch has reported a Gap; 0 if it has not
+	proven  atomic.Bool  // an epoch has begun since: there was a proof
 
 	news    atomic.Pointer[watchNews] // the latest; WatchChanged may not have been told yet
 	changed chan struct{}             // holds one element when there is news
@@ -185,7 +186,8 @@ func (s sink[V]) Removed(id string) {
 
 func (s sink[V]) Gap() {
 	s.stats.gaps.Add(1)
-	s.beginEpoch()
+	s.nextEpoch()
+	s.watch.proven.Store(false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.watch.expected = nil
@@ -200,6 +202,9 @@ func (s sink[V]) Alive(asOf time.Time) (believed bool) {
 	proven := min(s.clock.at(asOf), s.clock.now())
 	if !s.proves(proven) {
 		return false
+	}
+	if !s.watch.proven.Swap(true) {
+		s.nextEpoch()
 	}
 	s.extendLease(proven)
 	s.stats.provenAt.Store(int64(proven))
@@ -220,7 +225,7 @@ func (s sink[V]) proves(proven instant) bool {
 	s.watch.expected = nil
 	s.watch.missed++
 	s.watch.begunAt.Store(0)
-	s.beginEpoch()
+	s.nextEpoch()
 	s.watch.end(errNotReported)
 	return false
 }

@@ -38,7 +38,7 @@
 //
 //	prefix + "!events:" + database  C, the revision in 16 hex digits, and the id of a value that was written; R, the
 //	                                revision that is gone (0 if none is known), and the id of a value that was deleted
-//	prefix + "!hb:" + random        the heartbeats of one link: their numbers
+//	prefix + "!hb:" + random        the heartbeats of one link: their numbers; the markers of fences for it, and answers
 //
 // Pub/Sub loses messages without a notice. Watch therefore proves from end to end that no event is missing: each
 // master gets a heartbeat through the path that writes take, and publishes it on the channel of the link that sent it.
@@ -71,6 +71,14 @@
 // The keys of heartbeats, which never exist, are prefix + " !hb " + random. With a {hash tag} in the prefix all of
 // these would be in one slot, so they are "!hb " + random then.
 //
+// # Fences
+//
+// Package fence has the rules. The holders are noted in a hash, prefix + " !holders ": each heartbeat of a holder sets
+// a field with its name, and a note that is another one each time. The field "!" is the identity of the hash. On one
+// server the heartbeat's script does that. On a Cluster the hash is on one master: the note goes there first, and the
+// heartbeats follow its reply. A marker is a message on a link's own channel; the script that publishes it counts the
+// receivers on its own server.
+//
 // # Reading order
 //
 //   - store.go: Config and the operations on one value, with scripts/put.lua beside it, and
@@ -84,4 +92,6 @@
 //   - watch.go: Sink, Watch, and the payload of an event
 //   - link.go: the subscription to one master, and its heartbeats
 //   - topology.go: which masters there are
+//   - holder.go: holders of leases: the registry, and the messages of fences on a link
+//   - fence.go: the questions of a fence
 package redisstore

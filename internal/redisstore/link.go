@@ -19,8 +19,10 @@ type link struct {
 	watch      *watch
 	index      int
 	master     master
-	channel    string        // for this link's own heartbeats
-	subscribed chan struct{} // closed when the server has confirmed the subscription
+	channel    string        // for this link's own heartbeats, and for fences
+	confirmed  bool          // the subscription; for take
+	subscribed chan struct{} // closed when it is
+	answers    chan answer   // to the markers of fences
 
 	mu      sync.Mutex // protects following fields
 	pending []*heartbeat
@@ -42,14 +44,18 @@ const maxPending = 16 * maxUnanswered
 
 var (
 	errNotSubscribed = errs.SafeError("the subscription is not confirmed")
-	errNoHeartbeat   = errs.SafeError("heartbeats are accepted, but do not arrive")
-	errElsewhere     = errs.SafeError("the subscription is on another server than the one that accepts writes")
+	// The client has replaced the connection by itself, with the same channels. Heartbeats that the master has counted for
+	// the former one may reach the new one another way, through a replica.
+	errReplaced    = errs.SafeError("the connection of the subscription was replaced")
+	errNoHeartbeat = errs.SafeError("heartbeats are accepted, but do not arrive")
+	errElsewhere   = errs.SafeError("the subscription is on another server than the one that accepts writes")
 )
 
 func newLink(w *watch, index int, m master) *link {
 	return &link{
 		watch: w, index: index, master: m,
-		channel: w.store.prefix + "!hb:" + rand.Text(), subscribed: make(chan struct{}),
+		channel: w.store.linkChannel(w.name, m.number), subscribed: make(chan struct{}),
+		answers: make(chan answer, maxAnswers),
 	}
 }
 
@@ -59,7 +65,6 @@ func (l *link) receive(ctx context.Context) error {
 	subscription := l.master.client.Subscribe(ctx, l.watch.events, l.channel)
 	defer context.AfterFunc(ctx, func() { _ = subscription.Close() })()
 	defer func() { _ = subscription.Close() }()
-	confirm := sync.OnceFunc(func() { close(l.subscribed) })
 	for {
 		// Without a time-out: that nothing arrives means nothing while heartbeats fail too. See link.send.
 		message, err := subscription.Receive(ctx)
@@ -67,21 +72,35 @@ func (l *link) receive(ctx context.Context) error {
 			return err
 		}
 		l.heard()
-		switch message := message.(type) {
-		case *redis.Subscription:
-			// Both channels, on this connection. It comes again when the client has replaced the connection by itself.
-			if message.Count == 2 {
-				l.watch.gap()
-				confirm()
-			}
-		case *redis.Message:
-			if message.Channel == l.channel {
-				l.mark(message.Payload, func(h *heartbeat) { h.arrived = true })
-			} else {
-				l.watch.event(message.Payload)
-			}
+		if err := l.take(message); err != nil {
+			return err
 		}
 	}
+}
+
+// take takes in what has arrived. One call runs at a time.
+func (l *link) take(message any) error {
+	switch message := message.(type) {
+	case *redis.Subscription:
+		switch {
+		case l.confirmed:
+			return errReplaced
+		case message.Count == 2: // both channels
+			l.confirmed = true
+			l.watch.gap(l.index)
+			close(l.subscribed)
+		}
+	case *redis.Message:
+		switch {
+		case message.Channel != l.channel:
+			l.watch.event(message.Payload)
+		case message.Payload > "9": // a letter
+			l.fenced(message.Payload)
+		default:
+			l.mark(message.Payload, func(h *heartbeat) { h.arrived = true })
+		}
+	}
+	return nil
 }
 
 // sendHeartbeats sends them the way that writes go, one after the other.
@@ -111,12 +130,9 @@ func (l *link) sendHeartbeats(ctx context.Context) error {
 // heartbeat that fails only delays the proofs, so that a server that stalls for a while, or refuses writes, costs no
 // more time than that.
 func (l *link) send(ctx context.Context, number string) error {
-	// The time is read before the heartbeat is sent. An event that is published before the heartbeat is acknowledged, but
-	// after it is executed, follows it, and is not delivered yet when the heartbeat arrives.
-	l.expect(&heartbeat{number: number, sentAt: time.Now()})
 	timed, cancel := context.WithTimeout(ctx, l.watch.timeout())
 	defer cancel()
-	reply, err := runScript(timed, l.master.control, heartbeatScript, []string{l.master.key}, l.channel, number)
+	receivers, err := l.exchange(timed, number)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -126,11 +142,7 @@ func (l *link) send(ctx context.Context, number string) error {
 	case err != nil:
 		return err
 	}
-	receivers, ok := reply.(int64)
-	switch {
-	case !ok:
-		return errUnexpectedReply
-	case receivers == 0:
+	if receivers == 0 {
 		// A heartbeat can arrive through a server that was demoted: Redis passes messages on to replicas. That proves
 		// nothing, because a replica that copies the whole data set misses the messages before. A server counts its own
 		// subscribers.
@@ -138,6 +150,44 @@ func (l *link) send(ctx context.Context, number string) error {
 	}
 	l.mark(number, func(h *heartbeat) { h.deliveredAt = time.Now() })
 	return l.silent()
+}
+
+// exchange executes a heartbeat, and returns how many subscribers the server delivered it to.
+func (l *link) exchange(ctx context.Context, number string) (receivers int64, err error) {
+	w := l.watch
+	keys, args := []string{w.store.heartbeatKey(w.name, l.master.number)}, []any{l.channel, number}
+	// The time is read before the heartbeat is sent. An event that is published before the heartbeat is acknowledged, but
+	// after it is executed, follows it, and is not delivered yet when the heartbeat arrives.
+	sentAt := time.Now()
+	noted := w.fence != nil && realCluster(w.store.base) == nil
+	switch {
+	case noted:
+		w.fence.Note()
+		keys, args = append(keys, w.store.registry()), append(args, w.name, w.note(), rand.Text())
+	case w.fence != nil:
+		if sentAt, err = w.register(ctx); err != nil {
+			return 0, err
+		}
+	}
+	l.expect(&heartbeat{number: number, sentAt: sentAt})
+	reply, err := runScript(ctx, l.master.control, heartbeatScript, keys, args...)
+	if err != nil {
+		return 0, err
+	}
+	if noted {
+		parts, _ := reply.([]any)
+		if len(parts) != 2 {
+			return 0, errUnexpectedReply
+		}
+		identity, _ := parts[1].(string)
+		w.fence.Told(identity)
+		reply = parts[0]
+	}
+	receivers, ok := reply.(int64)
+	if !ok {
+		return 0, errUnexpectedReply
+	}
+	return receivers, nil
 }
 
 // mayPass reports whether a heartbeat failed for a reason that says nothing about the subscription. A master that has

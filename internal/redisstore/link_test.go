@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session/internal/redistest"
@@ -68,16 +69,35 @@ func TestHeartbeatNeedsAMasterThatTakesWrites(t *testing.T) {
 	require.Error(t, <-ended)
 }
 
+// TestReplacedConnectionEndsTheWatch: the client confirms the channels once more when it has replaced the connection by
+// itself. Heartbeats for the former one may reach the new one through a replica.
+func TestReplacedConnectionEndsTheWatch(t *testing.T) {
+	t.Parallel()
+	r := newRecorder()
+	l := newLink(&watch{store: new(Store), sink: r, proven: make([]time.Time, 1)}, 0, master{})
+	require.NoError(t, l.take(&redis.Subscription{Kind: "subscribe", Count: 1}))
+	require.Empty(t, r.events)
+	require.NoError(t, l.take(&redis.Subscription{Kind: "subscribe", Count: 2}))
+	require.Equal(t, gap, <-r.events)
+	<-l.subscribed
+	require.ErrorIs(t, l.take(&redis.Subscription{Kind: "subscribe", Count: 1}), errReplaced)
+}
+
 func TestHeartbeatThatDoesNotArrive(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	// Commands and the subscription reach different servers, as after a failover that only one of them has followed.
 	other := redistest.Start(t)
+	// A monitor gets everything there. PUBLISH counts it among the receivers.
+	monitor := other.Client(t).PSubscribe(t.Context(), "*")
+	defer func() { require.NoError(t, monitor.Close()) }()
+	_, err := monitor.Receive(t.Context())
+	require.NoError(t, err)
 	w := &watch{
 		store: newStore(server.Client(t)), heartbeat: 10 * time.Millisecond,
 		sink: newRecorder(), proven: make([]time.Time, 1),
 	}
-	l := newLink(w, 0, master{client: server.Client(t), control: other.Client(t), key: "key"})
+	l := newLink(w, 0, master{client: server.Client(t), control: other.Client(t), number: "0"})
 	close(l.subscribed)
 	require.ErrorIs(t, l.sendHeartbeats(t.Context()), errElsewhere)
 	require.Zero(t, w.alive)

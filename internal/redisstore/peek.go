@@ -3,6 +3,8 @@ package redisstore
 import (
 	"context"
 	_ "embed"
+
+	"github.com/redis/go-redis/v9"
 )
 
 //go:embed scripts/peek.lua
@@ -15,7 +17,10 @@ func (s *Store) Peek(ctx context.Context, id string) (Value, error) {
 	if _, err := s.eventsChannel(ctx); err != nil { // a client that cannot keep the promises
 		return Value{}, err
 	}
-	reply, err := runScript(ctx, s.client, peekScript, []string{s.key(id)})
+	key := s.key(id)
+	reply, _, err := s.settle(ctx, key, func(on *redis.Conn, _ loss) (any, error) {
+		return runScript(ctx, s.through(on), peekScript, []string{key})
+	})
 	if err != nil {
 		return Value{}, err
 	}

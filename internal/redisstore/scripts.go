@@ -28,15 +28,26 @@ var (
 	takeSource string
 	//go:embed scripts/revalidate.lua
 	revalidateSource string
+	//go:embed scripts/registry.lua
+	registrySource string
 	//go:embed scripts/heartbeat.lua
 	heartbeatSource string
+	//go:embed scripts/register.lua
+	registerSource string
+	//go:embed scripts/fence.lua
+	fenceSource string
+	//go:embed scripts/forget.lua
+	forgetSource string
 
 	loadScript       = newScript(headerSource + loadSource)
 	putScript        = newScript(headerSource + putSource)
 	deleteScript     = newScript(headerSource + deleteSource)
 	takeScript       = newScript(headerSource + takeSource)
 	revalidateScript = newScript(headerSource + revalidateSource)
-	heartbeatScript  = newScript(heartbeatSource)
+	heartbeatScript  = newScript(registrySource + heartbeatSource)
+	registerScript   = newScript(registrySource + registerSource)
+	fenceScript      = newScript(registrySource + fenceSource)
+	forgetScript     = newScript(registrySource + forgetSource)
 )
 
 // script is one script. None returns nil: to a hook, a limiter or a metric of the client nil is an error, and in a

@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"crypto/rand"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +17,7 @@ import (
 type master struct {
 	client  *redis.Client // for the subscription
 	control *redis.Client // for everything else, see controlClient
-	key     string        // for heartbeats: one in a slot of this master
+	number  string        // of the link to it; the key of the link's heartbeats is in a slot of this master
 }
 
 var (
@@ -30,16 +29,10 @@ var (
 
 // masters returns all servers that accept writes, without the clients for control.
 func (w *watch) masters(ctx context.Context) ([]master, error) {
-	// The key is another one each time: while its slot moves, perhaps no master answers for it. No id has a space, so it
-	// is no value's key.
-	key := "!hb " + rand.Text()
-	if !hasHashTag(w.store.prefix) { // which would put all keys in one slot
-		key = w.store.key(key)
-	}
 	cluster, ok := w.store.base.(*redis.ClusterClient)
 	if !ok {
 		client, _ := w.store.base.(*redis.Client) // also behind Sentinel: the client follows the master
-		return []master{{client: client, key: key}}, nil
+		return []master{{client: client, number: "0"}}, nil
 	}
 	nodes, err := clusterMasters(ctx, cluster, w.heartbeat)
 	if err != nil {
@@ -48,7 +41,7 @@ func (w *watch) masters(ctx context.Context) ([]master, error) {
 	if err != nil {
 		return nil, err
 	}
-	return assignKeys(ctx, cluster, nodes, key)
+	return assignNumbers(ctx, cluster, nodes, func(number string) string { return w.store.heartbeatKey(w.name, number) })
 }
 
 // hasHashTag reports whether the keys with a prefix are all in the slot of a tag in it.
@@ -79,29 +72,30 @@ func clusterMasters(
 	return nodes, err
 }
 
-// assignKeys finds a key for each master by trying: keys fall on the slots at random. A master with a single one of the
-// 16384 slots is missed once in e^20 times. Trying all keys takes a tenth of a second.
-func assignKeys(
-	ctx context.Context, cluster *redis.ClusterClient, nodes []*redis.Client, prefix string,
+// assignNumbers finds a number for each master by trying: the keys that belong to the numbers fall on the slots at
+// random. A master with a single one of the 16384 slots is missed once in e^20 times. Trying all takes a tenth of a
+// second.
+func assignNumbers(
+	ctx context.Context, cluster *redis.ClusterClient, nodes []*redis.Client, key func(number string) string,
 ) ([]master, error) {
 	const tries = 20 * 16384
-	keys := make(map[*redis.Client]string)
-	for i := 0; len(keys) < len(nodes); i++ {
-		key := prefix + strconv.Itoa(i)
-		node, err := cluster.MasterForKey(ctx, key)
+	numbers := make(map[*redis.Client]string)
+	for i := 0; len(numbers) < len(nodes); i++ {
+		number := strconv.Itoa(i)
+		node, err := cluster.MasterForKey(ctx, key(number))
 		if err != nil {
 			return nil, err
 		}
 		if i > tries || !slices.Contains(nodes, node) {
 			return nil, errTopologyChanged // since clusterMasters asked: another master, or one without slots
 		}
-		if keys[node] == "" {
-			keys[node] = key
+		if numbers[node] == "" {
+			numbers[node] = number
 		}
 	}
 	masters := make([]master, len(nodes))
 	for i, node := range nodes {
-		masters[i] = master{client: node, key: keys[node]}
+		masters[i] = master{client: node, number: numbers[node]}
 	}
 	return masters, nil
 }
@@ -109,7 +103,6 @@ func assignKeys(
 // followTopology proves, like a heartbeat, that the watched masters are all there are. It asks the masters themselves,
 // in turn: an idle client would answer from its memory.
 func (w *watch) followTopology(ctx context.Context, watched []master) error {
-	var known []string
 	ticker := time.NewTicker(w.heartbeat)
 	defer ticker.Stop()
 	for turn := 0; ; turn++ {
@@ -121,9 +114,7 @@ func (w *watch) followTopology(ctx context.Context, watched []master) error {
 		case err != nil && !mayPass(err):
 			return err
 		case err == nil:
-			if known == nil {
-				known = present
-			}
+			known := w.knows(present)
 			// The answers are compared with each other, not with the client's addresses, which may differ. That the first
 			// answer names the watched masters follows from their number: each of these accepts a heartbeat for its own
 			// slots.
@@ -138,6 +129,16 @@ func (w *watch) followTopology(ctx context.Context, watched []master) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// knows returns the first answer about the masters.
+func (w *watch) knows(present []string) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.known == nil {
+		w.known = present
+	}
+	return w.known
 }
 
 // followNaming ends the watch when the client would send writes to another master than at first. The old one may go on

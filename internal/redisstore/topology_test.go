@@ -44,15 +44,16 @@ func TestEachMasterHasAKeyForHeartbeats(t *testing.T) {
 	nodes, err := clusterMasters(t.Context(), client, testHeartbeat)
 	require.NoError(t, err)
 	require.Len(t, nodes, 4)
-	masters, err := assignKeys(t.Context(), client, nodes, "app: !hb ")
+	key := func(number string) string { return "app: !hb " + number }
+	masters, err := assignNumbers(t.Context(), client, nodes, key)
 	require.NoError(t, err)
 	for _, m := range masters {
-		node, err := client.MasterForKey(t.Context(), m.key)
+		node, err := client.MasterForKey(t.Context(), key(m.number))
 		require.NoError(t, err)
 		require.Equal(t, m.client, node)
 	}
 	large := func(node *redis.Client) bool { return strings.HasSuffix(node.Options().Addr, ":2") }
-	_, err = assignKeys(t.Context(), client, slices.DeleteFunc(nodes, large), "app: !hb ")
+	_, err = assignNumbers(t.Context(), client, slices.DeleteFunc(nodes, large), key)
 	require.ErrorIs(t, err, errTopologyChanged)
 }
 

@@ -2,8 +2,11 @@ package redisstore
 
 import (
 	"context"
+	"crypto/rand"
 	"sync"
 	"time"
+
+	"github.com/seed34611480/session/internal/fence"
 )
 
 // Sink takes in what [Store.Watch] reports, one call at a time. Its methods must not block.
@@ -33,9 +36,16 @@ const maxUnanswered = 4
 // without acknowledgement: a link between two nodes that breaks for a moment loses messages without a notice. Beside
 // each it has a connection for heartbeats, see controlClient.
 func (s *Store) Watch(ctx context.Context, heartbeat time.Duration, to Sink) error {
+	return s.watch(ctx, heartbeat, to, nil)
+}
+
+// watch is Watch; for a holder unless that is nil.
+func (s *Store) watch(ctx context.Context, heartbeat time.Duration, to Sink, holder *fence.Holder) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	w := &watch{store: s, heartbeat: heartbeat, sink: to}
+	// The name is another one each time, and so are the keys of heartbeats: while a slot moves, perhaps no master answers
+	// for one of them. And messages for an earlier subscription do not arrive on this one.
+	w := &watch{store: s, heartbeat: heartbeat, sink: to, name: rand.Text(), holder: holder}
 	var running sync.WaitGroup
 	run := func(f func(context.Context) error) { running.Go(func() { stop(f(ctx)) }) }
 	var err error
@@ -67,9 +77,19 @@ func (s *Store) Watch(ctx context.Context, heartbeat time.Duration, to Sink) err
 		run(func(ctx context.Context) error { return w.followTopology(ctx, masters) })
 	}
 	for i, master := range masters {
-		link := newLink(w, i, master)
+		w.links = append(w.links, newLink(w, i, master))
+	}
+	if holder != nil {
+		w.fence = holder.Begin(fenceServer{w}, w.name, w.numbers())
+		defer w.fence.End()
+		run(w.tidy)
+	}
+	for _, link := range w.links {
 		run(link.receive)
 		run(link.sendHeartbeats)
+		if holder != nil {
+			run(link.sendAnswers)
+		}
 	}
 	<-ctx.Done()
 	running.Wait()
@@ -81,26 +101,63 @@ type watch struct {
 	store     *Store
 	heartbeat time.Duration
 	events    string // the channel for events
+	name      string // random
+	links     []*link
+
+	holder *fence.Holder // nil for none, as is fence
+	fence  *fence.Watch
+
+	registering  sync.Mutex // makes the calls of register one at a time
+	registeredAt time.Time
 
 	mu     sync.Mutex // protects following fields, and makes the calls of the sink one at a time
 	sink   Sink
 	proven []time.Time // by link, up to when it has delivered everything; a Cluster's last one is its topology's
 	alive  time.Time   // the last one reported
+	known  []string    // the masters, as the first answer about them has named them
+	notes  int         // in the registry so far
 }
 
 // timeout bounds each single step of a watch.
 func (w *watch) timeout() time.Duration { return maxUnanswered * w.heartbeat }
 
-func (w *watch) gap() {
+// gap notes that events flow from here on. A link that begins, or begins anew, has to prove everything anew.
+func (w *watch) gap(link int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.sink.Gap()
+	w.proven[link] = time.Time{}
+	w.reports().Gap()
+}
+
+// reports is the sink. Fences are told of each Gap and proof, after the sink has taken it in.
+func (w *watch) reports() Sink {
+	if w.fence == nil {
+		return w.sink
+	}
+	return fencedSink{w.sink, w.fence}
+}
+
+type fencedSink struct {
+	Sink
+	fence *fence.Watch
+}
+
+// Gap implements [Sink].
+func (s fencedSink) Gap() {
+	s.Sink.Gap()
+	s.fence.Gap()
+}
+
+// Alive implements [Sink].
+func (s fencedSink) Alive(asOf time.Time) {
+	s.Sink.Alive(asOf)
+	s.fence.Proven()
 }
 
 func (w *watch) event(payload string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	reportEvent(payload, w.store.validID, w.sink)
+	reportEvent(payload, w.store.validID, w.reports())
 }
 
 // prove notes that a link has delivered everything up to asOf. All links have, up to the earliest of these instants.
@@ -116,7 +173,7 @@ func (w *watch) prove(link int, asOf time.Time) {
 	}
 	if oldest.After(w.alive) {
 		w.alive = oldest
-		w.sink.Alive(oldest)
+		w.reports().Alive(oldest)
 	}
 }
 

@@ -29,6 +29,7 @@ func (v Violation) String() string { return v.Promise + ": " + v.Detail + "\n  "
 //   - the effect of the replica's own writes if they were acknowledged (P3), and the time of their failure if not (P9).
 func Check(h *History) []Violation {
 	c := &checker{history: h, horizons: make(map[memory]time.Duration), seen: make(map[memory]sighting)}
+	c.fences = fencesOf(h)
 	for _, m := range moments(h.Ops) {
 		if m.begins {
 			m.op.horizon = c.horizons[memoryOf(m.op)]
@@ -40,6 +41,8 @@ func Check(h *History) []Violation {
 			c.load(m.op)
 		case m.op.Kind == DeleteExpired:
 			c.swept(m.op)
+		case m.op.Kind == Fence:
+			c.fence(m.op)
 		default:
 			c.write(m.op)
 		}
@@ -54,6 +57,7 @@ type checker struct {
 	violations []Violation
 	horizons   map[memory]time.Duration // set by the replica's own writes so far
 	seen       map[memory]sighting
+	fences     fences
 }
 
 // sighting is a Load that returned an evicted session, late enough to make the replica ask the remote.
@@ -105,7 +109,7 @@ func (c *checker) outcome(op *Op) {
 // wait for the load that they keep away.
 func (c *checker) unproven(op *Op) bool {
 	cfg := &c.history.Config
-	return cfg.Watched && op.Life == 0 && !op.AfterClose && op.Invoked > 2*cfg.Staleness &&
+	return cfg.Watched && !cfg.Early && op.Life == 0 && !op.AfterClose && op.Invoked > 2*cfg.Staleness &&
 		c.history.quiet(op.Replica, 0, op.Returned) && (op.ProofAge < 0 || op.ProofAge >= cfg.Staleness)
 }
 
@@ -168,13 +172,15 @@ func (c *checker) find(op *Op) *span {
 // present checks that what a Load returned was true recently enough.
 func (c *checker) present(op *Op, s *span) {
 	cfg := &c.history.Config
-	allowed := cfg.Staleness
+	allowed := cfg.stalenessOf(op.Replica)
 	if cfg.StaleIfError > 0 && c.wasTroubled(op) {
 		allowed += cfg.StaleIfError
 	}
 	switch {
 	case s.from > op.Returned:
 		c.violatedf("P9", op, "the remote had this from %d on", s.from)
+	case s.to <= c.fences.horizon(op):
+		c.violatedf("P10", op, "outdated since %d (%s), before a fence that had returned", s.to, s.end)
 	case s.to <= op.horizon:
 		c.violatedf("P3", op, "outdated since %d, and this replica must have known by %d", s.to, op.horizon)
 	case op.Kind == LoadFresh && s.to <= op.Invoked:

@@ -83,6 +83,9 @@ func (c *client) do(r *replica) {
 }
 
 func (c *client) kind() Kind {
+	if c.world.Fencing && chance(c.rng, c.world.Writes/2) {
+		return Fence
+	}
 	if !chance(c.rng, c.world.Writes) {
 		return c.read()
 	}
@@ -146,6 +149,8 @@ func (c *client) perform(ctx context.Context, st *session.RoutingStorage, op *Op
 		return nil, st.Delete(ctx, op.ID)
 	case Take:
 		return st.Take(ctx, op.ID)
+	case Fence:
+		return nil, st.Fence(ctx)
 	case DeleteExpired:
 		idle := skewed(c.rng, 2*c.world.TTL)
 		if c.world.Fresh > 0 && chance(c.reads, 0.5) {

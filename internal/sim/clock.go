@@ -23,6 +23,9 @@ const (
 	callLane     lane = 128  // for calls, from here on; each lot has callLanes of them
 	patienceLane lane = 1100 // likewise, for the end of their patience
 	callLanes         = 900
+	fenceLane    lane = 3000 // for calls and messages of fences, from here on; fenceLanes for each replica
+	tidyLane     lane = 3100 // one for each replica
+	fenceLanes        = 16
 
 	// aside is added to the library's own timeouts. They begin in a client's lane, and so end in a lane that no actor
 	// uses.
@@ -62,13 +65,17 @@ const (
 	configStream = 0
 	faultStream  = 1
 	// These draws came later than the others, and have streams of their own.
-	pressureStream = 2
-	deathStream    = 3
-	readsStream    = 9
-	refusalStream  = 1 << 7  // one for each replica, from here on
-	clientStream   = 1 << 8  // one for each client, from here on
-	readStream     = 1 << 9  // one for each client, from here on: which of its loads are others' reads
-	linkStream     = 1 << 16 // one for each lot, from here on
+	pressureStream   = 2
+	deathStream      = 3
+	fenceStream      = 4
+	fenceFaultStream = 5
+	readsStream      = 9
+	refusalStream    = 1 << 7  // one for each replica, from here on
+	clientStream     = 1 << 8  // one for each client, from here on
+	readStream       = 1 << 9  // one for each client, from here on: which of its loads are others' reads
+	earlyStream      = 1 << 10 // one for each replica, from here on
+	linkStream       = 1 << 16 // one for each lot, from here on
+	fenceLots        = 1 << 18 // one for each replica, from here on
 )
 
 // upTo returns a random duration between 1 ns and d.

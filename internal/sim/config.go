@@ -33,6 +33,8 @@ type Config struct {
 	Pool       int           // connections of a replica for commands; 0: as many as it needs
 	Refusals   float64       // share of writes that the remote refuses
 	Dead       int           // sessions that the remote gives no answer about, at times
+	Fencing    bool          // replicas hold leases that fences wait for
+	Early      bool          // some subscriptions are made to a server that becomes the master only later
 	FaultEvery time.Duration // average time between faults
 	CallFaults float64       // share of calls that fail on their own
 }
@@ -99,10 +101,32 @@ func NewConfig(seed uint64) Config {
 		}
 	}
 	c.press(stream(seed, pressureStream))
+	c.fence(stream(seed, fenceStream))
 	if reads := stream(seed, readsStream); chance(reads, 0.5) {
 		c.Fresh, c.Peeks = pick(reads, 0.02, 0.2, 0.5), pick(reads, 0, 0.2)
 	}
 	return c
+}
+
+// fence makes a simulation one with fences, or not.
+func (c *Config) fence(rng *rand.Rand) {
+	c.Early = c.Watched && !c.Calm && chance(rng, 0.2)
+	if c.Watched && c.StaleIfError == 0 && chance(rng, 0.3) {
+		c.Fencing = true
+	}
+}
+
+// drift is how much longer than S one of the replicas takes S to be, in millionths: clocks differ in their rates.
+func (c *Config) drift(replica int) float64 {
+	if !c.Fencing {
+		return 0
+	}
+	return []float64{500, -500, 0, 250}[replica%maxReplicas]
+}
+
+// stalenessOf is S, by the clock of a replica.
+func (c *Config) stalenessOf(replica int) time.Duration {
+	return time.Duration(float64(c.Staleness) * (1 + c.drift(replica)/1e6))
 }
 
 // press makes a simulation one under pressure, or not: little room for calls, and a remote that refuses some.

@@ -31,17 +31,12 @@ var faults = []fault{
 	}},
 	{"events lost", func(_ *world, l *link, _ time.Duration) { l.cut(1) }},
 	{"events link half open", func(w *world, l *link, until time.Duration) { l.cut(until - w.now()) }},
-	{"events from a deposed server", func(w *world, l *link, until time.Duration) {
+	{"events from a deposed server", func(_ *world, l *link, until time.Duration) {
 		s := l.subscription
 		if s == nil || !s.open {
 			return
 		}
-		s.orphaned = true
-		w.at(faultLane.from(until), func() {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			s.cut(1)
-		})
+		s.orphan(until)
 	}},
 	{"replica paused", func(_ *world, l *link, until time.Duration) { l.pausedUntil = until }},
 	{"remote restarted", func(w *world, _ *link, until time.Duration) { w.restartServer(until, false) }},
@@ -53,6 +48,8 @@ var faults = []fault{
 // These have ways of their own to happen.
 const (
 	sessionsDead     = "some sessions unavailable"
+	registryLost     = "registry of holders lost"
+	failedOver       = "remote failed over"
 	sessionEvicted   = "session evicted"
 	replicaRestarted = "replica restarted"
 )
@@ -96,6 +93,7 @@ func (w *world) evict(id string) {
 // them: with few kinds, the same ones meet more often.
 func (w *world) misfortune(ctx context.Context) {
 	rng, deaths := stream(w.Seed, faultStream), stream(w.Seed, deathStream)
+	fences := stream(w.Seed, fenceFaultStream)
 	kinds := rng.Perm(len(faults) + 2)
 	if chance(rng, 0.7) {
 		kinds = kinds[:1+rng.IntN(4)]
@@ -103,6 +101,7 @@ func (w *world) misfortune(ctx context.Context) {
 	for w.sleep(ctx, faultLane.from(w.now()+upTo(rng, 2*w.FaultEvery))) {
 		r := w.replicas[rng.IntN(w.Replicas)]
 		w.killSessions(deaths)
+		w.failFences(fences)
 		if w.Calm {
 			w.evict(nameOf(rng.IntN(w.IDs)))
 			continue

@@ -25,6 +25,7 @@ const (
 	Delete        Kind = "delete"
 	Take          Kind = "take"
 	DeleteExpired Kind = "delete expired"
+	Fence         Kind = "fence"
 )
 
 // reads reports whether an operation returns a session, and changes none.

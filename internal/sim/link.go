@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/fence"
 )
 
 // link carries a replica's commands to the remote, and the answers back. It is the session.Storage that the replica is
@@ -22,6 +23,11 @@ type link struct {
 	waiting     []*connection // for one of them, in the order in which they came
 	loads       int           // calls of Load that have not ended
 	refusals    *rand.Rand
+
+	fences  *lot            // for the calls and messages of fences
+	early   *rand.Rand      // for subscriptions that are made too early
+	watches int             // numbers the names of holders
+	holders []*fence.Holder // those of this replica's lives
 
 	refusesUntil     time.Duration // calls fail at once
 	losesRequests    time.Duration // requests are lost until then, without an error
@@ -61,6 +67,7 @@ type fate struct {
 type lot struct {
 	rng   *rand.Rand
 	first int64 // lane
+	lanes int64
 	drawn int64
 }
 
@@ -71,7 +78,7 @@ func newLots(c *Config, replica int) (lots map[string]*lot, beats *lot) {
 	number := replica * (maxIDs + 2)
 	next := func() *lot {
 		number++
-		return &lot{rng: stream(c.Seed, linkStream+uint64(number)), first: int64(number-1) * lotLanes}
+		return &lot{rng: stream(c.Seed, linkStream+uint64(number)), first: int64(number-1) * lotLanes, lanes: lotLanes}
 	}
 	lots = map[string]*lot{"": next()}
 	beats = next()
@@ -89,7 +96,7 @@ func (l *link) draw(from *lot) fate {
 	from.drawn++
 	rng := from.rng
 	f := fate{
-		lane:    from.first + from.drawn%lotLanes,
+		lane:    from.first + from.drawn%from.lanes,
 		request: skewed(rng, w.Delay), reply: skewed(rng, w.Delay),
 		patience: w.LoadTimeout + upTo(rng, w.Staleness),
 		wakeUp:   upTo(rng, w.Delay),
@@ -115,9 +122,13 @@ func (l *link) draw(from *lot) fate {
 // request may have taken effect, or may still do so. do is called with world.mu held; what it sets is valid only
 // without an error.
 func (l *link) call(ctx context.Context, id string, do func()) (err error) {
+	return l.callFrom(ctx, l.lots[id], id, do)
+}
+
+func (l *link) callFrom(ctx context.Context, from *lot, id string, do func()) (err error) {
 	w := l.world
 	w.mu.Lock()
-	f := l.draw(l.lots[id])
+	f := l.draw(from)
 	sent := w.now()
 	refused := sent < l.refusesUntil
 	w.mu.Unlock()
@@ -130,7 +141,7 @@ func (l *link) call(ctx context.Context, id string, do func()) (err error) {
 		done = nil
 	}
 	defer func() { l.noteTrouble(id, err) }()
-	if w.Pool > 0 {
+	if w.Pool > 0 && from != l.fences {
 		c := l.connect(&f, sent)
 		defer l.disconnect(c)
 		select {

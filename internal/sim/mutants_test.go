@@ -25,6 +25,7 @@ type mutant struct {
 	file     string // from the module's root
 	old, new string // old occurs exactly once, so that the table cannot go stale
 	within   int    // number of seeds that suffice to find it
+	by       string // the package whose tests find it, where the simulation needs too long; "" for the simulation
 }
 
 var mutantsAsked = os.Getenv("SIM_MUTANTS") != ""
@@ -60,7 +61,8 @@ func TestMutants(t *testing.T) {
 }
 
 var (
-	violationText = regexp.MustCompile(`seed (\d+): \d+ violations, the first is of (P\d)`)
+	violationText = regexp.MustCompile(`seed (\d+): \d+ violations, the first is of (P\d+)`)
+	failedTest    = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
 	hangText      = regexp.MustCompile(`seed (\d+): (an operation does not end)`)
 )
 
@@ -69,6 +71,9 @@ func (m *mutant) simulate(t *testing.T, root string) string {
 	args := []string{
 		"test", "-vet=off", "-overlay", m.overlay(t, root), "./internal/sim",
 		"-run", "^TestSimulate$", fmt.Sprint("-sim.seeds=", m.within), "-timeout", "5m",
+	}
+	if m.by != "" {
+		args = []string{"test", "-vet=off", "-overlay", m.overlay(t, root), m.by, "-timeout", "1m"}
 	}
 	start := time.Now()
 	command := exec.CommandContext(t.Context(), "go", args...)
@@ -82,6 +87,9 @@ func (m *mutant) simulate(t *testing.T, root string) string {
 		if match := text.FindSubmatch(output); match != nil {
 			return fmt.Sprintf("%s, seed %s of %d, %v", match[2], match[1], m.within, time.Since(start).Round(time.Second))
 		}
+	}
+	if match := failedTest.FindSubmatch(output); m.by != "" && match != nil {
+		return fmt.Sprintf("%s, in %s", match[1], m.by)
 	}
 	if err == nil {
 		t.Errorf("%d seeds do not find it", m.within)

@@ -17,6 +17,7 @@ type server struct {
 	lastRevision  uint64
 	records       map[string]*record
 	subscriptions map[*subscription]struct{}
+	registry      registry
 }
 
 type record struct {

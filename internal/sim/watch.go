@@ -3,38 +3,59 @@ package sim
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/fence"
 )
 
 // subscription is one connection on which events arrive, in order. Guarded by world.mu.
 type subscription struct {
 	link     *link
 	fn       func(session.Event)
-	open     bool // false: nothing arrives any more, and what was on its way is lost
-	orphaned bool // connected to a deposed server: it answers, but receives no writes
+	name     string       // of the holder
+	watch    *fence.Watch // nil for none
+	beats    int          // heartbeats that were sent
+	open     bool         // false: nothing arrives any more, and what was on its way is lost
+	orphaned bool         // connected to a deposed server: it answers, but receives no writes
+	early    bool         // connected to a server that is not the master yet
 	queue    []message
 	broken   chan struct{} // closed when the replica notices that it is not open
 }
 
 type message struct {
 	event session.Event
+	fence marker        // instead of an event, if it has an id
 	due   time.Duration // not delivered before this instant, nor before earlier messages
 }
 
 func (s *subscription) send(e session.Event) {
-	if !s.orphaned {
+	if !s.orphaned && !s.early {
 		s.transmit(e)
 	}
 }
 
-func (s *subscription) transmit(e session.Event) {
+// orphan leaves a subscription on a server that is not the master any more, until the connection breaks.
+func (s *subscription) orphan(until time.Duration) {
+	w := s.link.world
+	s.orphaned = true
+	w.at(faultLane.from(until), func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		s.cut(1)
+	})
+}
+
+func (s *subscription) transmit(e session.Event) { s.enqueue(message{event: e}) }
+
+func (s *subscription) enqueue(m message) {
 	if !s.open {
 		return
 	}
 	w := s.link.world
-	s.queue = append(s.queue, message{e, w.now() + skewed(s.link.beats.rng, w.Delay)})
+	m.due = w.now() + skewed(s.link.beats.rng, w.Delay)
+	s.queue = append(s.queue, m)
 	if len(s.queue) == 1 {
 		s.arm(s.queue[0].due)
 	}
@@ -58,10 +79,10 @@ func (s *subscription) deliver() {
 		w.mu.Unlock()
 		return
 	}
-	e := s.queue[0].event
+	m := s.queue[0]
 	w.mu.Unlock()
 
-	s.fn(e)
+	s.take(m)
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -73,6 +94,24 @@ func (s *subscription) deliver() {
 		next = max(next, w.now()+upTo(s.link.beats.rng, w.Staleness))
 	}
 	s.arm(next)
+}
+
+// take hands a message to the replica.
+func (s *subscription) take(m message) {
+	if m.fence.id != "" {
+		s.link.marked(s, m.fence)
+		return
+	}
+	s.fn(m.event)
+	if s.watch == nil {
+		return
+	}
+	switch m.event.(type) {
+	case session.Gap:
+		s.watch.Gap()
+	case session.Alive:
+		s.watch.Proven()
+	}
 }
 
 // cut ends the connection. The replica notices after the given time; until then the connection looks idle.
@@ -88,11 +127,17 @@ func (s *subscription) cut(noticed time.Duration) {
 
 // Watch implements [session.Watcher]. When a connection breaks, it either reconnects or fails.
 func (l *link) Watch(ctx context.Context, heartbeat time.Duration, fn func(session.Event)) error {
+	return l.watch(ctx, heartbeat, fn, nil)
+}
+
+func (l *link) watch(
+	ctx context.Context, heartbeat time.Duration, fn func(session.Event), holder *fence.Holder,
+) error {
 	if !l.world.Watched {
 		return errors.ErrUnsupported
 	}
 	for {
-		err := l.watchOnce(ctx, heartbeat, fn)
+		err := l.watchOnce(ctx, heartbeat, fn, holder)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -105,7 +150,9 @@ func (l *link) Watch(ctx context.Context, heartbeat time.Duration, fn func(sessi
 	}
 }
 
-func (l *link) watchOnce(ctx context.Context, heartbeat time.Duration, fn func(session.Event)) error {
+func (l *link) watchOnce(
+	ctx context.Context, heartbeat time.Duration, fn func(session.Event), holder *fence.Holder,
+) error {
 	w := l.world
 	turn := watchLane + lane(l.replica)
 	w.mu.Lock()
@@ -114,11 +161,16 @@ func (l *link) watchOnce(ctx context.Context, heartbeat time.Duration, fn func(s
 	if !w.sleep(ctx, turn.from(connected)) {
 		return ctx.Err()
 	}
-	s, err := l.subscribe(fn)
+	s, err := l.subscribe(fn, holder)
 	if err != nil {
 		return err
 	}
 	defer l.unsubscribe(s)
+	if s.watch != nil {
+		tidying, stop := context.WithCancel(ctx)
+		defer stop()
+		w.background.Go(func() { l.tidy(tidying, s, heartbeat) })
+	}
 	for {
 		timer := time.NewTimer(turn.from(w.now()+heartbeat) - w.now())
 		select {
@@ -134,7 +186,7 @@ func (l *link) watchOnce(ctx context.Context, heartbeat time.Duration, fn func(s
 	}
 }
 
-func (l *link) subscribe(fn func(session.Event)) (*subscription, error) {
+func (l *link) subscribe(fn func(session.Event), holder *fence.Holder) (*subscription, error) {
 	w := l.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -144,7 +196,20 @@ func (l *link) subscribe(fn func(session.Event)) (*subscription, error) {
 	s := &subscription{link: l, fn: fn, open: true, broken: make(chan struct{})}
 	l.subscription = s
 	w.server.subscriptions[s] = struct{}{}
+	if holder != nil {
+		l.watches++
+		s.name = fmt.Sprint("holder ", l.replica, ".", l.watches)
+		s.watch = holder.Begin(&fenceServer{l, s}, s.name, []string{onlyLink})
+	}
 	s.send(session.Gap{})
+	if w.Early && chance(l.early, 0.5) {
+		s.early = true
+		w.at(faultLane.from(w.now()+upTo(l.early, 2*w.Staleness)), func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			s.early = false // it is the master now, with all that was written meanwhile
+		})
+	}
 	return s, nil
 }
 
@@ -154,6 +219,9 @@ func (l *link) unsubscribe(s *subscription) {
 	s.open = false
 	delete(l.world.server.subscriptions, s)
 	l.subscription = nil
+	if s.watch != nil {
+		s.watch.End()
+	}
 }
 
 // beat sends a heartbeat through the command link. The server returns it on the subscription, behind everything that it
@@ -167,6 +235,11 @@ func (l *link) beat() {
 		return
 	}
 	asOf := time.Now()
+	s := l.subscription
+	if s != nil && s.watch != nil {
+		s.watch.Note()
+		s.beats++
+	}
 	f := l.draw(l.beats)
 	if f.loses == "request" || now < l.refusesUntil {
 		return
@@ -174,7 +247,11 @@ func (l *link) beat() {
 	w.at((callLane + lane(f.lane)).from(now+f.request), func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if s := l.subscription; s != nil && !w.server.down {
+		if w.server.down {
+			return
+		}
+		l.note(s, f)
+		if s != nil && s == l.subscription {
 			s.send(session.Alive{AsOf: asOf})
 		}
 	})

@@ -17,6 +17,8 @@ type world struct {
 	start    time.Time
 	replicas []*replica
 
+	background sync.WaitGroup // calls that ignore their contexts
+
 	mu      sync.Mutex
 	server  *server
 	history *History
@@ -47,6 +49,9 @@ func Run(c Config) *History {
 	for i := range c.Replicas {
 		l := &link{world: w, replica: i, refusals: stream(c.Seed, refusalStream+uint64(i))}
 		l.lots, l.beats = newLots(&c, i)
+		first := int64(fenceLane-callLane) + int64(i)*fenceLanes
+		l.fences = &lot{rng: stream(c.Seed, fenceLots+uint64(i)), lanes: fenceLanes, first: first}
+		l.early = stream(c.Seed, earlyStream+uint64(i))
 		r := &replica{world: w, link: l}
 		r.storage = r.newStorage()
 		w.replicas = append(w.replicas, r)
@@ -74,6 +79,7 @@ func (w *world) play() {
 	for _, r := range w.replicas {
 		_ = r.storage.Close()
 	}
+	w.background.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.server.settle()
@@ -103,14 +109,19 @@ func (r *replica) newStorage() *session.RoutingStorage {
 	if !c.Revalidates {
 		remote = struct{ withoutRevalidator }{r.link}
 	}
-	return session.NewRoutingStorage(remote, c.MaxEntries,
-		session.WithMaxStaleness(c.Staleness),
+	opts := []session.RoutingOption{
+		session.WithMaxStaleness(c.stalenessOf(r.link.replica)),
 		session.WithRefreshAfter(c.RefreshAfter),
 		session.WithLoadTimeout(c.LoadTimeout),
 		session.WithLoadConcurrency(c.MaxLoads),
 		session.WithRefreshConcurrency(c.MaxRefreshes),
 		session.WithStaleIfError(c.StaleIfError),
-		session.WithLogger(slog.New(slog.DiscardHandler)))
+		session.WithLogger(slog.New(slog.DiscardHandler)),
+	}
+	if c.Fencing {
+		opts = append(opts, session.WithFencing())
+	}
+	return session.NewRoutingStorage(remote, c.MaxEntries, opts...)
 }
 
 type withoutRevalidator interface {
@@ -118,8 +129,7 @@ type withoutRevalidator interface {
 	session.Creator
 	session.Taker
 	session.Peeker
-	session.Watcher
-	TTL() time.Duration
+	session.Fencer
 }
 
 // restart closes the storage in the middle of its calls, and replaces it with a new one.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -123,10 +124,53 @@ func TestEachDocumentedPermissionIsNeeded(t *testing.T) {
 		}
 		all.Without(rule).Grant(t, server)
 		require.NoError(t, admin.ScriptFlush(t.Context()).Err())
-		require.Error(t, useAll(t.Context(), clientAs(t, server, all), admin), "without "+rule)
+		err := useAll(t.Context(), clientAs(t, server, all), admin)
+		if err == nil {
+			err = useFences(t.Context(), clientAs(t, server, all))
+		}
+		require.Error(t, err, "without "+rule)
 	}
 	all.Grant(t, server)
 	require.NoError(t, useAll(t.Context(), clientAs(t, server, all), admin))
+	require.NoError(t, useFences(t.Context(), clientAs(t, server, all)))
+}
+
+// useFences watches, and returns an error when that fails, or a fence does not return early.
+func useFences(ctx context.Context, client redis.UniversalClient) (err error) {
+	const lease = 300 * time.Millisecond
+	holder := session.NewRedisStorage(client, time.Minute).Hold(lease)
+	ctx, cancel := context.WithCancel(ctx)
+	proven, ended := make(chan struct{}), make(chan error, 1)
+	first := sync.OnceFunc(func() { close(proven) })
+	go func() {
+		ended <- holder.Watch(ctx, lease/4, func(e session.Event) {
+			if _, ok := e.(session.Alive); ok {
+				first()
+			}
+		})
+	}()
+	select {
+	case err := <-ended:
+		cancel()
+		return err
+	case <-proven:
+	}
+	defer func() {
+		cancel()
+		if end := <-ended; !errors.Is(end, context.Canceled) {
+			err = errors.Join(err, end)
+		}
+	}()
+	for range 4 { // until the epoch is old
+		start := time.Now()
+		if err := holder.Fence(ctx); err != nil {
+			return err
+		}
+		if time.Since(start) < lease/2 {
+			return nil
+		}
+	}
+	return errors.New("no fence returned early")
 }
 
 func TestNoPublishPermissionMeansNoWrite(t *testing.T) {

@@ -87,6 +87,48 @@ func requireFailover(t *testing.T, f failover) {
 	tr.RequireRight(t)
 }
 
+// TestFenceOnACluster deletes sessions on all masters, and sends the next request to another replica after one fence.
+func TestFenceOnACluster(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3, 0)
+	a := realtest.Replica(t, realtest.ClusterClient(t, cluster), session.WithFencing())
+	b := realtest.Replica(t, realtest.ClusterClient(t, cluster), session.WithFencing())
+	ids := realtest.IDsOnAllMasters(t, cluster, 2)
+	realtest.RequireEventsFlow(t, ids, a, b)
+	early := func() bool {
+		start := time.Now()
+		require.NoError(t, a.Fence(t.Context()))
+		return time.Since(start) < realtest.Staleness/2
+	}
+	realtest.Await(t, "fences to return early", early)
+	quick := 0
+	for range 300 {
+		for _, id := range ids {
+			require.NoError(t, a.Store(t.Context(), session.New(id)))
+			_, err := b.Load(t.Context(), id)
+			require.NoError(t, err)
+			_, err = b.Load(t.Context(), id)
+			require.NoError(t, err)
+		}
+		for _, id := range ids {
+			require.NoError(t, a.Delete(t.Context(), id))
+		}
+		if early() {
+			quick++
+		}
+		for _, id := range ids {
+			_, err := b.Load(t.Context(), id)
+			require.ErrorIs(t, err, session.ErrNotFound)
+		}
+	}
+	t.Logf("%d of 300 fences returned early", quick)
+	require.Greater(t, quick, 150)
+	silent := cluster.Master(t, realtest.KeyOf(ids[0]))
+	silent.Pause()
+	require.False(t, early(), "one master is silent")
+	silent.Continue()
+}
+
 func TestHeartbeatsCoverAllMasters(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3, 0, redistest.WithConfig("cluster-require-full-coverage no"))

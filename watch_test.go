@@ -333,3 +333,73 @@ func TestRoutingWatchOnRedis(t *testing.T) {
 	watching.Wait()
 	require.Empty(t, b.events.watchers)
 }
+
+func TestFenceOverMemory(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const s = 2 * time.Second
+		m := NewMemoryStorage(time.Hour)
+		a := NewRoutingStorage(m, 100, WithFencing(), WithMaxStaleness(s))
+		defer a.Close()
+		b := NewRoutingStorage(m, 100, WithFencing(), WithMaxStaleness(s))
+		require.NoError(t, a.Fence(t.Context()))
+		time.Sleep(2 * s)
+		for range 1000 {
+			require.NoError(t, a.Store(t.Context(), New(testID)))
+			_, err := b.Load(t.Context(), testID)
+			require.NoError(t, err)
+			require.NoError(t, a.Delete(t.Context(), testID))
+			start := time.Now()
+			require.NoError(t, a.Fence(t.Context()))
+			require.Zero(t, time.Since(start))
+			_, err = b.Load(t.Context(), testID)
+			require.ErrorIs(t, err, ErrNotFound)
+		}
+
+		// A holder that is stuck, and one that has closed.
+		stuck, release := make(chan struct{}), make(chan struct{})
+		holder := m.Hold(s)
+		watched := later(func() error {
+			return holder.Watch(t.Context(), s/4, func(e Event) {
+				if _, ok := e.(Changed); ok {
+					close(stuck)
+					<-release
+				}
+			})
+		})
+		time.Sleep(s)
+		require.NoError(t, a.Store(t.Context(), New(testID)))
+		<-stuck
+		start := time.Now()
+		require.NoError(t, a.Fence(t.Context()))
+		require.GreaterOrEqual(t, time.Since(start), s)
+		close(release)
+		synctest.Wait()
+		start = time.Now()
+		require.NoError(t, a.Fence(t.Context()))
+		require.Zero(t, time.Since(start))
+		require.NoError(t, b.Close())
+		require.Len(t, m.holders, 2, "it has left")
+		require.ErrorIs(t, b.Fence(t.Context()), ErrClosed)
+		_ = watched
+	})
+}
+
+func TestFencingIsRefused(t *testing.T) {
+	t.Parallel()
+	m := NewMemoryStorage(time.Hour)
+	require.PanicsWithValue(t,
+		"session: NewRoutingStorage: WithFencing: the remote, a struct { session.Storage }, is no Fencer",
+		func() { NewRoutingStorage(struct{ Storage }{m}, 1, WithFencing()) })
+	require.Panics(t, func() { NewRoutingStorage(m, 1, WithFencing(), WithStaleIfError(time.Second)) })
+	st := NewRoutingStorage(m, 1)
+	defer st.Close()
+	err := st.Fence(t.Context())
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+	require.ErrorContains(t, err, "WithFencing")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	fenced := NewRoutingStorage(m, 1, WithFencing())
+	defer fenced.Close()
+	require.ErrorIs(t, fenced.Fence(ctx), context.Canceled)
+}

@@ -1,0 +1,25 @@
+-- Goes in front of the scripts that use the registry of holders: a hash with a note for each of them, and, in the field
+-- "!", a random identity. It is a key like others, and may be lost; the next one has another identity.
+
+-- A write that changes nothing and needs no memory. It fails where writes are refused, on a replica for example. And
+-- after it a server without memory takes the writes that follow: a full Redis must not end all leases.
+local function beginWrite(registry)
+  redis.call('HDEL', registry, '')
+end
+
+-- Publishes a message on the channel of one link, and returns how many subscribers of that channel this very server has.
+-- What PUBLISH returns would not do: it counts those of patterns, too. With a monitor on the server that subscribes to
+-- "*", every message would seem to have arrived.
+local function deliver(channel, message)
+  redis.call('PUBLISH', channel, message)
+  return redis.call('PUBSUB', 'NUMSUB', channel)[2]
+end
+
+-- Notes a heartbeat of a holder, and returns the identity of the registry: the given one if there was none.
+local function noteHolder(registry, name, note, identity)
+  beginWrite(registry)
+  redis.call('HSETNX', registry, '!', identity)
+  redis.call('HSET', registry, name, note)
+  return redis.call('HGET', registry, '!')
+end
+
