@@ -122,6 +122,7 @@ type watcher struct {
 	feed    *feed
 	backlog []Event
 	bytes   int           // of the ids in backlog
+	markers int           // in backlog
 	wake    chan struct{} // holds one element while there may be a backlog
 }
 
@@ -131,6 +132,7 @@ type watcher struct {
 const (
 	maxBacklog      = 1 << 16
 	maxBacklogBytes = 16 << 20
+	maxMarkers      = 256
 )
 
 // join returns a watcher that gets a Gap, and everything that is announced from now on.
@@ -161,13 +163,15 @@ func (f *feed) announce(e Event) {
 	}
 }
 
-// mark adds a marker to the backlog of a watcher, and reports whether it still watches.
+// mark adds a marker to the backlog of a watcher. It returns false if the watcher has left, or is stuck: then too many
+// wait for it, and a fence that gets no answer takes as long as the lease.
 func (w *watcher) mark(arrived func()) bool {
 	w.feed.mu.Lock()
 	defer w.feed.mu.Unlock()
-	if _, joined := w.feed.watchers[w]; !joined {
+	if _, joined := w.feed.watchers[w]; !joined || w.markers >= maxMarkers {
 		return false
 	}
+	w.markers++
 	w.addLocked(marker{arrived})
 	w.wakeLocked()
 	return true
@@ -233,6 +237,6 @@ func (w *watcher) take() ([]Event, error) {
 	w.feed.mu.Lock()
 	defer w.feed.mu.Unlock()
 	backlog := w.backlog
-	w.backlog, w.bytes = nil, 0
+	w.backlog, w.bytes, w.markers = nil, 0, 0
 	return backlog, w.feed.over
 }

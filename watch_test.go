@@ -385,6 +385,26 @@ func TestFenceOverMemory(t *testing.T) {
 	})
 }
 
+// TestMarkersForAStuckWatcherAreBounded: fences go on while one holder is stuck, and it may be stuck for hours.
+func TestMarkersForAStuckWatcherAreBounded(t *testing.T) {
+	t.Parallel()
+	var f feed
+	w := f.join()
+	arrived := 0
+	for i := range 2 * maxMarkers {
+		require.Equal(t, i < maxMarkers, w.mark(func() { arrived++ }))
+	}
+	for range 2 * maxBacklog {
+		f.announce(Changed{ID: testID, Revision: 1})
+	}
+	require.LessOrEqual(t, len(w.backlog), maxBacklog+1)
+	require.NoError(t, w.deliver(func(Event) {}))
+	require.Equal(t, maxMarkers, arrived, "an overflow keeps them")
+	require.True(t, w.mark(func() {}))
+	w.leave()
+	require.False(t, w.mark(func() {}))
+}
+
 func TestFencingIsRefused(t *testing.T) {
 	t.Parallel()
 	m := NewMemoryStorage(time.Hour)

@@ -30,9 +30,6 @@ func (h *Holder) Watch(ctx context.Context, heartbeat time.Duration, to Sink) er
 // every holder. The only error is the end of ctx.
 func (h *Holder) Fence(ctx context.Context) error { return h.fence.Fence(ctx) }
 
-// Stats counts the fences.
-func (h *Holder) Stats() fence.Stats { return h.fence.Stats() }
-
 // Leave removes the holder from the registry, when its watch has ended and it serves nothing any more. After an error
 // it stays there until others forget it.
 func (h *Holder) Leave(ctx context.Context) error {
