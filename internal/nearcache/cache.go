@@ -82,6 +82,7 @@ type Cache[V any] struct {
 	closing    context.Context // ends at Close
 	cancel     context.CancelFunc
 	background sync.WaitGroup
+	loaders    loaders
 
 	noUnchanged atomic.Bool // Unchanged has turned out to be unsupported
 
@@ -100,6 +101,7 @@ func New[V any](config Config[V]) *Cache[V] {
 		clock:   newClock(),
 		table:   newTable[V](config.MaxEntries),
 		refresh: newRefresher[V](&config),
+		loaders: make(loaders),
 	}
 	if !config.LeaseOnly {
 		c.young = config.MaxStaleness

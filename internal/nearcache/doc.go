@@ -16,6 +16,7 @@
 //   - gate.go, together.go: how many loads ask the source at a time, what they do in an outage, and how those that wait
 //     share a call
 //   - stale.go: answers in an outage, if asked for
+//   - loaders.go: the goroutines that call the source
 //   - panic.go, stats.go: panics of the source; what the outside sees
 //   - age.go: for tests only
 //

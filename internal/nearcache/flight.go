@@ -149,7 +149,7 @@ func (c *Cache[V]) sendLocked(f *flight[V]) {
 	f.sent = true
 	c.stats.remoteLoads.Add(1)
 	c.beginLocked(&f.call, f.id)
-	c.background.Go(func() {
+	c.onLoader(func() {
 		value, revision, err := c.load(f.ctx, f.id)
 		c.land(f, value, revision, err)
 		c.mu.Lock()

@@ -51,7 +51,7 @@ func (c *Cache[V]) sendTogetherLocked(flights []*flight[V]) {
 		}
 	}
 	sentAt := flights[0].startedAt
-	c.background.Go(func() {
+	c.onLoader(func() {
 		unchanged, err := c.callUnchanged(uses)
 		for i, f := range flights {
 			if err == nil && unchanged[i] && c.config.Current(f.copy.value, f.copy.revision) {
