@@ -44,6 +44,25 @@ writes before the kill: this library cannot promise those that Redis loses in a 
 
 `
 
+	fenceHeader = `
+## Fences
+
+Here the replicas have ` + "`WithFencing`" + `, and serve nothing without a lease. There is the traffic of the first
+table, checked as there. Besides, eight workers delete sessions of which every replica has a copy, call
+` + "`Fence`" + ` through either replica, and then load the session through every replica at once. A client that is
+stopped or killed is a third replica, in a process of its own; the one that is stopped loads, too.
+
+Everything counts from the beginning of the fault until fences return early again. A fence has to return nil within S
+and two thousandths of that. One that returns %s later than a timer of that length fails the test, and so does one
+that returns an error.
+
+- **Early**: fences that took less than half of S. The others waited for a lease that could not be accounted for.
+- **Loads**: of a session that was deleted before a fence, from when the fence has returned.
+- **Served**: loads that returned the session. Each is wrong.
+- **Early again after**: from the end of the fault, or from the kill where a server is replaced or a client killed.
+
+`
+
 	pressureHeader = `
 ## Under five times the critical load
 
@@ -67,7 +86,7 @@ the %s from then on. A load that fails in the last %s fails the test.
 `
 )
 
-func writeReport(t *testing.T, measured []measurement, underPressure []pressureFigures) {
+func writeReport(t *testing.T, measured, fenced []measurement, underPressure []pressureFigures) {
 	t.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, matrixHeader, matrixSessions, milliseconds(faultDuration), milliseconds(realtest.Staleness))
@@ -79,8 +98,22 @@ func writeReport(t *testing.T, measured []measurement, underPressure []pressureF
 		writeCells(&b, matrixRows[i].name, matrixRows[i].promised, milliseconds(m.Oldest), strconv.Itoa(m.Wrong),
 			m.errorText(), milliseconds(m.answers), milliseconds(m.leased))
 	}
+	writeFences(t, &b, fenced)
 	writePressure(&b, underPressure)
 	require.NoError(t, os.WriteFile(matrixReport, []byte(b.String()), 0o644))
+}
+
+func writeFences(t *testing.T, b *strings.Builder, measured []measurement) {
+	t.Helper()
+	fmt.Fprintf(b, fenceHeader, milliseconds(realtest.FenceMargin))
+	writeCells(b, "fault", "fences", "early", "longest fence", "loads", "served", "early again after")
+	writeCells(b, slices.Repeat([]string{"---"}, 7)...)
+	for i, row := range fenceRows() {
+		m := measured[i]
+		require.NotZero(t, m, "a table needs all rows")
+		writeCells(b, row.name, strconv.Itoa(m.fences.Fences), percent(float64(m.fences.Early)/float64(m.fences.Fences)),
+			milliseconds(m.fences.Longest), strconv.Itoa(m.fences.Loads), strconv.Itoa(m.fences.Served), milliseconds(m.early))
+	}
 }
 
 func writePressure(b *strings.Builder, measured []pressureFigures) {

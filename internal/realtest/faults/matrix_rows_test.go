@@ -19,7 +19,7 @@ var matrixRows = []matrixRow{
 	{
 		name: "kill -9 and restart, AOF with `appendfsync always`", promised: bounded + ", nothing lost",
 		errors: someErrors, setUp: oneServer("appendonly yes", "appendfsync always"),
-		inject: func(r *rowRun) {
+		fences: true, inject: func(r *rowRun) {
 			r.server.Kill()
 			r.wait()
 			r.server.Restart()
@@ -29,7 +29,7 @@ var matrixRows = []matrixRow{
 		name:     "kill -9 and restart, nothing on disk",
 		promised: bounded + "; the sessions are lost with Redis, which counts as deleting them then",
 		errors:   someErrors,
-		inject: func(r *rowRun) {
+		fences:   true, inject: func(r *rowRun) {
 			r.traffic.LoseAll(r.server.Kill)
 			r.wait()
 			r.server.Restart()
@@ -37,7 +37,7 @@ var matrixRows = []matrixRow{
 	},
 	{
 		name: "SIGSTOP, SIGCONT of the server", promised: bounded, errors: someErrors, setUp: serverThatPauses(),
-		inject: func(r *rowRun) {
+		fences: true, inject: func(r *rowRun) {
 			r.server.Pause()
 			r.wait()
 			r.server.Continue()
@@ -46,11 +46,11 @@ var matrixRows = []matrixRow{
 	{
 		name:     "SIGSTOP, SIGCONT of a client",
 		promised: bounded + ", from the first load on; a load that the stop interrupts may fail",
-		errors:   maybeErrors, setUp: withProcess, inject: stopProcess,
+		errors:   maybeErrors, setUp: withProcess, fences: true, inject: stopProcess,
 	},
 	{
 		name: "`CLIENT KILL`, of all connections, 10 times a second", promised: bounded, errors: maybeErrors,
-		inject: func(r *rowRun) {
+		fences: true, inject: func(r *rowRun) {
 			r.repeat(100*time.Millisecond, func() {
 				for _, kind := range []string{"normal", "pubsub", "master", "replica"} {
 					r.do("CLIENT", "KILL", "TYPE", kind)
@@ -91,7 +91,7 @@ var matrixRows = []matrixRow{
 	{
 		name:     "`maxmemory` reached, `noeviction`",
 		promised: bounded + "; stores fail, loads and deletes do not", errors: someErrors,
-		inject: func(r *rowRun) {
+		fences: true, inject: func(r *rowRun) {
 			failedLoads := r.traffic.Counts().FailedLoads
 			r.do("CONFIG", "SET", "maxmemory", "1mb")
 			r.wait()
@@ -106,7 +106,7 @@ var matrixRows = []matrixRow{
 	},
 	{
 		name: "the server becomes a read-only replica, and a master again", promised: bounded, errors: someErrors,
-		inject: demote,
+		fences: true, inject: demote,
 	},
 	{
 		name: "ACL: no `publish`", promised: bounded + "; writes fail", errors: someErrors, setUp: withPermissions,
@@ -114,7 +114,7 @@ var matrixRows = []matrixRow{
 	},
 	{
 		name: "ACL: no `subscribe`", promised: bounded, errors: maybeErrors, setUp: withPermissions,
-		inject: func(r *rowRun) {
+		fences: true, inject: func(r *rowRun) {
 			r.without("+subscribe", func() {
 				r.do("CLIENT", "KILL", "TYPE", "pubsub") // an open subscription no longer needs the permission
 				r.wait()
@@ -131,35 +131,35 @@ var matrixRows = []matrixRow{
 	},
 	{
 		name: "full resync of a replica, twice", promised: bounded + ", no errors",
-		setUp: oneServer("repl-backlog-size 16kb"), inject: resync,
+		setUp: oneServer("repl-backlog-size 16kb"), fences: true, inject: resync,
 	},
 	{
 		name: "Sentinel failover", promised: bounded + "; what the replica had before the kill is not lost",
-		errors: someErrors, setUp: onSentinel, inject: replaceMaster,
+		errors: someErrors, setUp: onSentinel, fences: true, inject: replaceMaster,
 	},
 	{
 		name: "Cluster failover", promised: bounded + "; what the replica had before the kill is not lost",
-		errors: someErrors, setUp: onCluster(1), inject: replaceMaster,
+		errors: someErrors, setUp: onCluster(1), fences: true, inject: replaceMaster,
 	},
 	{
 		name: "Cluster slot migration", promised: bounded + ", no errors", setUp: onCluster(0),
-		inject: migrate,
+		fences: true, inject: migrate,
 	},
 	{
 		name: "link: 50 ms latency each way", promised: bounded + ", no errors", setUp: withLink,
-		inject: func(r *rowRun) { r.onLink(both, netfault.Fault{Latency: 50 * time.Millisecond}) },
+		fences: true, inject: func(r *rowRun) { r.onLink(both, netfault.Fault{Latency: 50 * time.Millisecond}) },
 	},
 	{
 		name: "link: black hole to the server", promised: bounded, errors: someErrors, setUp: withLink,
-		inject: func(r *rowRun) { r.onLink([]netfault.Direction{netfault.ToServer}, dropped) },
+		fences: true, inject: func(r *rowRun) { r.onLink([]netfault.Direction{netfault.ToServer}, dropped) },
 	},
 	{
 		name: "link: black hole to the client", promised: bounded, errors: someErrors, setUp: withLink,
-		inject: func(r *rowRun) { r.onLink([]netfault.Direction{netfault.ToClient}, dropped) },
+		fences: true, inject: func(r *rowRun) { r.onLink([]netfault.Direction{netfault.ToClient}, dropped) },
 	},
 	{
 		name: "link: connections reset, 10 times a second", promised: bounded, errors: maybeErrors, setUp: withLink,
-		inject: func(r *rowRun) { r.repeat(100*time.Millisecond, r.link.Reset) },
+		fences: true, inject: func(r *rowRun) { r.repeat(100*time.Millisecond, r.link.Reset) },
 	},
 	{
 		name: "link: one byte at a time", promised: bounded + ", no errors", setUp: withLink,

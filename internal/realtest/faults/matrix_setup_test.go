@@ -44,7 +44,7 @@ func serverThatPauses(config ...string) func(r *rowRun) {
 // withProcess adds a third replica, which only loads, in a process of its own.
 func withProcess(r *rowRun) {
 	oneServer()(r)
-	r.process = startProcess(r.t, r.server.Addr(), realtest.Staleness)
+	r.process = startProcess(r.t, r.server.Addr(), realtest.Staleness, r.fencing)
 }
 
 // withLink connects the second replica through a link. The first one keeps writing while the link fails.
@@ -85,8 +85,12 @@ func onCluster(replicasPerMaster int) func(r *rowRun) {
 }
 
 func (r *rowRun) start(clients ...redis.UniversalClient) {
+	opts := []session.RoutingOption{session.WithLoadTimeout(realtest.Staleness)}
+	if r.fencing {
+		opts = append(opts, session.WithFencing())
+	}
 	for _, client := range clients {
-		r.replicas = append(r.replicas, realtest.Replica(r.t, client, session.WithLoadTimeout(realtest.Staleness)))
+		r.replicas = append(r.replicas, realtest.Replica(r.t, client, opts...))
 	}
 	if r.ids != nil {
 		return

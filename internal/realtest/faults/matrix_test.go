@@ -31,27 +31,35 @@ const (
 // docs/faults.md reports.
 func TestFaultMatrix(t *testing.T) {
 	if os.Getenv(matrixVariable) == "" {
-		t.Skip("set " + matrixVariable + "=1: it takes two or three minutes")
+		t.Skip("set " + matrixVariable + "=1: it takes three or four minutes")
 	}
-	measured := make([]measurement, len(matrixRows))
-	running := make(chan struct{}, rowsAtOnce)
-	t.Run("rows", func(t *testing.T) {
-		for i, row := range matrixRows {
-			t.Run(row.name, func(t *testing.T) {
-				t.Parallel()
-				running <- struct{}{}
-				defer func() { <-running }()
-				measured[i] = measure(t, row)
-			})
-		}
-	})
+	measured := measureAll(t, "rows", matrixRows, false)
+	fenced := measureAll(t, "fences", fenceRows(), true)
 	underPressure := make([]pressureFigures, len(pressureEvents))
 	for i, event := range pressureEvents { // one at a time: they count goroutines, and a busy machine fails loads
 		t.Run(event.name, func(t *testing.T) { underPressure[i] = measurePressure(t, event.inject) })
 	}
 	if os.Getenv(matrixVariable) == "write" && !t.Failed() {
-		writeReport(t, measured, underPressure)
+		writeReport(t, measured, fenced, underPressure)
 	}
+}
+
+// measureAll measures rows, with fences or without, a few at a time.
+func measureAll(t *testing.T, name string, rows []matrixRow, fencing bool) []measurement {
+	t.Helper()
+	measured := make([]measurement, len(rows))
+	running := make(chan struct{}, rowsAtOnce)
+	t.Run(name, func(t *testing.T) {
+		for i, row := range rows {
+			t.Run(row.name, func(t *testing.T) {
+				t.Parallel()
+				running <- struct{}{}
+				defer func() { <-running }()
+				measured[i] = measure(t, row, fencing)
+			})
+		}
+	})
+	return measured
 }
 
 // matrixRow is one fault.
@@ -61,6 +69,7 @@ type matrixRow struct {
 	errors   expectation
 	setUp    func(r *rowRun) // nil: two replicas on one server
 	inject   func(r *rowRun) // begins the fault, waits, and ends it
+	fences   bool            // it is measured once more, with fences
 }
 
 // expectation says whether callers get errors. Where a fault has to cause errors, a run without them shows that the
@@ -79,12 +88,14 @@ type rowRun struct {
 	server   *redistest.Server // in a topology, the server that the fault affects
 	link     *netfault.Proxy   // the second replica's link, in rows with withLink
 	process  *process          // a third replica, in the row that stops it
+	victim   *process          // another one, in the row that kills it
 	cluster  *redistest.Cluster
 	replaced func() bool // whether another server has taken the place of server
 	replicas []*session.RoutingStorage
 	ids      []string
 	probes   []string // the ids in whose slots events are checked
 	traffic  *realtest.Traffic
+	fencing  bool
 	ended    time.Time // when the fault ended
 }
 
@@ -92,11 +103,13 @@ type rowRun struct {
 type measurement struct {
 	realtest.Counts
 	answers, leased time.Duration // from the end of the fault
+	fences          realtest.FenceCounts
+	early           time.Duration // from the end of the fault until fences return early again
 }
 
-func measure(t *testing.T, row matrixRow) measurement {
+func measure(t *testing.T, row matrixRow, fencing bool) measurement {
 	t.Helper()
-	r := &rowRun{t: t}
+	r := &rowRun{t: t, fencing: fencing}
 	if row.setUp == nil {
 		row.setUp = oneServer()
 	}
@@ -104,6 +117,7 @@ func measure(t *testing.T, row matrixRow) measurement {
 	realtest.RequireEventsFlow(t, r.probes, r.replicas...)
 	r.traffic = realtest.StartTraffic(t, realtest.Staleness, r.ids, r.replicas...)
 	r.traffic.Await(t, 500)
+	fences := r.startFences()
 
 	row.inject(r)
 	if r.ended.IsZero() {
@@ -117,6 +131,12 @@ func measure(t *testing.T, row matrixRow) measurement {
 		return r.process == nil || r.process.lastMode() == session.ModeLeased
 	})
 	m.leased = time.Since(r.ended)
+	if fencing {
+		m.early = r.awaitEarlyFences()
+		m.fences = fences.Take()
+		require.Positive(t, m.fences.Fences, "no fence was called")
+		require.Positive(t, m.fences.Loads, "nothing was loaded after a fence")
+	}
 
 	// An older state that the fault held back could still be served until the bound has passed.
 	recovered := time.Now()

@@ -24,10 +24,11 @@ import (
 )
 
 // startProcess runs this test binary again, with only TestReplicaProcess. These variables make that test a replica on
-// the Redis at an address, with a MaxStaleness.
+// the Redis at an address, with a MaxStaleness, and with fencing if the last one is not empty.
 const (
 	addressVariable   = "SESSION_TEST_REPLICA_OF"
 	stalenessVariable = "SESSION_TEST_STALENESS"
+	fencingVariable   = "SESSION_TEST_FENCING"
 )
 
 // TestReplicaProcess runs in the other process. It reads ids, loads each of them, and writes a line with the answer.
@@ -40,8 +41,11 @@ func TestReplicaProcess(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
 	staleness, err := time.ParseDuration(os.Getenv(stalenessVariable))
 	require.NoError(t, err)
-	st := session.NewRoutingStorage(session.NewRedisStorage(client, time.Hour), 1000,
-		session.WithMaxStaleness(staleness), session.WithLoadTimeout(2*staleness))
+	opts := []session.RoutingOption{session.WithMaxStaleness(staleness), session.WithLoadTimeout(2 * staleness)}
+	if os.Getenv(fencingVariable) != "" {
+		opts = append(opts, session.WithFencing())
+	}
+	st := session.NewRoutingStorage(session.NewRedisStorage(client, time.Hour), 1000, opts...)
 	t.Cleanup(func() { require.NoError(t, st.Close()) })
 	for ids := bufio.NewScanner(os.Stdin); ids.Scan(); {
 		s, err := st.Load(t.Context(), ids.Text())
@@ -63,12 +67,15 @@ type process struct {
 	mode    session.Mode // after the last answer
 }
 
-func startProcess(t *testing.T, addr string, staleness time.Duration) *process {
+func startProcess(t *testing.T, addr string, staleness time.Duration, fencing bool) *process {
 	t.Helper()
 	program, err := os.Executable()
 	require.NoError(t, err)
 	command := exec.Command(program, "-test.run=^TestReplicaProcess$")
 	command.Env = append(os.Environ(), addressVariable+"="+addr, stalenessVariable+"="+staleness.String())
+	if fencing {
+		command.Env = append(command.Env, fencingVariable+"=yes")
+	}
 	command.Stderr = os.Stderr
 	in, err := command.StdinPipe()
 	require.NoError(t, err)
@@ -125,7 +132,7 @@ func TestFirstLoadOfAProcessThatWakes(t *testing.T) {
 	link := netfault.Start(t, s.server.Addr())
 	// Latency, so that heartbeats are on the link when the process stops. When it wakes, it receives them first.
 	link.Set(netfault.ToClient, netfault.Fault{Latency: faultStaleness / 4})
-	p := startProcess(t, link.Addr(), faultStaleness)
+	p := startProcess(t, link.Addr(), faultStaleness, false)
 	s.reader = p
 	require.NoError(t, s.store(t.Context(), changing))
 
