@@ -357,8 +357,9 @@ func (rt *RoutingStorage) LoadFresh(ctx context.Context, id string) (*Session, e
 	return rt.fetch(ctx, "load fresh", id, rt.cache.FetchFresh)
 }
 
-// Peek implements [Peeker]. A local copy answers if it could answer a [RoutingStorage.Load]; that sends nothing, and
-// does not look at the context. Otherwise the remote's Peek does, bounded by the context alone. Peek is no use of the
+// Peek implements [Peeker]. While change events flow, a local copy that was fetched since they do may answer; that
+// sends nothing, and does not look at the context. Otherwise the remote's Peek answers, bounded by the context alone.
+// So a caller of Watch that peeks after a [Gap] sees what the missing events would have told. Peek is no use of the
 // session: neither the local copy nor the stored session lives any longer, and what the remote returns does not become
 // a local copy. With [WithStaleIfError] it returns no older state.
 //

@@ -589,6 +589,14 @@ func (r *peekingRemote) Peek(ctx context.Context, id string) (*Session, error) {
 	return r.MemoryStorage.Peek(ctx, id)
 }
 
+// Watch proves once that nothing is missing, and reports nothing more.
+func (r *peekingRemote) Watch(ctx context.Context, _ time.Duration, fn func(Event)) error {
+	fn(Gap{})
+	fn(Alive{AsOf: time.Now()})
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 // inPeekingBubble is inBubble with a remote that counts peeks.
 func inPeekingBubble(t *testing.T, test func(t *testing.T, remote *peekingRemote, st *RoutingStorage)) {
 	t.Helper()
@@ -597,6 +605,7 @@ func inPeekingBubble(t *testing.T, test func(t *testing.T, remote *peekingRemote
 		remote := &peekingRemote{stagedRemote: newStagedRemote(10 * time.Minute)}
 		st := NewRoutingStorage(remote, 100)
 		defer func() { require.NoError(t, st.Close()) }()
+		synctest.Wait()
 		test(t, remote, st)
 	})
 }
@@ -614,7 +623,7 @@ func TestPeekThroughARoutingStorage(t *testing.T) {
 		require.ErrorIs(t, peek().err, ErrNotFound)
 		require.NoError(t, st.Store(t.Context(), New(testID).With("v", "old")))
 		remote.elsewhere(t, testID, "new")
-		require.Equal(t, outcome{value: "old"}, peek(), "a copy answers as it does for Load")
+		require.Equal(t, outcome{value: "old"}, peek(), "a copy under the lease answers")
 		require.Equal(t, 1, remote.peeks)
 		time.Sleep(staleness)
 		require.Equal(t, outcome{value: "new"}, peek())

@@ -174,6 +174,27 @@ func TestGap(t *testing.T) {
 	})
 }
 
+// TestGapWithALocalTier is about a RoutingStorage whose copy is young, and misses the removal as the events do.
+func TestGapWithALocalTier(t *testing.T) {
+	bubble(t, func(t *testing.T, st *session.MemoryStorage) {
+		reporter := newReporter(st)
+		peekable := newPeekable(st)
+		peekable.Watcher = reporter
+		routing := session.NewRoutingStorage(peekable, 100)
+		defer func() { require.NoError(t, routing.Close()) }()
+		w := new(workshop)
+		o := setUp(t, routing, w)
+		reporter.report(session.Alive{AsOf: time.Now()})
+		use(t, o, "a")
+		use(t, o, "b")
+		peekable.set(func() { peekable.lost["a"] = true })
+		use(t, o, "a") // of the copy
+		reporter.report(session.Gap{})
+		require.Equal(t, []string{"a removed"}, w.ends())
+		require.Equal(t, "b", use(t, o, "b").session.ID())
+	})
+}
+
 // TestGapWithoutPeek is about what must not happen: that a look keeps an idle session alive.
 func TestGapWithoutPeek(t *testing.T) {
 	bubble(t, func(t *testing.T, st *session.MemoryStorage) {

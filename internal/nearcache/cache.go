@@ -131,11 +131,18 @@ func (c *Cache[V]) Hit(id string) *V {
 	return e.value
 }
 
-// Peek returns a copy that may be served now, or nil. Unlike [Cache.Hit] it is no use of the value: the copy makes room
-// as if it had not been looked at, and the source learns nothing.
+// Peek returns a copy that the lease covers now, or nil. Unlike [Cache.Hit] it is no use of the value: the copy makes
+// room as if it had not been looked at, and the source learns nothing. And that a copy is young is not enough, because
+// of those who look at what they may have missed:
+//  1. A copy is fetched. The value is removed elsewhere, and the report is lost.
+//  2. Reports flow anew. A Gap tells that some are missing.
+//  3. A caller that follows the reports, too, looks whether the value is still there.
+//
+// The copy of step 1 may be young then, but belongs to an earlier epoch.
 func (c *Cache[V]) Peek(id string) *V {
-	e, _ := c.lookUp(c.lease.Load(), id)
-	if e == nil {
+	l := c.lease.Load()
+	e, now := c.lookUp(l, id)
+	if e == nil || !l.covers(e.epoch, now) {
 		return nil
 	}
 	return e.value

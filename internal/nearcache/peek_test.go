@@ -9,7 +9,8 @@ import (
 )
 
 func TestPeekMakesNoRoomForItsCopy(t *testing.T) {
-	inBubble(t, func(t *testing.T, _ *source, c *replica) {
+	inBubble(t, func(t *testing.T, src *source, c *replica) {
+		defer src.flow(c)()
 		for _, id := range []string{"a", "b"} {
 			require.NoError(t, c.store(t.Context(), id, "v"))
 			time.Sleep(time.Millisecond)
@@ -20,7 +21,7 @@ func TestPeekMakesNoRoomForItsCopy(t *testing.T) {
 		require.Nil(t, c.Peek("a"), "it was the least recently used")
 		require.NotNil(t, c.Peek("b"))
 		require.Zero(t, c.Stats().Hits)
-	}, maxEntries(2))
+	}, watched, maxEntries(2))
 }
 
 func TestPeekIsNoUse(t *testing.T) {
@@ -41,13 +42,29 @@ func TestPeekIsNoUse(t *testing.T) {
 	}, watched, revalidating)
 }
 
-func TestPeekGoesByTheServingRule(t *testing.T) {
+// TestPeekNeedsTheLease: that a copy is young is not enough.
+func TestPeekNeedsTheLease(t *testing.T) {
 	inBubble(t, func(t *testing.T, src *source, c *replica) {
-		require.NoError(t, c.store(t.Context(), testID, "v"))
+		require.NoError(t, c.store(t.Context(), "early", "v"))
+		src.report(gap)
+		require.NoError(t, c.store(t.Context(), "unproven", "v"))
+		src.report(alive(time.Now()))
+		require.NoError(t, c.store(t.Context(), "late", "v"))
+		for _, id := range []string{"early", "unproven"} {
+			require.Nil(t, c.Peek(id), id)
+			require.NotNil(t, c.Hit(id), id)
+		}
 		time.Sleep(staleness - 1)
-		require.NotNil(t, c.Peek(testID))
+		require.NotNil(t, c.Peek("late"))
 		time.Sleep(time.Nanosecond)
-		require.Nil(t, c.Peek(testID))
+		require.Nil(t, c.Peek("late"), "the lease has ended")
+
+		src.report(alive(time.Now()))
+		require.NotNil(t, c.Peek("late"))
+		src.report(gap)
+		require.Nil(t, c.Peek("late"), "reports may be missing")
+		src.report(alive(time.Now()))
+		require.Nil(t, c.Peek("late"), "of an earlier epoch")
 		require.Zero(t, src.loadCount())
-	}, staleIfError(time.Hour))
+	}, watched, staleIfError(time.Hour))
 }

@@ -406,9 +406,15 @@ var mutants = []mutant{
 	},
 	{
 		"a peek is a use", "internal/nearcache/cache.go",
-		"e, _ := c.lookUp(c.lease.Load(), id)\n\tif e == nil {\n\t\treturn nil\n\t}",
-		"e, now := c.lookUp(c.lease.Load(), id)\n\tif e == nil {\n\t\treturn nil\n\t}\n\tc.table.touch(e, now)",
+		"!l.covers(e.epoch, now) {\n\t\treturn nil\n\t}",
+		"!l.covers(e.epoch, now) {\n\t\treturn nil\n\t}\n\tc.table.touch(e, now)",
 		300, "",
+	},
+	{
+		"a peek is answered by a young copy", "internal/nearcache/cache.go",
+		"e == nil || !l.covers(e.epoch, now) {",
+		"e == nil || now < 0 {",
+		0, "./internal/nearcache",
 	},
 	{
 		"a sweep leaves the copies", "internal/nearcache/sweep.go",
