@@ -21,14 +21,18 @@ type Codec interface {
 // Record is a session's contents as plain data: the input of a [Codec]. Unlike a Session, it is mutable; the caller
 // owns it.
 type Record struct {
-	ID        string            `json:"id"`
-	Type      Type              `json:"type,omitempty"`
-	Principal string            `json:"principal,omitempty"`
-	CreatedAt time.Time         `json:"created_at"`
-	UpdatedAt time.Time         `json:"updated_at"`
-	ExpiresAt time.Time         `json:"expires_at,omitzero"` // zero: no absolute expiry
-	Metadata  map[string]string `json:"metadata,omitempty"`
-	Data      []byte            `json:"data,omitempty"`
+	ID        string    `json:"id"`
+	Type      Type      `json:"type,omitempty"`
+	Principal string    `json:"principal,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+	ExpiresAt time.Time `json:"expires_at,omitzero"` // zero: no absolute expiry
+
+	// IdleTimeout is that of [Session.WithIdleTimeout]; in JSON, a number of nanoseconds.
+	IdleTimeout time.Duration `json:"idle_timeout,omitempty"`
+
+	Metadata map[string]string `json:"metadata,omitempty"`
+	Data     []byte            `json:"data,omitempty"`
 
 	// Unknown is a JSON object with what a later version of this package has stored, and this one does not know: loading
 	// a session and storing it again keeps that, byte for byte. [JSONCodec] writes its members beside the other fields. A
@@ -38,9 +42,10 @@ type Record struct {
 
 // Record returns a copy of the session's contents, without the revision.
 func (s *Session) Record() Record {
+	s = s.orEmpty()
 	r := Record{
 		ID: s.id, Type: s.typ, Principal: s.principal,
-		CreatedAt: s.createdAt, UpdatedAt: s.updatedAt, ExpiresAt: s.expiresAt,
+		CreatedAt: s.createdAt, UpdatedAt: s.updatedAt, ExpiresAt: s.expiresAt, IdleTimeout: s.idleTimeout,
 		Data: s.Data(), Unknown: s.unknownObject(),
 	}
 	if len(s.metadata) > 0 {
@@ -53,24 +58,29 @@ func (s *Session) Record() Record {
 }
 
 // FromRecord makes a session with revision 0 from plain data, which it copies. Like the With methods, it adjusts text
-// that is not UTF-8 and instants that cannot be expressed. Unknown counts only if it is a JSON object, and without the
+// that is not UTF-8, and instants and durations that cannot be expressed. Unknown counts only if it is a JSON object, and without the
 // members that have the name of a field.
 func FromRecord(r Record) *Session {
-	s := &Session{
+	return &Session{
 		id: r.ID, typ: Type(validText(string(r.Type))), principal: validText(r.Principal),
 		createdAt: normalTime(r.CreatedAt), updatedAt: normalTime(r.UpdatedAt), expiresAt: normalTime(r.ExpiresAt),
-		data: string(r.Data), unknown: unknownMembers(r.Unknown),
+		idleTimeout: normalIdle(r.IdleTimeout),
+		metadata:    pairsOf(r.Metadata), data: string(r.Data), unknown: unknownMembers(r.Unknown),
 	}
-	s.metadata = slices.Grow(s.metadata, len(r.Metadata))
-	for key, value := range r.Metadata {
-		s.metadata = append(s.metadata, pair{validText(key), validText(value)})
+}
+
+// pairsOf returns metadata as a session holds it.
+func pairsOf(metadata map[string]string) []pair {
+	var pairs []pair
+	pairs = slices.Grow(pairs, len(metadata))
+	for key, value := range metadata {
+		pairs = append(pairs, pair{validText(key), validText(value)})
 	}
-	slices.SortFunc(s.metadata, func(a, b pair) int {
+	slices.SortFunc(pairs, func(a, b pair) int {
 		return cmp.Or(strings.Compare(a.key, b.key), strings.Compare(a.value, b.value))
 	})
 	// Keys that differed only in invalid bytes are equal now.
-	s.metadata = slices.CompactFunc(s.metadata, func(a, b pair) bool { return a.key == b.key })
-	return s
+	return slices.CompactFunc(pairs, func(a, b pair) bool { return a.key == b.key })
 }
 
 const (

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -33,6 +34,9 @@ func (JSONCodec) Encode(s *Session) ([]byte, error) {
 	b = appendTime(append(b, `,"updated_at":`...), s.updatedAt)
 	if !s.expiresAt.IsZero() {
 		b = appendTime(append(b, `,"expires_at":`...), s.expiresAt)
+	}
+	if s.idleTimeout != 0 {
+		b = strconv.AppendInt(append(b, `,"idle_timeout":`...), int64(s.idleTimeout), 10)
 	}
 	for i, p := range s.metadata {
 		separator := `,"metadata":{`
@@ -120,7 +124,9 @@ func unknownMembers(object []byte) string {
 
 // fields are the names of a session's fields. Like encoding/json, the codec takes a name in another case for the same:
 // a member that is written back must not override a field when it is read again.
-var fields = []string{"id", "type", "principal", "created_at", "updated_at", "expires_at", "metadata", "data"}
+var fields = []string{
+	"id", "type", "principal", "created_at", "updated_at", "expires_at", "idle_timeout", "metadata", "data",
+}
 
 // unknownObject is the reverse of unknownMembers.
 func (s *Session) unknownObject() json.RawMessage {
@@ -148,6 +154,9 @@ func decodePlain(data []byte) *Session {
 	s.updatedAt = in.time()
 	if in.skip(`,"expires_at":`) {
 		s.expiresAt = in.time()
+	}
+	if in.skip(`,"idle_timeout":`) {
+		s.idleTimeout = normalIdle(in.duration())
 	}
 	s.metadata = in.metadata()
 	if in.skip(`,"data":`) {
@@ -207,6 +216,21 @@ func (in *plainReader) time() time.Time {
 		in.failed = true
 	}
 	return normalTime(t)
+}
+
+// duration reads a number as Encode writes it: neither 0, nor with a fraction or an exponent.
+func (in *plainReader) duration() time.Duration {
+	n := 0
+	for n < len(in.rest) && (in.rest[n] == '-' || in.rest[n] >= '0' && in.rest[n] <= '9') {
+		n++
+	}
+	digits := string(in.rest[:n])
+	number, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || strings.TrimPrefix(digits, "-")[0] == '0' {
+		in.failed = true
+	}
+	in.rest = in.rest[n:]
+	return time.Duration(number)
 }
 
 func (in *plainReader) metadata() []pair {

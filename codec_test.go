@@ -13,9 +13,10 @@ import (
 )
 
 func FuzzJSONCodecRoundTrip(f *testing.F) {
-	f.Add("id", "streamable", "issuer|user", int64(0), int64(1), int64(2), "key", "value", "\xff", "x", []byte{0, 255})
-	f.Add("<&>", "", "", int64(-1), int64(1<<62), int64(0), "", "\u2028", "a", "\x00", []byte(nil))
-	f.Fuzz(func(t *testing.T, id, typ, principal string, created, updated, expires int64, k1, v1, k2, v2 string,
+	f.Add("id", "streamable", "issuer|user", int64(0), int64(1), int64(2), int64(3), "key", "value", "\xff", "x",
+		[]byte{0, 255})
+	f.Add("<&>", "", "", int64(-1), int64(1<<62), int64(0), int64(-1), "", "\u2028", "a", "\x00", []byte(nil))
+	f.Fuzz(func(t *testing.T, id, typ, principal string, created, updated, expires, idle int64, k1, v1, k2, v2 string,
 		data []byte,
 	) {
 		if ValidateID(id) != nil {
@@ -23,7 +24,7 @@ func FuzzJSONCodecRoundTrip(f *testing.F) {
 		}
 		s := FromRecord(Record{
 			ID: id, Type: Type(typ), Principal: principal, CreatedAt: time.UnixMicro(created),
-			UpdatedAt: time.UnixMicro(updated), ExpiresAt: time.UnixMicro(expires),
+			UpdatedAt: time.UnixMicro(updated), ExpiresAt: time.UnixMicro(expires), IdleTimeout: time.Duration(idle),
 			Metadata: map[string]string{k1: v1, k2: v2}, Data: data,
 		}).With(k1, v2)
 		encoded, err := JSONCodec{}.Encode(s)
@@ -41,7 +42,9 @@ func FuzzDecodePlain(f *testing.F) {
 	const times = `,"created_at":"2026-01-02T03:04:05.000006Z","updated_at":"2026-01-02T03:04:05Z"`
 	f.Add([]byte(`{"id":"id"` + times + `}`))
 	f.Add([]byte(`{"id":"id","type":"sse","principal":"p"` + times +
-		`,"expires_at":"2030-01-02T03:04:05Z","metadata":{"a":"b","c":"d"},"data":"AAE="}`))
+		`,"expires_at":"2030-01-02T03:04:05Z","idle_timeout":60000000000,"metadata":{"a":"b","c":"d"},"data":"AAE="}`))
+	f.Add([]byte(`{"id":"id"` + times + `,"idle_timeout":-1}`))
+	f.Add([]byte(`{"id":"id"` + times + `,"idle_timeout":9223372036854775807}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := decodePlain(data)
 		if s == nil {
@@ -56,11 +59,12 @@ func FuzzDecodePlain(f *testing.F) {
 // TestPlainJSONIsReadWithoutEncodingJSON would fail if encoding/json read everything.
 func TestPlainJSONIsReadWithoutEncodingJSON(t *testing.T) {
 	t.Parallel()
-	full := New("id").WithType(TypeSSE).WithPrincipal("p").WithExpiresAt(time.Unix(2e9, 0)).WithData([]byte{0, 255})
+	full := New("id").WithType(TypeSSE).WithPrincipal("p").WithExpiresAt(time.Unix(2e9, 0)).WithData([]byte{0, 255}).
+		WithIdleTimeout(time.Hour)
 	for i := range 20 {
 		full = full.With(strings.Repeat("k", i), "http://10.0.0.7:8080/mcp")
 	}
-	for _, s := range []*Session{New("id"), full} {
+	for _, s := range []*Session{New("id"), full, New("id").WithIdleTimeout(NoIdleTimeout)} {
 		encoded, err := JSONCodec{}.Encode(s)
 		require.NoError(t, err)
 		require.Equal(t, s, decodePlain(encoded))
@@ -85,6 +89,13 @@ func TestOtherJSONIsLeftToEncodingJSON(t *testing.T) {
 		`{"id":"id"` + times + `,"metadata":{"a":"1","a":"2"}}`,
 		`{"id":"id"` + times + `,"metadata":{"a":"1",}}`,
 		`{"id":"id"` + times + `,"data":"A"}`,
+		`{"id":"id"` + times + `,"idle_timeout":}`,
+		`{"id":"id"` + times + `,"idle_timeout":0}`,
+		`{"id":"id"` + times + `,"idle_timeout":-0}`,
+		`{"id":"id"` + times + `,"idle_timeout":01}`,
+		`{"id":"id"` + times + `,"idle_timeout":1-1}`,
+		`{"id":"id"` + times + `,"idle_timeout":1e3}`,
+		`{"id":"id"` + times + `,"idle_timeout":9223372036854775808}`,
 		`{"id":"id","created_at":"yesterday","updated_at":"2026-01-02T03:04:05Z"}`,
 	} {
 		require.Nil(t, decodePlain([]byte(data)), data)
@@ -170,7 +181,7 @@ func TestUnknownFieldsCannotOverrideOthers(t *testing.T) {
 // TestUnknownFieldsSurvive plays an older release that handles what a newer one has stored.
 func TestUnknownFieldsSurvive(t *testing.T) {
 	t.Parallel()
-	const later = `,"idle_timeout":3600,"later":{"x":[1, 2],"é":null}`
+	const later = `,"quota":3600,"later":{"x":[1, 2],"é":null}`
 	newer := func() *Session {
 		encoded, err := JSONCodec{}.Encode(New(testID).With("a", "b"))
 		require.NoError(t, err)

@@ -25,6 +25,13 @@ var (
 	// ErrExists: [Creator.Create] found a session with that id.
 	ErrExists = errors.New("session: already exists")
 
+	// ErrLifetime: a session that is new is past its ExpiresAt, or a session would never end: it has neither an idle
+	// time-out nor an ExpiresAt. It was not stored.
+	ErrLifetime = errors.New("session: invalid lifetime")
+
+	// ErrTooMany: the owner of the session has as many sessions as [WithOwnerLimit] allows. It was not stored.
+	ErrTooMany = errors.New("session: too many sessions of one owner")
+
 	// ErrConflict: the stored session has changed since the caller loaded it. Load it again, repeat the change, store
 	// again; [Update] does that.
 	ErrConflict = errors.New("session: changed by another writer")
@@ -115,7 +122,8 @@ func tooLarge(op string, size, limit int) error {
 // sentinels are the errors that a storage may return, beside errors.ErrUnsupported. Its callers take any other error
 // for an outage. What matches two of them counts as the first.
 var sentinels = []error{
-	ErrUnavailable, ErrClosed, ErrNotFound, ErrExists, ErrConflict, ErrInvalidID, ErrTooLarge, ErrCorrupt, ErrEncode,
+	ErrUnavailable, ErrClosed, ErrNotFound, ErrExists, ErrConflict, ErrInvalidID, ErrTooLarge, ErrLifetime, ErrTooMany,
+	ErrCorrupt, ErrEncode,
 }
 
 // sentinelOf returns the sentinel that an error of a storage matches, or nil: then it is foreign, and an outage.

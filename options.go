@@ -9,40 +9,83 @@ import (
 
 // The options of all storages, with their defaults. An option checks its argument when it is made.
 
-// --- Every storage that limits the size of a session ---
+// --- Storages that keep sessions themselves ---
 
-// MaxSizeOption is an option of every storage that limits the size of a session, see [WithMaxSize].
-type MaxSizeOption interface {
+// StorageOption configures a [MemoryStorage] or a [RedisStorage].
+type StorageOption interface {
 	MemoryOption
 	RedisOption
 }
+
+// storageOptions are the fields that both storages have.
+type storageOptions struct {
+	maxSize     int
+	maxLifetime time.Duration
+	ownerLimit  int         // 0: none
+	overLimit   OwnerPolicy // counts with an ownerLimit
+}
+
+type storageOption func(o *storageOptions)
+
+func (set storageOption) applyMemory(o *memoryOptions) { set(&o.storageOptions) }
+func (set storageOption) applyRedis(o *redisOptions)   { set(&o.storageOptions) }
 
 const defaultMaxSize = 1 << 20
 
 // WithMaxSize limits the size of one session, in bytes: larger ones are refused with [ErrTooLarge]. RedisStorage counts
 // the encoded session, MemoryStorage the bytes that the session holds. The error tells the size and the limit. 0 means
 // the default, 1 MiB. It panics when bytes is negative.
-func WithMaxSize(bytes int) MaxSizeOption {
+func WithMaxSize(bytes int) StorageOption {
 	if bytes < 0 {
 		panic(fmt.Sprintf("session: WithMaxSize(%d): the limit cannot be negative", bytes))
 	}
 	if bytes == 0 {
 		bytes = defaultMaxSize
 	}
-	return maxSize(bytes)
+	return storageOption(func(o *storageOptions) { o.maxSize = bytes })
 }
 
-type maxSize int
+// WithMaxLifetime sets the end of sessions that have none: a session that is stored without an ExpiresAt gets its
+// CreatedAt plus d, or d from now if it says that it was created in the future, or does not say when. Loading it returns
+// it with that end; the caller's own session stays as it is. An ExpiresAt that the session has counts instead, also a
+// later one. 0 means none, the default. It panics when d is negative, or less than a millisecond.
+//
+// All replicas that share a Redis should have the same: it is the storage that stores a session which sets its end.
+func WithMaxLifetime(d time.Duration) StorageOption {
+	d = positiveOr("WithMaxLifetime", d, 0)
+	if d > 0 && d < time.Millisecond {
+		panic(fmt.Sprintf("session: WithMaxLifetime(%v): must be at least 1ms", d))
+	}
+	return storageOption(func(o *storageOptions) { o.maxLifetime = d })
+}
 
-func (n maxSize) applyMemory(o *memoryOptions) { o.maxSize = int(n) }
-func (n maxSize) applyRedis(o *redisOptions)   { o.maxSize = int(n) }
+// OwnerPolicy says what happens to the session of an owner that would be one too many, see [WithOwnerLimit].
+type OwnerPolicy int
+
+const (
+	// RefuseNew refuses to store the session, with [ErrTooMany].
+	RefuseNew OwnerPolicy = iota
+	// EndIdlest stores the session, and deletes that session of the owner which was not used for longest.
+	EndIdlest
+)
+
+// WithOwnerLimit limits how many sessions each principal may have at a time. Storing a session under a new id, or giving
+// a session to another principal, is subject to it; sessions without a principal, and changes of others, are not. By
+// default there is no limit. For RedisStorage it implies [WithOwnerIndex]. It panics when n is not positive, or over is
+// none of the constants.
+func WithOwnerLimit(n int, over OwnerPolicy) StorageOption {
+	if n <= 0 || over != RefuseNew && over != EndIdlest {
+		panic(fmt.Sprintf("session: WithOwnerLimit(%d, %d): needs n > 0, and RefuseNew or EndIdlest", n, over))
+	}
+	return storageOption(func(o *storageOptions) { o.ownerLimit, o.overLimit = n, over })
+}
 
 // --- MemoryStorage ---
 
 // MemoryOption configures a [MemoryStorage].
 type MemoryOption interface{ applyMemory(o *memoryOptions) }
 
-type memoryOptions struct{ maxSize int }
+type memoryOptions struct{ storageOptions }
 
 // --- RedisStorage ---
 
@@ -50,9 +93,11 @@ type memoryOptions struct{ maxSize int }
 type RedisOption interface{ applyRedis(o *redisOptions) }
 
 type redisOptions struct {
+	storageOptions
+
 	prefix         string
 	codec          Codec
-	maxSize        int
+	ownerIndex     bool
 	minReplicas    int
 	replicaTimeout time.Duration
 }
@@ -76,6 +121,12 @@ func WithCodec(codec Codec) RedisOption {
 		panic("session: WithCodec: the codec is nil")
 	}
 	return redisOption(func(o *redisOptions) { o.codec = codec })
+}
+
+// WithOwnerIndex makes [Revoker] and [Lister] work: RedisStorage keeps an index of the sessions of each principal. It is
+// off by default, as each store of a session with a principal costs a little more. All replicas need it.
+func WithOwnerIndex() RedisOption {
+	return redisOption(func(o *redisOptions) { o.ownerIndex = true })
 }
 
 // WithMinReplicas makes writes wait until at least n replicas have them, for up to the timeout, in the same round trip

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -31,22 +32,31 @@ const (
 // modified, so a storage can hand the same pointer to all its callers without copying. A Session is safe for concurrent
 // use. Make one with [New] or [FromRecord]; the zero value is a session without an id, which every storage refuses.
 //
+// A nil *Session has the zero value of everything: no method of it panics. A changed copy of nil is nil, which every
+// storage refuses.
+//
 // Formatting or logging a Session never shows its id, principal or contents: for many users, an id is a credential.
 type Session struct {
+	noJSON
+
 	// revision is the only field that changes in place: a storage sets it on the caller's session when a write has
 	// succeeded, so that Store(s) followed by Store(s.With(...)) works.
 	revision atomic.Uint64
 
-	expiresAt time.Time // zero: no absolute expiry; next to revision, because every local hit reads both
-	id        string
-	typ       Type
-	principal string
-	createdAt time.Time
-	updatedAt time.Time
-	metadata  []pair // sorted by key, and never modified once set
-	data      string // a string, so that nothing that reads it can change it
-	unknown   string // see Record.Unknown: the members with a comma before each, or ""
+	expiresAt   time.Time // zero: no absolute expiry; next to revision, because every local hit reads both
+	idleTimeout time.Duration
+	id          string
+	typ         Type
+	principal   string
+	createdAt   time.Time
+	updatedAt   time.Time
+	metadata    []pair // sorted by key, and never modified once set
+	data        string // a string, so that nothing that reads it can change it
+	unknown     string // see Record.Unknown: the members with a comma before each, or ""
 }
+
+// NoIdleTimeout is the [Session.IdleTimeout] of a session that ends at its [Session.ExpiresAt] only, used or not.
+const NoIdleTimeout time.Duration = -1
 
 type pair struct{ key, value string }
 
@@ -57,28 +67,43 @@ func New(id string) *Session {
 	return &Session{id: id, createdAt: now, updatedAt: now}
 }
 
+// empty is what the methods of a nil session read. It is never changed.
+var empty Session
+
+func (s *Session) orEmpty() *Session {
+	if s == nil {
+		return &empty
+	}
+	return s
+}
+
 // ID returns the session's id. Treat it as a credential.
-func (s *Session) ID() string { return s.id }
+func (s *Session) ID() string { return s.orEmpty().id }
 
 // Type returns the kind of the session, or "".
-func (s *Session) Type() Type { return s.typ }
+func (s *Session) Type() Type { return s.orEmpty().typ }
 
 // Principal returns the owner, or "". See [Session.WithPrincipal].
-func (s *Session) Principal() string { return s.principal }
+func (s *Session) Principal() string { return s.orEmpty().principal }
 
 // CreatedAt returns when the session was made with [New], in UTC, to the microsecond.
-func (s *Session) CreatedAt() time.Time { return s.createdAt }
+func (s *Session) CreatedAt() time.Time { return s.orEmpty().createdAt }
 
 // UpdatedAt returns when one of the With methods last changed the session, in UTC, to the microsecond. Loading a
 // session, or keeping it alive, does not change it.
-func (s *Session) UpdatedAt() time.Time { return s.updatedAt }
+func (s *Session) UpdatedAt() time.Time { return s.orEmpty().updatedAt }
 
 // ExpiresAt returns the instant from which the session is never served any more, however often it is used. The zero
 // time means that it has no absolute expiry, and lives as long as it is used.
-func (s *Session) ExpiresAt() time.Time { return s.expiresAt }
+func (s *Session) ExpiresAt() time.Time { return s.orEmpty().expiresAt }
+
+// IdleTimeout returns how long the session lives without being loaded or stored. 0 means that the storage's TTL counts,
+// [NoIdleTimeout] that only ExpiresAt ends the session.
+func (s *Session) IdleTimeout() time.Duration { return s.orEmpty().idleTimeout }
 
 // Get returns a metadata value, and whether it is set.
 func (s *Session) Get(key string) (string, bool) {
+	s = s.orEmpty()
 	i, ok := s.find(key)
 	if !ok {
 		return "", false
@@ -89,7 +114,7 @@ func (s *Session) Get(key string) (string, bool) {
 // Metadata iterates over all metadata, sorted by key.
 func (s *Session) Metadata() iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
-		for _, p := range s.metadata {
+		for _, p := range s.orEmpty().metadata {
 			if !yield(p.key, p.value) {
 				return
 			}
@@ -99,7 +124,7 @@ func (s *Session) Metadata() iter.Seq2[string, string] {
 
 // Data returns a copy of the opaque application data, nil if there is none. The caller may change the copy.
 func (s *Session) Data() []byte {
-	if s.data == "" {
+	if s.orEmpty().data == "" {
 		return nil
 	}
 	return []byte(s.data)
@@ -108,7 +133,7 @@ func (s *Session) Data() []byte {
 // Decode unmarshals the application data, which must be JSON, into the value that v points to.
 func (s *Session) Decode(v any) error {
 	// Decode a copy: an UnmarshalJSON method may write to its input.
-	if err := json.Unmarshal([]byte(s.data), v); err != nil {
+	if err := json.Unmarshal([]byte(s.orEmpty().data), v); err != nil {
 		return fmt.Errorf("session: decode data: %w", err)
 	}
 	return nil
@@ -116,69 +141,75 @@ func (s *Session) Decode(v any) error {
 
 // Revision identifies the stored state that this session is or was derived from. It is 0 for a session that was never
 // stored or loaded. Storing a session with a revision succeeds only if the storage still holds that revision.
-func (s *Session) Revision() uint64 { return s.revision.Load() }
+func (s *Session) Revision() uint64 { return s.orEmpty().revision.Load() }
 
 // WithType returns a copy with another type.
 func (s *Session) WithType(t Type) *Session {
-	c := s.derive()
-	c.typ = Type(validText(string(t)))
-	return c
+	return s.derive(func(c *Session) { c.typ = Type(validText(string(t))) })
 }
 
-// WithPrincipal returns a copy with another owner. Identify the owner by something that stays the same when tokens are
-// renewed, such as an issuer and a subject; never by a token.
+// WithPrincipal returns a copy with another owner; "" for none. Identify the owner by something that stays the same when
+// tokens are renewed, such as the [Principal] of an issuer and a subject; never by a token.
 func (s *Session) WithPrincipal(principal string) *Session {
-	c := s.derive()
-	c.principal = validText(principal)
-	return c
+	return s.derive(func(c *Session) { c.principal = validText(principal) })
 }
 
 // WithExpiresAt returns a copy that is never served at or after t, however often it is used. The zero time removes the
-// limit. Instants are kept to the microsecond, rounded down.
+// limit; a storage with [WithMaxLifetime] sets its own then. Instants are kept to the microsecond, rounded down.
 func (s *Session) WithExpiresAt(t time.Time) *Session {
-	c := s.derive()
-	c.expiresAt = normalTime(t)
-	return c
+	return s.derive(func(c *Session) { c.expiresAt = normalTime(t) })
+}
+
+// WithIdleTimeout returns a copy that lives for d without being loaded or stored, whatever the storage's TTL: longer for
+// "remember me", shorter for an administrator. d is rounded up to whole milliseconds. 0 means the storage's TTL. With
+// [NoIdleTimeout], or any other negative d, only ExpiresAt ends the session, which it must have: a storage refuses a
+// session that would never end with [ErrLifetime].
+func (s *Session) WithIdleTimeout(d time.Duration) *Session {
+	return s.derive(func(c *Session) { c.idleTimeout = normalIdle(d) })
 }
 
 // With returns a copy with a metadata value set. Keys and values are UTF-8; invalid bytes are replaced by U+FFFD at
 // once, so that every storage returns exactly what the session holds.
 func (s *Session) With(key, value string) *Session {
-	c := s.derive()
 	key, value = validText(key), validText(value)
-	i, found := s.find(key)
-	if found {
-		c.metadata = slices.Clone(s.metadata)
-		c.metadata[i].value = value
-	} else {
-		c.metadata = make([]pair, 0, len(s.metadata)+1)
-		c.metadata = append(c.metadata, s.metadata[:i]...)
-		c.metadata = append(c.metadata, pair{key, value})
-		c.metadata = append(c.metadata, s.metadata[i:]...)
-	}
-	return c
+	return s.derive(func(c *Session) {
+		i, found := s.find(key)
+		if found {
+			c.metadata = slices.Clone(s.metadata)
+			c.metadata[i].value = value
+		} else {
+			c.metadata = slices.Concat(s.metadata[:i], []pair{{key, value}}, s.metadata[i:])
+		}
+	})
 }
 
 // Without returns a copy with a metadata value removed, if it was set.
 func (s *Session) Without(key string) *Session {
-	c := s.derive()
-	if i, found := s.find(key); found {
-		c.metadata = slices.Concat(s.metadata[:i], s.metadata[i+1:])
-	}
-	return c
+	return s.derive(func(c *Session) {
+		if i, found := s.find(key); found {
+			c.metadata = slices.Concat(s.metadata[:i], s.metadata[i+1:])
+		}
+	})
+}
+
+// WithMetadata returns a copy that has the given metadata and no other. The map is copied. Text that is not UTF-8 is
+// adjusted like that of [Session.With]; of keys that are equal then, one stays. nil removes all metadata.
+func (s *Session) WithMetadata(metadata map[string]string) *Session {
+	return s.derive(func(c *Session) { c.metadata = pairsOf(metadata) })
 }
 
 // WithData returns a copy with other application data: any bytes, or JSON for use with [Session.Decode]. The bytes are
 // copied.
 func (s *Session) WithData(data []byte) *Session {
-	c := s.derive()
-	c.data = string(data)
-	return c
+	return s.derive(func(c *Session) { c.data = string(data) })
 }
 
 // Detached returns a copy with revision 0, to be stored as a new session or in another storage. Everything else stays
 // the same.
 func (s *Session) Detached() *Session {
+	if s == nil {
+		return nil
+	}
 	c := s.clone()
 	c.revision.Store(0)
 	return c
@@ -186,7 +217,8 @@ func (s *Session) Detached() *Session {
 
 // Expired reports whether the session's absolute lifetime is over at the given instant.
 func (s *Session) Expired(at time.Time) bool {
-	return !s.expiresAt.IsZero() && !at.Before(s.expiresAt)
+	end := s.ExpiresAt()
+	return !end.IsZero() && !at.Before(end)
 }
 
 // Stamp sets the revision of a session. It is for authors of storages: they call it on a session that they decoded, and
@@ -197,18 +229,51 @@ func Stamp(s *Session, revision uint64) { s.revision.Store(revision) }
 func (s *Session) clone() *Session {
 	c := &Session{
 		id: s.id, typ: s.typ, principal: s.principal,
-		createdAt: s.createdAt, updatedAt: s.updatedAt, expiresAt: s.expiresAt,
+		createdAt: s.createdAt, updatedAt: s.updatedAt, expiresAt: s.expiresAt, idleTimeout: s.idleTimeout,
 		metadata: s.metadata, data: s.data, unknown: s.unknown,
 	}
 	c.revision.Store(s.revision.Load())
 	return c
 }
 
-// derive returns a copy for the With methods to change, updated now.
-func (s *Session) derive() *Session {
+// derive returns a copy that was changed now. A copy of nil is nil.
+func (s *Session) derive(change func(c *Session)) *Session {
+	if s == nil {
+		return nil
+	}
 	c := s.clone()
+	change(c)
 	c.updatedAt = normalTime(time.Now())
 	return c
+}
+
+// limited returns the session with the end that a storage with this [WithMaxLifetime] gives it. It is the session itself
+// if that has an end already: storing a loaded session again does not move its end.
+func (s *Session) limited(lifetime time.Duration) *Session {
+	if lifetime <= 0 || !s.expiresAt.IsZero() {
+		return s
+	}
+	now := normalTime(time.Now())
+	from := s.createdAt
+	if from.IsZero() || from.After(now) {
+		from = now
+	}
+	c := s.clone()
+	c.expiresAt = normalTime(from.Add(lifetime))
+	return c
+}
+
+// checkLifetime refuses a session that is over, or would never end. One that is not new was stored before: it is gone.
+func checkLifetime(op string, s *Session, isNew bool) error {
+	switch over := s.Expired(time.Now()); {
+	case over && isNew:
+		return opErrBecause(op, ErrLifetime, errs.Reason("its ExpiresAt has passed"))
+	case over:
+		return opErr(op, ErrNotFound)
+	case s.idleTimeout < 0 && s.expiresAt.IsZero():
+		return opErrBecause(op, ErrLifetime, errs.Reason("with neither an idle time-out nor an ExpiresAt it would never end"))
+	}
+	return nil
 }
 
 // snapshot returns the copy for a cache or a storage to keep. The caller's own session will not do: a storage may stamp
@@ -249,9 +314,13 @@ func (s *Session) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("type", string(s.typ)), slog.Uint64("revision", s.Revision()))
 }
 
+// noJSON is embedded in a [Session], so that the value has the method, too: of a method of the pointer alone, the value
+// would be encoded as an empty object.
+type noJSON struct{}
+
 // MarshalJSON is an error: a session that is part of a reply or a log record would show its id, or arrive as an empty
-// object. Encode its [Session.Record] where that is what you want.
-func (s *Session) MarshalJSON() ([]byte, error) {
+// object. Encode its [Session.Record] where that is what you want. A nil session is null.
+func (noJSON) MarshalJSON() ([]byte, error) {
 	return nil, opErrBecause("marshal", errors.ErrUnsupported, errs.SafeError("encode its Record instead"))
 }
 
@@ -277,7 +346,41 @@ func normalTime(t time.Time) time.Time {
 	return t.Truncate(time.Microsecond)
 }
 
+// normalIdle changes an idle time-out to one that every storage can express: whole milliseconds, or none.
+func normalIdle(d time.Duration) time.Duration {
+	const unit = time.Millisecond
+	switch {
+	case d < 0:
+		return NoIdleTimeout
+	case d%unit == 0:
+		return d
+	case d > math.MaxInt64-unit:
+		return d.Truncate(unit)
+	}
+	return d.Truncate(unit) + unit
+}
+
 func validText(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+// Principal returns the owner that an issuer of tokens and its name of a user make, for [Session.WithPrincipal]. Two
+// different pairs never make the same owner, whatever bytes they are of: each byte that is no visible ASCII, each space
+// and each "%" becomes "%" and two hex digits, and a space stands between issuer and subject.
+func Principal(issuer, subject string) string {
+	b := make([]byte, 0, len(issuer)+1+len(subject))
+	b = append(appendEscaped(b, issuer), ' ')
+	return string(appendEscaped(b, subject))
+}
+
+func appendEscaped(b []byte, text string) []byte {
+	for i := range len(text) {
+		if c := text[i]; c <= ' ' || c > '~' || c == '%' {
+			b = fmt.Appendf(b, "%%%02X", c)
+		} else {
+			b = append(b, c)
+		}
+	}
+	return b
+}
 
 const maxIDLength = 4096
 

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"iter"
 	"time"
 )
 
@@ -14,8 +15,9 @@ import (
 //     storage has it stamped there. So a storage keeps a snapshot of its own, never a pointer that a caller has, and
 //     returns from each Load a session of its own, which carries the storage's own revision when it is returned. (A
 //     cache may return one session to many callers, for as long as it still carries the revision that was loaded.)
-//   - A session that is not loaded for the storage's idle lifetime (its TTL) is gone; each Load or Store starts that
-//     time anew. A session is also gone at its [Session.ExpiresAt]. Gone means [ErrNotFound], even while its data still
+//   - A session that is not loaded for its idle time is gone; each Load or Store starts that time anew. It is the
+//     session's own [Session.IdleTimeout], or the storage's TTL if it has none. A session is also gone at its
+//     [Session.ExpiresAt], the only end of one with [NoIdleTimeout]. Gone means [ErrNotFound], even while its data still
 //     exists.
 //   - Revisions of an id grow, over a delete too: they tell a session from its successor, and which of two is newer.
 //   - When the context ends first, the error matches the context's. The operation was not executed, or its outcome is
@@ -25,9 +27,10 @@ import (
 //     caches.
 //   - A storage that cannot be reached returns [ErrUnavailable], never [ErrNotFound].
 //
-// Capabilities beyond these four methods are small interfaces of their own: [Creator], [Taker], [Peeker], [Expirer],
-// [Revalidator], [Watcher] and [io.Closer]. They are optional. Ask for one with a type assertion; a storage that wraps
-// another may also return [errors.ErrUnsupported] from a call. [Create] and [Take] do both, and say what is missing.
+// Capabilities beyond these four methods are small interfaces of their own: [Creator], [Taker], [Peeker], [Revoker],
+// [Lister], [Expirer], [Limiter], [Revalidator], [Watcher] and [io.Closer]. They are optional. Ask for one with a type
+// assertion; a storage that wraps another may also return [errors.ErrUnsupported] from a call. [Create] and [Take] do
+// both, and say what is missing.
 type Storage interface {
 	// Store writes a session and, on success, sets its revision.
 	//
@@ -37,11 +40,13 @@ type Storage interface {
 	// expired, ErrConflict when it was changed. So a deleted session cannot come back through a copy that a caller still
 	// holds. To store a session in another storage, or as a new one, use [Session.Detached].
 	//
-	// Further errors: ErrNotFound, the session is past its ExpiresAt; ErrTooLarge, it is larger than the storage's limit;
-	// ErrCorrupt, the stored value is not a session, and was left alone.
+	// Further errors: ErrLifetime, a session with revision 0 is past its ExpiresAt, or a session would never end (one with
+	// a revision that is past its ExpiresAt is ErrNotFound); ErrTooLarge, it is larger than the storage's limit;
+	// ErrTooMany, its principal has as many sessions as the storage allows; ErrCorrupt, the stored value is not a session,
+	// and was left alone.
 	Store(ctx context.Context, s *Session) error
 
-	// Load returns a session, and keeps it alive for another TTL. ErrNotFound: there is none. ErrCorrupt: the stored
+	// Load returns a session, and starts its idle time anew. ErrNotFound: there is none. ErrCorrupt: the stored
 	// value is not a session.
 	Load(ctx context.Context, id string) (*Session, error)
 
@@ -49,16 +54,17 @@ type Storage interface {
 	Delete(ctx context.Context, id string) error
 
 	// DeleteExpired removes the sessions that were neither loaded nor stored since the given instant, and those that
-	// have expired. A storage that expires sessions by itself may do nothing. After it has returned nil, loads through
-	// this storage do not find what it has removed, however much it caches. A cache in front of a storage does not tell it
-	// of every load: choose an instant further back than the cache's refresh interval.
+	// have expired. It leaves a session with an idle time-out of its own, or with none, until that has expired. A storage
+	// that expires sessions by itself may do nothing. After it has returned nil, loads through this storage do not find
+	// what it has removed, however much it caches. A cache in front of a storage does not tell it of every load: choose an
+	// instant further back than the cache's refresh interval.
 	DeleteExpired(ctx context.Context, before time.Time) error
 }
 
 // Creator is implemented by storages that can store a session only if there is none with its id.
 type Creator interface {
-	// Create is Store for a session that must be new: ErrExists when there is one with that id, whatever the revision
-	// of s. On success it sets the revision of s.
+	// Create is Store for a session that must be new: ErrExists when there is one with that id, ErrLifetime when s is past
+	// its ExpiresAt, whatever the revision of s. On success it sets the revision of s.
 	Create(ctx context.Context, s *Session) error
 }
 
@@ -72,15 +78,49 @@ type Taker interface {
 // Peeker is implemented by storages that can load a session without keeping it alive: for lists, administration pages
 // and sweeps, whose interest is no use of the session.
 type Peeker interface {
-	// Peek is Load, but does not start the TTL anew. Neither does it shorten it. An id that is invalid, a session that is
+	// Peek is Load, but does not start the idle time anew. Neither does it shorten it. An id that is invalid, a session that is
 	// gone, a corrupt value and a storage that cannot be reached are the same errors as for Load.
 	Peek(ctx context.Context, id string) (*Session, error)
+}
+
+// Revoker is implemented by storages that can end all sessions of an owner: to log a user out everywhere.
+//
+// An owner is what [Session.WithPrincipal] has set; text that is not UTF-8 is adjusted as it does that. No session
+// belongs to "".
+type Revoker interface {
+	// Revoke deletes the sessions of a principal, and returns how many it has deleted. A session whose Store has returned
+	// before Revoke was called is gone when Revoke has returned, and no copy of it can be stored. Its removal is reported
+	// to watchers. A Store that has not returned when Revoke is called has one of two outcomes: its session is deleted, or
+	// lives on as if it was stored after Revoke has returned.
+	//
+	// After an error, the number is that of the sessions which were certainly deleted, and others may live on. Call it
+	// again.
+	Revoke(ctx context.Context, principal string) (int, error)
+}
+
+// Lister is implemented by storages that can find the sessions of an owner: for a page where users see where they are
+// logged in. An owner is that of a [Revoker].
+type Lister interface {
+	// Sessions iterates over the sessions of a principal, in no order, and keeps none of them alive. Each session was
+	// stored in this state at some instant during the iteration. One that is stored, deleted, or given to another
+	// principal meanwhile may be missing; all others are there, once. An error comes with a nil session, and is the last
+	// element. The iteration may be repeated, and ended early. The storage may be used from within it.
+	Sessions(ctx context.Context, principal string) iter.Seq2[*Session, error]
+}
+
+// Limiter is implemented by storages with a [WithMaxLifetime]. A cache in front of one has to know the end that the
+// storage gives to sessions which have none.
+type Limiter interface {
+	// MaxLifetime is how long after its creation a session ends that is stored without an ExpiresAt. It is the same at
+	// every call; 0: such a session has no end.
+	MaxLifetime() time.Duration
 }
 
 // Expirer is implemented by storages that forget a session which was not used for a fixed time. In front of one, a
 // cache renews its copies often enough to keep them alive.
 type Expirer interface {
-	// TTL is the idle lifetime of the storage's sessions. It is the same at every call; 0 or less: not known.
+	// TTL is the idle lifetime of the sessions that have none of their own. It is the same at every call; 0 or less: not
+	// known.
 	TTL() time.Duration
 }
 
@@ -96,9 +136,9 @@ type Use struct {
 // sessions have changed. A cache renews its copies with that, without fetching them again.
 type Revalidator interface {
 	// Revalidate reports for each use whether the session is stored with that revision, at some instant during the call,
-	// and keeps those that are alive for a TTL from their use: not from now on, and never shorter than they would live
-	// anyway. false means another revision, no session, a corrupt value, or a use that is a TTL ago; such a session is
-	// not kept alive. ErrInvalidID: an id is invalid. After an error nothing is known of any of them.
+	// and keeps those that are alive for their idle time from their use: not from now on, and never shorter than they
+	// would live anyway. false means another revision, no session, a corrupt value, or a use that is an idle time ago; such
+	// a session is not kept alive. ErrInvalidID: an id is invalid. After an error nothing is known of any of them.
 	Revalidate(ctx context.Context, uses []Use) (unchanged []bool, err error)
 }
 

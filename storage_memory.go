@@ -46,7 +46,7 @@ func NewMemoryStorage(ttl time.Duration, opts ...MemoryOption) *MemoryStorage {
 	if ttl <= 0 {
 		panic(fmt.Sprintf("session: NewMemoryStorage: ttl %v: must be positive", ttl))
 	}
-	o := memoryOptions{maxSize: defaultMaxSize}
+	o := memoryOptions{storageOptions{maxSize: defaultMaxSize}}
 	for _, opt := range opts {
 		opt.applyMemory(&o)
 	}

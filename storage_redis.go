@@ -57,7 +57,7 @@ func NewRedisStorage(client redis.UniversalClient, ttl time.Duration, opts ...Re
 	if ttl < time.Millisecond {
 		panic(fmt.Sprintf("session: NewRedisStorage: ttl %v: must be at least 1ms", ttl))
 	}
-	o := redisOptions{prefix: defaultPrefix, codec: JSONCodec{}, maxSize: defaultMaxSize}
+	o := redisOptions{storageOptions: storageOptions{maxSize: defaultMaxSize}, prefix: defaultPrefix, codec: JSONCodec{}}
 	for _, opt := range opts {
 		opt.applyRedis(&o)
 	}
