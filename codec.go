@@ -58,8 +58,8 @@ func (s *Session) Record() Record {
 }
 
 // FromRecord makes a session with revision 0 from plain data, which it copies. Like the With methods, it adjusts text
-// that is not UTF-8, and instants and durations that cannot be expressed. Unknown counts only if it is a JSON object, and without the
-// members that have the name of a field.
+// that is not UTF-8, and instants and durations that cannot be expressed. Unknown counts only if it is a JSON object,
+// and without the members that have the name of a field.
 func FromRecord(r Record) *Session {
 	return &Session{
 		id: r.ID, typ: Type(validText(string(r.Type))), principal: validText(r.Principal),

@@ -39,6 +39,20 @@ func TestRoutingStorageOverMemoryConforms(t *testing.T) {
 	sessiontest.RunInBubble(t, routed(memorySubject))
 }
 
+// TestLimitedMemoryStorageConforms: limits change nothing for those who stay below them.
+func TestLimitedMemoryStorageConforms(t *testing.T) { //nolint:tparallel // a bubble cannot be parallel
+	t.Parallel()
+	for name, over := range map[string]session.OwnerPolicy{"refuse": session.RefuseNew, "end": session.EndIdlest} {
+		subject := func(*testing.T) sessiontest.Subject {
+			const limit = 50
+			m := session.NewMemoryStorage(conformanceTTL,
+				session.WithMaxLifetime(1000*time.Hour), session.WithOwnerLimit(limit, over))
+			return sessiontest.Subject{Storage: m, Peer: m, TTL: conformanceTTL, OwnerLimit: limit, OverLimit: over}
+		}
+		t.Run(name, func(t *testing.T) { sessiontest.RunInBubble(t, subject) })
+	}
+}
+
 func TestRedisStorageOnMiniredisConforms(t *testing.T) {
 	t.Parallel()
 	sessiontest.Run(t, miniredisSubject)

@@ -46,9 +46,9 @@ func WithMaxSize(bytes int) StorageOption {
 }
 
 // WithMaxLifetime sets the end of sessions that have none: a session that is stored without an ExpiresAt gets its
-// CreatedAt plus d, or d from now if it says that it was created in the future, or does not say when. Loading it returns
-// it with that end; the caller's own session stays as it is. An ExpiresAt that the session has counts instead, also a
-// later one. 0 means none, the default. It panics when d is negative, or less than a millisecond.
+// CreatedAt plus d, or d from now if it says that it was created in the future, or does not say when. Loading it
+// returns it with that end; the caller's own session stays as it is. An ExpiresAt that the session has counts instead,
+// also a later one. 0 means none, the default. It panics when d is negative, or less than a millisecond.
 //
 // All replicas that share a Redis should have the same: it is the storage that stores a session which sets its end.
 func WithMaxLifetime(d time.Duration) StorageOption {
@@ -69,10 +69,10 @@ const (
 	EndIdlest
 )
 
-// WithOwnerLimit limits how many sessions each principal may have at a time. Storing a session under a new id, or giving
-// a session to another principal, is subject to it; sessions without a principal, and changes of others, are not. By
-// default there is no limit. For RedisStorage it implies [WithOwnerIndex]. It panics when n is not positive, or over is
-// none of the constants.
+// WithOwnerLimit limits how many sessions each principal may have at a time. Storing a session under a new id, or
+// giving a session to another principal, is subject to it; sessions without a principal, and changes of others, are
+// not. By default there is no limit. For RedisStorage it implies [WithOwnerIndex]. It panics when n is not positive, or
+// over is none of the constants.
 func WithOwnerLimit(n int, over OwnerPolicy) StorageOption {
 	if n <= 0 || over != RefuseNew && over != EndIdlest {
 		panic(fmt.Sprintf("session: WithOwnerLimit(%d, %d): needs n > 0, and RefuseNew or EndIdlest", n, over))
@@ -123,8 +123,8 @@ func WithCodec(codec Codec) RedisOption {
 	return redisOption(func(o *redisOptions) { o.codec = codec })
 }
 
-// WithOwnerIndex makes [Revoker] and [Lister] work: RedisStorage keeps an index of the sessions of each principal. It is
-// off by default, as each store of a session with a principal costs a little more. All replicas need it.
+// WithOwnerIndex makes [Revoker] and [Lister] work: RedisStorage keeps an index of the sessions of each principal. It
+// is off by default, as each store of a session with a principal costs a little more. All replicas need it.
 func WithOwnerIndex() RedisOption {
 	return redisOption(func(o *redisOptions) { o.ownerIndex = true })
 }

@@ -148,8 +148,8 @@ func (s *Session) WithType(t Type) *Session {
 	return s.derive(func(c *Session) { c.typ = Type(validText(string(t))) })
 }
 
-// WithPrincipal returns a copy with another owner; "" for none. Identify the owner by something that stays the same when
-// tokens are renewed, such as the [Principal] of an issuer and a subject; never by a token.
+// WithPrincipal returns a copy with another owner; "" for none. Identify the owner by something that stays the same
+// when tokens are renewed, such as the [Principal] of an issuer and a subject; never by a token.
 func (s *Session) WithPrincipal(principal string) *Session {
 	return s.derive(func(c *Session) { c.principal = validText(principal) })
 }
@@ -160,10 +160,10 @@ func (s *Session) WithExpiresAt(t time.Time) *Session {
 	return s.derive(func(c *Session) { c.expiresAt = normalTime(t) })
 }
 
-// WithIdleTimeout returns a copy that lives for d without being loaded or stored, whatever the storage's TTL: longer for
-// "remember me", shorter for an administrator. d is rounded up to whole milliseconds. 0 means the storage's TTL. With
-// [NoIdleTimeout], or any other negative d, only ExpiresAt ends the session, which it must have: a storage refuses a
-// session that would never end with [ErrLifetime].
+// WithIdleTimeout returns a copy that lives for d without being loaded or stored, whatever the storage's TTL: longer
+// for "remember me", shorter for an administrator. d is rounded up to whole milliseconds. 0 means the storage's TTL.
+// With [NoIdleTimeout], or any other negative d, only ExpiresAt ends the session, which it must have: a storage refuses
+// a session that would never end with [ErrLifetime].
 func (s *Session) WithIdleTimeout(d time.Duration) *Session {
 	return s.derive(func(c *Session) { c.idleTimeout = normalIdle(d) })
 }
@@ -247,8 +247,8 @@ func (s *Session) derive(change func(c *Session)) *Session {
 	return c
 }
 
-// limited returns the session with the end that a storage with this [WithMaxLifetime] gives it. It is the session itself
-// if that has an end already: storing a loaded session again does not move its end.
+// limited returns the session with the end that a storage with this [WithMaxLifetime] gives it. It is the session
+// itself if that has an end already: storing a loaded session again does not move its end.
 func (s *Session) limited(lifetime time.Duration) *Session {
 	if lifetime <= 0 || !s.expiresAt.IsZero() {
 		return s

@@ -259,7 +259,7 @@ func TestWithMetadataReplacesAll(t *testing.T) {
 
 func TestIdleTimeoutIsExpressible(t *testing.T) {
 	t.Parallel()
-	const longest = math.MaxInt64 / time.Millisecond * time.Millisecond
+	longest := time.Duration(math.MaxInt64).Truncate(time.Millisecond)
 	for in, want := range map[time.Duration]time.Duration{
 		0: 0, NoIdleTimeout: NoIdleTimeout, -time.Hour: NoIdleTimeout, math.MinInt64: NoIdleTimeout,
 		1: time.Millisecond, time.Millisecond: time.Millisecond, time.Millisecond + 1: 2 * time.Millisecond,

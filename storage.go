@@ -17,8 +17,8 @@ import (
 //     cache may return one session to many callers, for as long as it still carries the revision that was loaded.)
 //   - A session that is not loaded for its idle time is gone; each Load or Store starts that time anew. It is the
 //     session's own [Session.IdleTimeout], or the storage's TTL if it has none. A session is also gone at its
-//     [Session.ExpiresAt], the only end of one with [NoIdleTimeout]. Gone means [ErrNotFound], even while its data still
-//     exists.
+//     [Session.ExpiresAt], the only end of one with [NoIdleTimeout]. Gone means [ErrNotFound], even while its data
+//     still exists.
 //   - Revisions of an id grow, over a delete too: they tell a session from its successor, and which of two is newer.
 //   - When the context ends first, the error matches the context's. The operation was not executed, or its outcome is
 //     unknown. A Load that need not wait may answer all the same.
@@ -78,8 +78,8 @@ type Taker interface {
 // Peeker is implemented by storages that can load a session without keeping it alive: for lists, administration pages
 // and sweeps, whose interest is no use of the session.
 type Peeker interface {
-	// Peek is Load, but does not start the idle time anew. Neither does it shorten it. An id that is invalid, a session that is
-	// gone, a corrupt value and a storage that cannot be reached are the same errors as for Load.
+	// Peek is Load, but does not start the idle time anew. Neither does it shorten it. An id that is invalid, a session
+	// that is gone, a corrupt value and a storage that cannot be reached are the same errors as for Load.
 	Peek(ctx context.Context, id string) (*Session, error)
 }
 
@@ -137,8 +137,8 @@ type Use struct {
 type Revalidator interface {
 	// Revalidate reports for each use whether the session is stored with that revision, at some instant during the call,
 	// and keeps those that are alive for their idle time from their use: not from now on, and never shorter than they
-	// would live anyway. false means another revision, no session, a corrupt value, or a use that is an idle time ago; such
-	// a session is not kept alive. ErrInvalidID: an id is invalid. After an error nothing is known of any of them.
+	// would live anyway. false means another revision, no session, a corrupt value, or a use that is an idle time ago;
+	// such a session is not kept alive. ErrInvalidID: an id is invalid. After an error nothing is known of any of them.
 	Revalidate(ctx context.Context, uses []Use) (unchanged []bool, err error)
 }
 

@@ -2,43 +2,36 @@ package session
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
-	"maps"
-	"math"
-	"strconv"
 	"sync"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/simplelru"
-
-	"github.com/seed34611480/session/internal/fence"
+	"github.com/seed34611480/session/internal/expiry"
 )
 
 // MemoryStorage keeps sessions in this process: for a single replica, and for tests. It is safe for concurrent use,
 // needs no Close, and starts no goroutine.
 //
-// Each call removes a few of the sessions that have been idle for the TTL, at a cost that does not grow with the number
-// of sessions. So memory is bounded by the sessions that were used within one TTL, and after a flood it is given back
-// as the storage is used: no sweep is needed. A storage that is not used at all keeps what it has until DeleteExpired.
+// Each call removes a few of the sessions that are over, at a cost that is at most the logarithm of their number. So
+// memory is bounded by the sessions that were used within their idle time, or have none and are not past their
+// ExpiresAt, and after a flood it is given back as the storage is used: no sweep is needed. A storage that is not used
+// at all keeps what it has until DeleteExpired.
+//
+// It finds the sessions of a principal without an option, for [Revoker] and [Lister].
 type MemoryStorage struct {
 	ttl     time.Duration
-	maxSize int
+	options storageOptions
 
 	mu           sync.Mutex // protects following fields
 	lastRevision uint64
-	byUse        *simplelru.LRU[string, *record] // the oldest is the session that has been idle longest
-	peak         int                             // the most sessions that byUse has held since it was made
+	records      *expiry.Table[*Session] // grouped by principal
 
 	events  feed // changes are announced while mu is held, so in their order
 	holders memoryHolders
 }
 
-// record is one stored session. The snapshot is never handed out, so its revision stays the stored one.
-type record struct {
-	snapshot *Session
-	usedAt   time.Time
-}
+// record is one stored session. Its Value is never handed out, so the revision of that stays the stored one.
+type record = expiry.Entry[*Session]
 
 // NewMemoryStorage returns an empty storage. A session in it is gone after ttl without a Load or Store. It panics if
 // ttl is not positive.
@@ -50,59 +43,73 @@ func NewMemoryStorage(ttl time.Duration, opts ...MemoryOption) *MemoryStorage {
 	for _, opt := range opts {
 		opt.applyMemory(&o)
 	}
-	return &MemoryStorage{ttl: ttl, maxSize: o.maxSize, byUse: newByUse()}
+	return &MemoryStorage{ttl: ttl, options: o.storageOptions, records: expiry.New[*Session](ttl)}
 }
 
-func newByUse() *simplelru.LRU[string, *record] {
-	byUse, err := simplelru.NewLRU[string, *record](math.MaxInt, nil) // bounded by the TTL, not by a number
-	if err != nil {
-		panic(err) // cannot happen: only a size <= 0 is refused
-	}
-	return byUse
-}
-
-// TTL returns the idle lifetime of the sessions.
+// TTL returns the idle lifetime of the sessions that have no idle time-out of their own.
 func (m *MemoryStorage) TTL() time.Duration { return m.ttl }
+
+// MaxLifetime implements [Limiter]. It is that of [WithMaxLifetime].
+func (m *MemoryStorage) MaxLifetime() time.Duration { return m.options.maxLifetime }
 
 // Store implements [Storage].
 func (m *MemoryStorage) Store(ctx context.Context, s *Session) error {
-	if err := m.check(ctx, "store", s); err != nil {
-		return err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := time.Now()
-	if s.Expired(now) {
-		return opErr("store", ErrNotFound)
-	}
-	if base := s.Revision(); base != 0 {
-		current := m.getLocked(s.id, now)
-		if current == nil {
+	base := s.Revision()
+	return m.write(ctx, "store", s, base == 0, func(current *record) error {
+		switch {
+		case base == 0:
+			return nil
+		case current == nil:
 			return opErr("store", ErrNotFound)
-		}
-		if current.snapshot.Revision() != base {
+		case current.Value.Revision() != base:
 			return opErr("store", ErrConflict)
 		}
-	}
-	m.putLocked(s, now)
-	return nil
+		return nil
+	})
 }
 
 // Create implements [Creator].
 func (m *MemoryStorage) Create(ctx context.Context, s *Session) error {
-	if err := m.check(ctx, "create", s); err != nil {
+	return m.write(ctx, "create", s, true, func(current *record) error {
+		if current != nil {
+			return opErr("create", ErrExists)
+		}
+		return nil
+	})
+}
+
+// write stores a session, if what is stored under its id allows that.
+func (m *MemoryStorage) write(
+	ctx context.Context, op string, s *Session, isNew bool, allow func(current *record) error,
+) error {
+	if err := checkSession(ctx, op, s); err != nil {
 		return err
 	}
+	if size := s.size(); size > m.options.maxSize {
+		return tooLarge(op, size, m.options.maxSize)
+	}
+	own := s.limited(m.options.maxLifetime)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := checkLifetime(op, own, isNew); err != nil {
+		return err
+	}
 	now := time.Now()
-	if s.Expired(now) {
-		return opErr("create", ErrNotFound)
+	m.removeSomeLocked(now)
+	current := m.getLocked(own.id, now)
+	if err := allow(current); err != nil {
+		return err
 	}
-	if m.getLocked(s.id, now) != nil {
-		return opErr("create", ErrExists)
+	if err := m.makeRoomLocked(op, own, current, now); err != nil {
+		return err
 	}
-	m.putLocked(s, now)
+	// The revision is the time in microseconds. It runs ahead of the clock only if writes come faster than its ticks. As
+	// in Redis, a revision is never used twice, not even after a delete.
+	m.lastRevision = max(m.lastRevision+1, uint64(now.UnixMicro()))
+	lifetime := expiry.Lifetime{Idle: own.idleTimeout, End: own.expiresAt}
+	m.records.Put(own.id, own.principal, own.snapshot(m.lastRevision), lifetime, now)
+	Stamp(s, m.lastRevision)
+	m.events.announce(Changed{ID: s.id, Revision: m.lastRevision})
 	return nil
 }
 
@@ -114,16 +121,15 @@ func (m *MemoryStorage) Load(ctx context.Context, id string) (*Session, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	m.removeSomeIdleLocked(now)
+	m.removeSomeLocked(now)
 	found := m.getLocked(id, now)
 	if found == nil {
 		return nil, opErr("load", ErrNotFound)
 	}
-	found.usedAt = now
-	m.byUse.Get(id) // marks it as the most recently used
+	m.records.Use(found, now)
 	// A copy for each caller: one that stores it in another storage has it stamped there, and the others read a revision
 	// that is not of this storage.
-	return found.snapshot.clone(), nil
+	return found.Value.clone(), nil
 }
 
 // Peek implements [Peeker].
@@ -134,12 +140,12 @@ func (m *MemoryStorage) Peek(ctx context.Context, id string) (*Session, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	m.removeSomeIdleLocked(now)
+	m.removeSomeLocked(now)
 	found := m.getLocked(id, now)
 	if found == nil {
 		return nil, opErr("peek", ErrNotFound)
 	}
-	return found.snapshot.clone(), nil
+	return found.Value.clone(), nil
 }
 
 // Take implements [Taker].
@@ -150,14 +156,13 @@ func (m *MemoryStorage) Take(ctx context.Context, id string) (*Session, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	m.removeSomeIdleLocked(now)
+	m.removeSomeLocked(now)
 	found := m.getLocked(id, now)
 	if found == nil {
 		return nil, opErr("take", ErrNotFound)
 	}
-	m.byUse.Remove(id)
-	m.events.announce(Removed{ID: id, Revision: found.snapshot.Revision()})
-	return found.snapshot, nil
+	m.removeLocked(found)
+	return found.Value, nil
 }
 
 // Delete implements [Storage].
@@ -168,13 +173,12 @@ func (m *MemoryStorage) Delete(ctx context.Context, id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	m.removeSomeIdleLocked(now)
-	removed := Removed{ID: id}
+	m.removeSomeLocked(now)
 	if found := m.getLocked(id, now); found != nil {
-		removed.Revision = found.snapshot.Revision()
+		m.removeLocked(found)
+	} else {
+		m.events.announce(Removed{ID: id}) // a cache may still hold a copy
 	}
-	m.byUse.Remove(id)
-	m.events.announce(removed) // even if there was none: a cache may still hold a copy
 	return nil
 }
 
@@ -194,95 +198,19 @@ func (m *MemoryStorage) DeleteExpired(ctx context.Context, before time.Time) err
 func (m *MemoryStorage) deleteSomeExpired(before time.Time, limit int) (more bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	defer m.shrinkLocked()
-	aliveSince := m.aliveSince(time.Now())
+	now := time.Now()
 	for range limit {
-		oldest := m.oldestLocked()
-		switch {
-		case oldest == nil:
-			return false
-		case oldest.usedAt.Before(aliveSince):
-			m.byUse.RemoveOldest()
-		case oldest.usedAt.Before(before):
-			m.byUse.RemoveOldest()
-			m.events.announce(Removed{oldest.snapshot.id, oldest.snapshot.Revision()}) // before its TTL is over
-		default:
+		if over := m.records.Over(now); over != nil {
+			m.records.Remove(over)
+			continue
+		}
+		idlest := m.records.Idlest()
+		if idlest == nil || !idlest.UsedAt.Before(before) {
 			return false
 		}
+		m.removeLocked(idlest)
 	}
 	return true
-}
-
-func (m *MemoryStorage) check(ctx context.Context, op string, s *Session) error {
-	if err := checkSession(ctx, op, s); err != nil {
-		return err
-	}
-	if size := s.size(); size > m.maxSize {
-		return tooLarge(op, size, m.maxSize)
-	}
-	return nil
-}
-
-// getLocked returns the live session under an id, or nil. It does not count as a use.
-func (m *MemoryStorage) getLocked(id string, now time.Time) *record {
-	found, ok := m.byUse.Peek(id)
-	if !ok {
-		return nil
-	}
-	if found.usedAt.Before(m.aliveSince(now)) || found.snapshot.Expired(now) {
-		m.byUse.Remove(id)
-		return nil
-	}
-	return found
-}
-
-func (m *MemoryStorage) putLocked(s *Session, now time.Time) {
-	m.removeSomeIdleLocked(now)
-	// The revision is the time in microseconds. It runs ahead of the clock only if writes come faster than its ticks. As
-	// in Redis, a revision is never used twice, not even after a delete.
-	m.lastRevision = max(m.lastRevision+1, uint64(now.UnixMicro()))
-	m.byUse.Add(s.id, &record{snapshot: s.snapshot(m.lastRevision), usedAt: now})
-	m.peak = max(m.peak, m.byUse.Len())
-	Stamp(s, m.lastRevision)
-	m.events.announce(Changed{ID: s.id, Revision: m.lastRevision})
-}
-
-// aliveSince returns the earliest instant of its last use for a session that is alive now.
-func (m *MemoryStorage) aliveSince(now time.Time) time.Time { return now.Add(1 - m.ttl) }
-
-// removeSomeIdleLocked removes a few sessions that have been idle for the TTL: more than one call can add, so that they
-// do not pile up, and no call has to pay for a flood.
-func (m *MemoryStorage) removeSomeIdleLocked(now time.Time) {
-	const few = 8
-	aliveSince := m.aliveSince(now)
-	for range few {
-		oldest := m.oldestLocked()
-		if oldest == nil || !oldest.usedAt.Before(aliveSince) {
-			break
-		}
-		m.byUse.RemoveOldest()
-	}
-	m.shrinkLocked()
-}
-
-// shrinkLocked makes byUse anew when it is nearly empty after it was large: a map does not shrink by itself. It copies
-// one session for seven that were removed.
-func (m *MemoryStorage) shrinkLocked() {
-	const small = 1024
-	if m.peak <= small || m.byUse.Len() > m.peak/8 {
-		return
-	}
-	old := m.byUse
-	m.byUse, m.peak = newByUse(), old.Len()
-	for _, id := range old.Keys() { // from the oldest
-		kept, _ := old.Peek(id)
-		m.byUse.Add(id, kept)
-	}
-}
-
-func (m *MemoryStorage) oldestLocked() *record {
-	_, oldest, _ := m.byUse.GetOldest()
-	return oldest
 }
 
 // Watch implements [Watcher].
@@ -315,141 +243,32 @@ func (m *MemoryStorage) watch(
 	}
 }
 
-// Hold implements [Fencer].
-func (m *MemoryStorage) Hold(maxStaleness time.Duration) LeaseHolder {
-	return &memoryHolder{m, fence.New(maxStaleness)}
+// getLocked returns the live session under an id, or nil. It does not count as a use.
+func (m *MemoryStorage) getLocked(id string, now time.Time) *record {
+	found := m.records.Get(id)
+	if found != nil && found.Over(now) {
+		m.records.Remove(found)
+		return nil
+	}
+	return found
 }
 
-// memoryHolders is the registry of package fence: the holders that may have leases, by the names of their watches.
-// Guarded by MemoryStorage.mu.
-type memoryHolders map[string]*memoryEntry
-
-type memoryEntry struct {
-	watcher *watcher
-	lease   time.Duration
-	beats   int
+// removeLocked removes a live session, and announces that. One that is over is removed in silence: all who have a copy
+// know when it is over.
+func (m *MemoryStorage) removeLocked(r *record) {
+	m.records.Remove(r)
+	m.events.announce(Removed{ID: r.ID, Revision: r.Value.Revision()})
 }
 
-func (e *memoryEntry) note() string { return strconv.Itoa(e.beats) }
-
-type memoryHolder struct {
-	storage *MemoryStorage
-	fence   *fence.Holder
-}
-
-// The storage is one server, and its registry is never lost.
-const (
-	onlyLink       = "0"
-	memoryRegistry = "memory"
-)
-
-func (h *memoryHolder) Watch(ctx context.Context, heartbeat time.Duration, fn func(Event)) error {
-	checkHeartbeat(heartbeat)
-	m, name := h.storage, rand.Text()
-	entry := &memoryEntry{watcher: m.events.join(), lease: h.fence.Lease()}
-	fences := &memoryFences{storage: m, holder: h.fence, name: name, own: entry}
-	watch := h.fence.Begin(fences, name, []string{onlyLink})
-	fences.watch = watch
-	defer watch.End()
-	beat := func() {
-		watch.Note()
-		m.mu.Lock()
-		entry.beats++
-		if m.holders == nil {
-			m.holders = make(memoryHolders)
+// removeSomeLocked removes a few sessions that are over: more than one call can add, so that they do not pile up, and
+// no call has to pay for a flood.
+func (m *MemoryStorage) removeSomeLocked(now time.Time) {
+	const few = 8
+	for range few {
+		over := m.records.Over(now)
+		if over == nil {
+			return
 		}
-		m.holders[name] = entry
-		m.mu.Unlock()
-		watch.Told(memoryRegistry)
-		watch.Beat(ctx)
+		m.records.Remove(over)
 	}
-	return m.watch(ctx, heartbeat, func(e Event) {
-		fn(e)
-		switch e.(type) {
-		case Gap:
-			watch.Gap()
-		case Alive:
-			watch.Proven()
-		}
-	}, entry.watcher, beat)
 }
-
-func (h *memoryHolder) Fence(ctx context.Context) error {
-	if err := h.fence.Fence(ctx); err != nil {
-		return opErr("fence", err)
-	}
-	return nil
-}
-
-func (h *memoryHolder) Leave(context.Context) error {
-	h.fence.Wait()
-	names := h.fence.Names()
-	h.storage.mu.Lock()
-	defer h.storage.mu.Unlock()
-	for _, name := range names {
-		delete(h.storage.holders, name)
-	}
-	h.fence.Removed(names)
-	return nil
-}
-
-// memoryFences carries the questions of a holder's fences. They cost no time, and do not fail.
-type memoryFences struct {
-	storage *MemoryStorage
-	holder  *fence.Holder
-	watch   *fence.Watch
-	name    string
-	own     *memoryEntry
-}
-
-// Mark implements [fence.Server], like the methods that follow.
-func (f *memoryFences) Mark(_ context.Context, id string) (fence.Marked, error) {
-	f.storage.mu.Lock()
-	defer f.storage.mu.Unlock()
-	marked := fence.Marked{Look: f.lookLocked()}
-	holders := maps.Clone(f.storage.holders)
-	if holders == nil {
-		holders = make(memoryHolders)
-	}
-	holders[f.name] = f.own
-	for name, e := range holders {
-		to := fence.Link{Holder: name, Number: onlyLink}
-		arrived := func() { f.holder.Answered(id, to) }
-		if name == f.name {
-			arrived = func() { f.watch.Marked(id, onlyLink) }
-		}
-		if e.watcher.mark(arrived) {
-			marked.Sent = append(marked.Sent, to)
-		} else { // its watch has ended, its lease perhaps not
-			marked.Silent = append(marked.Silent, to)
-		}
-	}
-	return marked, nil
-}
-
-func (f *memoryFences) Look(context.Context) (fence.Look, error) {
-	f.storage.mu.Lock()
-	defer f.storage.mu.Unlock()
-	return f.lookLocked(), nil
-}
-
-func (f *memoryFences) lookLocked() fence.Look {
-	look := fence.Look{Registry: memoryRegistry, Holders: make(map[string]fence.Entry)}
-	for name, e := range f.storage.holders {
-		look.Holders[name] = fence.Entry{Note: e.note(), Lease: e.lease}
-	}
-	return look
-}
-
-func (f *memoryFences) Forget(_ context.Context, notes map[string]string) error {
-	f.storage.mu.Lock()
-	defer f.storage.mu.Unlock()
-	for name, note := range notes {
-		if e := f.storage.holders[name]; e != nil && (note == "" || note == e.note()) {
-			delete(f.storage.holders, name)
-		}
-	}
-	return nil
-}
-
-func (f *memoryFences) SameMasters(context.Context) (bool, error) { return true, nil }

@@ -2,6 +2,7 @@ package sessiontest
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -35,8 +36,8 @@ func roundTrip(e *env) {
 		{"every field", session.Record{
 			Type: session.TypeSSE, Principal: "https://issuer.example|user-1",
 			CreatedAt: instant, UpdatedAt: instant.Add(time.Microsecond),
-			ExpiresAt: time.Now().Add(24*time.Hour + 123456*time.Microsecond),
-			Metadata:  map[string]string{"backend_url": "http://10.0.0.7:8080/mcp"}, Data: []byte(`{"calls":1}`),
+			ExpiresAt: time.Now().Add(24*time.Hour + 123456*time.Microsecond), IdleTimeout: 12345 * time.Second,
+			Metadata: map[string]string{"backend_url": "http://10.0.0.7:8080/mcp"}, Data: []byte(`{"calls":1}`),
 		}},
 		{"unicode", session.Record{
 			Type: "größe", Principal: "発行者|ユーザー 🗝",
@@ -52,7 +53,12 @@ func roundTrip(e *env) {
 		{"invalid UTF-8 data", session.Record{Data: []byte("\xff\xfe\xc0\x80")}},
 		{"much metadata", session.Record{Metadata: many}},
 		{"end of time", session.Record{CreatedAt: endOfTime, UpdatedAt: endOfTime, ExpiresAt: endOfTime}},
-		{"beginning of time", session.Record{CreatedAt: time.Unix(0, 0), UpdatedAt: time.Unix(0, 0)}},
+		{"beginning of time", session.Record{
+			CreatedAt: time.Unix(0, 0), UpdatedAt: time.Unix(0, 0), ExpiresAt: endOfTime,
+		}},
+		{"no idle time-out", session.Record{ExpiresAt: endOfTime, IdleTimeout: session.NoIdleTimeout}},
+		{"longest idle time-out", session.Record{ExpiresAt: endOfTime, IdleTimeout: math.MaxInt64}},
+		{"shortest step of an idle time-out", session.Record{IdleTimeout: time.Hour + time.Millisecond}},
 	} {
 		c.record.ID = e.secret(session.NewID())
 		s := session.FromRecord(c.record)

@@ -165,12 +165,17 @@ func createAfterExpiry(e *env) {
 	e.untouched("Create", again)
 }
 
-// createPastExpiresAt: Create refuses what Store refuses.
+// createPastExpiresAt: Create refuses what Store refuses, whatever its revision.
 func createPastExpiresAt(e *env) {
 	c := e.needCreator()
-	over := e.fresh().WithExpiresAt(time.Now().Add(-time.Second))
-	e.fails("Create of a session past its ExpiresAt", c.Create(e.ctx, over), session.ErrNotFound)
+	past := time.Now().Add(-time.Second)
+	over := e.fresh().WithExpiresAt(past)
+	e.fails("Create of a session past its ExpiresAt", c.Create(e.ctx, over), session.ErrLifetime)
 	e.gone(over.ID(), "after a refused Create")
+	s := e.stored()
+	e.delete(s.ID())
+	e.fails("Create of a deleted session past its ExpiresAt", c.Create(e.ctx, s.WithExpiresAt(past)), session.ErrLifetime)
+	e.gone(s.ID(), "after a refused Create")
 }
 
 // take: Take loads and deletes in one step.
@@ -219,7 +224,7 @@ func closeStorage(e *env) {
 	}
 	s := e.stored()
 	e.load(s.ID())
-	reads, writes := e.reads(), e.writes() // before Close: both probe what the storage supports
+	reads, writes := append(e.reads(), e.ownerCalls()...), e.writes() // before Close: they probe what there is
 	for range 2 {
 		if err := c.Close(); err != nil {
 			e.Errorf("Close: %v", err)

@@ -131,7 +131,7 @@ func (e *env) goneFrom(st session.Storage, id, why string) {
 // sentinels exclude each other: an error that matches two of them would send its reader down the wrong path.
 var sentinels = []error{
 	session.ErrNotFound, session.ErrExists, session.ErrConflict, session.ErrInvalidID, session.ErrTooLarge,
-	session.ErrCorrupt, session.ErrClosed,
+	session.ErrCorrupt, session.ErrClosed, session.ErrLifetime, session.ErrTooMany,
 }
 
 // fails checks that an operation failed with the wanted error, with no other sentinel, and without naming an id.
@@ -187,12 +187,19 @@ func (e *env) sameContent(what string, got, want *session.Session) {
 		}
 	}
 	g, w := got.Record(), want.Record()
+	if limit := e.maxLifetime(); limit > 0 && w.ExpiresAt.IsZero() {
+		w.ExpiresAt = w.CreatedAt.Add(limit)
+		if w.CreatedAt.IsZero() {
+			w.ExpiresAt = g.ExpiresAt // counts from when it was stored
+		}
+	}
 	field("ID", g.ID == w.ID, g.ID, w.ID)
 	field("Type", g.Type == w.Type, g.Type, w.Type)
 	field("Principal", g.Principal == w.Principal, g.Principal, w.Principal)
 	field("CreatedAt", g.CreatedAt.Equal(w.CreatedAt), g.CreatedAt, w.CreatedAt)
 	field("UpdatedAt", g.UpdatedAt.Equal(w.UpdatedAt), g.UpdatedAt, w.UpdatedAt)
 	field("ExpiresAt", g.ExpiresAt.Equal(w.ExpiresAt), g.ExpiresAt, w.ExpiresAt)
+	field("IdleTimeout", g.IdleTimeout == w.IdleTimeout, g.IdleTimeout, w.IdleTimeout)
 	field("Metadata", maps.Equal(g.Metadata, w.Metadata), g.Metadata, w.Metadata)
 	if !bytes.Equal(g.Data, w.Data) {
 		e.Errorf("%s: Data differs: %d bytes, want %d", what, len(g.Data), len(w.Data))

@@ -23,7 +23,7 @@ func contextEnded(e *env) {
 	defer cancel()
 	for ctx, want := range map[context.Context]error{canceled: context.Canceled, late: context.DeadlineExceeded} {
 		s := e.stored()
-		for _, op := range e.reads() {
+		for _, op := range append(e.reads(), e.ownerCalls()...) {
 			err := op.call(ctx, s)
 			if (op.name == "Load" || op.name == "Peek") && err == nil {
 				continue // an answer from memory needs no context
@@ -109,7 +109,8 @@ func unavailable(e *env) {
 		e.Skipf("Subject.Cut is not set")
 	}
 	s, unloaded := e.stored(), e.fresh()
-	reads, writes := e.reads(), e.writes() // before the outage: both probe what the storage supports
+	// Before the outage: all of these probe what the storage supports.
+	reads, writes := append(e.reads(), e.ownerCalls()...), e.writes()
 	e.Cut()
 	for _, op := range reads {
 		e.fails(op.name+" in an outage", op.call(e.ctx, unloaded), session.ErrUnavailable)

@@ -5,6 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +18,9 @@ import (
 const (
 	refTTL     = time.Minute
 	refMaxSize = 16 << 10
+
+	refLimit       = 64
+	refMaxLifetime = 1000 * time.Hour
 )
 
 // reference is the simplest storage that keeps the contract: encoded values in a map, under one lock. With a bug set,
@@ -32,6 +39,10 @@ type table struct {
 	cut      bool
 	closed   bool
 
+	maxLifetime time.Duration // 0: none
+	ownerLimit  int           // 0: none
+	overLimit   session.OwnerPolicy
+
 	watching chan session.Event // nil for none
 }
 
@@ -39,20 +50,30 @@ type row struct {
 	value     []byte
 	revision  uint64
 	used      time.Time
+	idle      time.Duration // 0: refTTL
 	expiresAt time.Time
+	principal string
 	shared    *session.Session // only with a bug that shares pointers
 }
 
 func newReference(b bug) *reference { return &reference{&table{rows: map[string]row{}}, b} }
 
+// limited is a reference with a maximum lifetime, and a limit of sessions for each principal.
+func (r *reference) limited(over session.OwnerPolicy) *reference {
+	r.maxLifetime, r.ownerLimit, r.overLimit = refMaxLifetime, refLimit, over
+	return r
+}
+
 // subject makes a Subject of the reference, with every optional field set.
 func (r *reference) subject() Subject {
 	return Subject{
-		Storage: r,
-		TTL:     refTTL,
-		MaxSize: refMaxSize,
-		Peer:    r.peer(),
-		Raw:     func(id string) []byte { return r.locked(func() []byte { return r.rows[id].value }) },
+		Storage:    r,
+		TTL:        refTTL,
+		MaxSize:    refMaxSize,
+		OwnerLimit: r.ownerLimit,
+		OverLimit:  r.overLimit,
+		Peer:       r.peer(),
+		Raw:        func(id string) []byte { return r.locked(func() []byte { return r.rows[id].value }) },
 		Plant: func(id string, value []byte) {
 			r.locked(func() []byte {
 				r.rows[id] = row{value: value, revision: 1, used: r.now()}
@@ -119,7 +140,7 @@ func (r *reference) wrap(op, id string, err error) error {
 // live returns what is stored under an id, unless it has expired.
 func (r *reference) live(id string) (row, bool) {
 	w, ok := r.rows[id]
-	idle := !r.now().Before(w.used.Add(refTTL))
+	idle := w.idleTime() > 0 && !r.now().Before(w.used.Add(w.idleTime()))
 	over := !w.expiresAt.IsZero() && !time.Now().Before(w.expiresAt)
 	switch r.bug {
 	case servesExpired:
@@ -128,6 +149,136 @@ func (r *reference) live(id string) (row, bool) {
 		over = false
 	}
 	return w, ok && !idle && !over
+}
+
+func (w row) idleTime() time.Duration {
+	if w.idle == 0 {
+		return refTTL
+	}
+	return w.idle
+}
+
+func (r *reference) MaxLifetime() time.Duration { return r.maxLifetime }
+
+// withEnd returns the session that is stored for one.
+func (r *reference) withEnd(s *session.Session) *session.Session {
+	record := s.Record()
+	switch {
+	case r.maxLifetime == 0 || !record.ExpiresAt.IsZero():
+		return s
+	case r.bug == limitsFromNow || record.CreatedAt.IsZero() || record.CreatedAt.After(time.Now()):
+		record.ExpiresAt = time.Now().Add(r.maxLifetime)
+	default:
+		record.ExpiresAt = record.CreatedAt.Add(r.maxLifetime)
+	}
+	return session.FromRecord(record)
+}
+
+// lifetimeError refuses sessions that are over, or would never end.
+func (r *reference) lifetimeError(s *session.Session, isNew bool) error {
+	over := s.Expired(time.Now())
+	switch {
+	case r.bug == overIsNotFound && over, over && !isNew && r.bug != storesExpired:
+		return session.ErrNotFound
+	case over && r.bug != storesExpired,
+		s.IdleTimeout() < 0 && s.ExpiresAt().IsZero() && r.bug != storesForEver:
+		return session.ErrLifetime
+	}
+	return nil
+}
+
+// owned are the ids of the live sessions of a principal.
+func (r *reference) owned(principal string) []string {
+	var ids []string
+	for id, w := range r.rows {
+		owner := w.principal
+		if r.bug == ownersFoldCase {
+			owner, principal = strings.ToLower(owner), strings.ToLower(principal)
+		}
+		if _, ok := r.live(id); principal != "" && owner == principal && (ok || r.bug == countsExpired) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (r *reference) Revoke(ctx context.Context, principal string) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.begin(ctx, "revoke", "x"); err != nil {
+		return 0, err
+	}
+	ids, before := r.owned(strings.ToValidUTF8(principal, "\uFFFD")), maps.Clone(r.rows)
+	switch r.bug {
+	case revokesNothing:
+		return len(ids), nil
+	case revokesAll:
+		ids = slices.Collect(maps.Keys(r.rows))
+	case racyRevoke:
+		r.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		r.mu.Lock()
+	}
+	revoked := 0
+	for _, id := range ids {
+		if w, ok := r.rows[id]; ok && w.revision == before[id].revision {
+			r.removed(id, w)
+			delete(r.rows, id)
+			revoked++
+		}
+	}
+	return revoked, nil
+}
+
+func (r *reference) Sessions(ctx context.Context, principal string) iter.Seq2[*session.Session, error] {
+	principal = strings.ToValidUTF8(principal, "\uFFFD")
+	return func(yield func(*session.Session, error) bool) {
+		r.mu.Lock()
+		err := r.begin(ctx, "sessions", "x")
+		ids := r.owned(principal)
+		r.mu.Unlock()
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		if r.bug == listsTen {
+			ids = ids[:min(10, len(ids))]
+		}
+		for _, id := range ids {
+			look := r.Peek
+			if r.bug == listIsUse {
+				look = r.Load
+			}
+			if r.bug == listsLocked {
+				r.locked(func() []byte { r.cut = true; return nil })
+			}
+			s, err := look(ctx, id)
+			if err == nil && !yield(s, nil) {
+				return
+			}
+		}
+	}
+}
+
+// makeRoom keeps the owner of a session below the limit.
+func (r *reference) makeRoom(s *session.Session, old row) error {
+	owned := r.owned(s.Principal())
+	if r.ownerLimit == 0 || len(owned) < r.ownerLimit || old.principal == s.Principal() && r.bug != limitCountsChanges {
+		return nil
+	}
+	if r.overLimit == session.RefuseNew {
+		if r.bug == limitsNothing {
+			return nil
+		}
+		return session.ErrTooMany
+	}
+	idlest := slices.MinFunc(owned, func(a, b string) int { return r.rows[a].used.Compare(r.rows[b].used) })
+	if r.bug == endsTheBusiest {
+		idlest = slices.MaxFunc(owned, func(a, b string) int { return r.rows[a].used.Compare(r.rows[b].used) })
+	}
+	r.removed(idlest, r.rows[idlest])
+	delete(r.rows, idlest)
+	return nil
 }
 
 func (r *reference) Store(ctx context.Context, s *session.Session) error {
@@ -176,7 +327,8 @@ func (r *reference) write(
 	if err := r.begin(ctx, op, s.ID()); err != nil {
 		return err
 	}
-	value, err := session.JSONCodec{}.Encode(s)
+	own := r.withEnd(s)
+	value, err := session.JSONCodec{}.Encode(own)
 	if err != nil {
 		return err
 	}
@@ -186,8 +338,8 @@ func (r *reference) write(
 		}
 		return r.wrap(op, s.ID(), session.ErrTooLarge)
 	}
-	if s.Expired(time.Now()) && r.bug != storesExpired {
-		return r.wrap(op, s.ID(), session.ErrNotFound)
+	if err := r.lifetimeError(own, op == "create" || s.Revision() == 0); err != nil {
+		return r.wrap(op, s.ID(), err)
 	}
 	w, exists := r.live(s.ID())
 	if r.bug == racyWrite {
@@ -201,14 +353,33 @@ func (r *reference) write(
 		}
 		return r.wrap(op, s.ID(), err)
 	}
-	r.put(s, value, w)
+	if err := r.makeRoom(s, w); err != nil {
+		return r.wrap(op, s.ID(), err)
+	}
+	r.put(s, own, value, w)
 	return nil
 }
 
-func (r *reference) put(s *session.Session, value []byte, old row) {
+// put stores own, for the caller's session s.
+func (r *reference) put(s, own *session.Session, value []byte, old row) {
 	r.revision++
-	w := row{value: value, revision: r.revision, used: r.now(), expiresAt: s.ExpiresAt()}
+	w := row{
+		value: value, revision: r.revision, used: r.now(), idle: own.IdleTimeout(), expiresAt: own.ExpiresAt(),
+		principal: own.Principal(),
+	}
 	switch r.bug {
+	case ignoresOwnIdle:
+		w.idle = 0
+	case ownIdleOnlyShortens:
+		w.idle = min(w.idle, refTTL)
+	case keepsOwnIdle:
+		if old.idle != 0 {
+			w.idle = old.idle
+		}
+	case keepsOwner:
+		if old.principal != "" {
+			w.principal = old.principal
+		}
 	case restampsLoaded:
 		if old.shared != nil {
 			session.Stamp(old.shared, w.revision)
@@ -373,7 +544,11 @@ func (r *reference) Revalidate(ctx context.Context, uses []session.Use) ([]bool,
 		if r.bug == revalidationIsUse {
 			used = r.now()
 		}
-		if !r.now().Before(used.Add(refTTL)) && r.bug != revalidatesOldUses {
+		idle := w.idleTime()
+		if r.bug == revalidatesByTTL {
+			idle = refTTL
+		}
+		if idle > 0 && !r.now().Before(used.Add(idle)) && r.bug != revalidatesOldUses {
 			continue
 		}
 		if r.bug != revalidationIsNoUse && (used.After(w.used) || r.bug == revalidationShortens) {
@@ -422,6 +597,9 @@ func (r *reference) DeleteExpired(ctx context.Context, before time.Time) error {
 		idle := w.used.Add(-r.shift).Before(before)
 		if r.bug == sweepsOnlyFuture {
 			idle = before.After(time.Now())
+		}
+		if r.bug != sweepsOwnIdle {
+			idle = idle && w.idle == 0
 		}
 		if _, ok := r.live(id); !ok || idle {
 			delete(r.rows, id)
@@ -479,6 +657,14 @@ func (wrapper) Take(context.Context, string) (*session.Session, error) {
 func (wrapper) Peek(context.Context, string) (*session.Session, error) {
 	return nil, errors.ErrUnsupported
 }
+
+func (wrapper) Revoke(context.Context, string) (int, error) { return 0, errors.ErrUnsupported }
+
+func (wrapper) Sessions(context.Context, string) iter.Seq2[*session.Session, error] {
+	return func(yield func(*session.Session, error) bool) { yield(nil, errors.ErrUnsupported) }
+}
+
+func (wrapper) MaxLifetime() time.Duration { return 0 }
 
 func (wrapper) TTL() time.Duration { return 0 }
 

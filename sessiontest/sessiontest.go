@@ -17,8 +17,8 @@
 //
 // The optional fields of [Subject] let the suite check more: expiry without waiting, two instances over the same data,
 // corrupt values, an outage. The optional capabilities [session.Creator], [session.Taker], [session.Peeker],
-// [session.Revalidator], [session.Watcher] and [io.Closer] are checked if the storage has them. A case that cannot be
-// checked is skipped, and says why.
+// [session.Revoker], [session.Lister], [session.Limiter], [session.Revalidator], [session.Watcher] and [io.Closer] are
+// checked if the storage has them. A case that cannot be checked is skipped, and says why.
 //
 // Run the tests with the race detector as well: some of the cases are there for it.
 package sessiontest
@@ -50,6 +50,11 @@ type Subject struct {
 	// least 16 KiB, as an id alone may have 4; negative: there is no limit. Sessions of up to half that size must be
 	// accepted; the suite goes no further, because a storage may count encoded bytes.
 	MaxSize int
+
+	// OwnerLimit is how many sessions Storage allows a principal to have at a time, and OverLimit what it does with one
+	// more. At least 50, as some cases store that many; 0: there is no limit.
+	OwnerLimit int
+	OverLimit  session.OwnerPolicy
 
 	// Peer is a second instance over the same data, like one in another process. Nil: the cases that need it are skipped.
 	Peer session.Storage
@@ -107,12 +112,14 @@ var cases = slices.Concat(
 	revisionCases,
 	idleCases,
 	lifetimeCases,
+	ownIdleCases,
 	inputCases,
 	faultCases,
 	creatorCases,
 	takerCases,
 	peekerCases,
 	revalidatorCases,
+	ownerCases,
 	watcherCases,
 	closerCases,
 	concurrencyCases,

@@ -17,6 +17,13 @@ func TestReferencePasses(t *testing.T) {
 	t.Run("in a bubble", func(t *testing.T) {
 		RunInBubble(t, func(*testing.T) Subject { return newReference(none).subject() })
 	})
+	for name, over := range map[string]session.OwnerPolicy{
+		"with limits": session.RefuseNew, "with limits that make room": session.EndIdlest,
+	} {
+		t.Run(name, func(t *testing.T) {
+			RunInBubble(t, func(*testing.T) Subject { return newReference(none).limited(over).subject() })
+		})
+	}
 	t.Run("with a clock of its own", func(t *testing.T) {
 		Run(t, func(*testing.T) Subject {
 			r := newReference(none)
@@ -80,6 +87,28 @@ const (
 	revalidationIsUse    bug = "Revalidate starts the TTL when it is told of a use"
 	revalidationShortens bug = "Revalidate shortens the TTL"
 	revalidatesOldUses   bug = "Revalidate is true for a use a TTL ago"
+
+	ignoresOwnIdle      bug = "the idle time-out of a session is ignored"
+	ownIdleOnlyShortens bug = "no idle time-out is longer than the TTL"
+	keepsOwnIdle        bug = "the first idle time-out stays"
+	sweepsOwnIdle       bug = "DeleteExpired ignores the idle time-out of a session"
+	revalidatesByTTL    bug = "Revalidate ignores the idle time-out of a session"
+	storesForEver       bug = "a session that never ends is stored"
+	overIsNotFound      bug = "a new session past its ExpiresAt is not found"
+	limitsFromNow       bug = "the maximum lifetime counts from each store"
+
+	revokesNothing     bug = "Revoke only counts"
+	revokesAll         bug = "Revoke asks for no principal"
+	racyRevoke         bug = "Revoke leaves what is changed meanwhile"
+	ownersFoldCase     bug = "owners are compared without case"
+	keepsOwner         bug = "the first owner stays"
+	listsTen           bug = "Sessions returns ten at most"
+	countsExpired      bug = "Revoke counts expired sessions"
+	listsLocked        bug = "Sessions makes the storage unusable"
+	listIsUse          bug = "Sessions slides"
+	limitsNothing      bug = "there is no limit of sessions"
+	limitCountsChanges bug = "the limit of sessions refuses changes"
+	endsTheBusiest     bug = "the busiest session of an owner makes room"
 
 	peekIsUse              bug = "Peek slides"
 	watchesWithoutGap      bug = "Watch begins without a Gap"
@@ -145,6 +174,29 @@ func TestSuiteCatches(t *testing.T) {
 		{revalidationIsUse, "RevalidateCountsFromTheUse"},
 		{revalidationShortens, "RevalidateCountsFromTheUse"},
 		{revalidatesOldUses, "RevalidateCountsFromTheUse"},
+		{ignoresOwnIdle, "OwnIdleShorter"},
+		{ignoresOwnIdle, "OwnIdleNone"},
+		{ownIdleOnlyShortens, "OwnIdleLonger"},
+		{keepsOwnIdle, "OwnIdleChanged"},
+		{sweepsOwnIdle, "OwnIdleSwept"},
+		{revalidatesByTTL, "RevalidateOwnIdle"},
+		{storesForEver, "NeverEnds"},
+		{overIsNotFound, "StorePastExpiresAt"},
+		{overIsNotFound, "CreatePastExpiresAt"},
+		{limitsFromNow, "MaxLifetime"},
+		{revokesNothing, "Revoke"},
+		{revokesAll, "Revoke"},
+		{racyRevoke, "ConcurrentRevoke"},
+		{ownersFoldCase, "RevokeNasty"},
+		{keepsOwner, "OwnerChanges"},
+		{listsTen, "Sessions"},
+		{countsExpired, "Revoke"},
+		{listsLocked, "Sessions"},
+		{listIsUse, "SessionsIsNoUse"},
+		{limitsNothing, "OwnerLimit"},
+		{limitCountsChanges, "OwnerLimit"},
+		{endsTheBusiest, "OwnerLimit"},
+		{staleView, "PeerRevoke"},
 		{peekIsUse, "PeekIsNoUse"},
 		{watchesWithoutGap, "Watch"},
 		{removesSilently, "Watch"},
@@ -157,7 +209,7 @@ func TestSuiteCatches(t *testing.T) {
 			failed := map[string][]string{}
 			for _, c := range cases {
 				synctest.Test(t, func(t *testing.T) {
-					if r := record(t, c, newReference(v.bug).subject()); len(r.failures) > 0 {
+					if r := record(t, c, buggy(v.bug).subject()); len(r.failures) > 0 {
 						failed[c.name] = r.failures
 						useful[c.name] = true
 					}
@@ -175,6 +227,18 @@ func TestSuiteCatches(t *testing.T) {
 		if !useful[c.name] && !t.Failed() {
 			t.Errorf("no bug is caught by %s", c.name)
 		}
+	}
+}
+
+// buggy is a reference with a bug, and with what that bug is about.
+func buggy(b bug) *reference {
+	switch r := newReference(b); b {
+	case limitsFromNow, limitsNothing, limitCountsChanges:
+		return r.limited(session.RefuseNew)
+	case endsTheBusiest:
+		return r.limited(session.EndIdlest)
+	default:
+		return r
 	}
 }
 
@@ -197,10 +261,12 @@ func TestSkips(t *testing.T) {
 				})
 			}
 			want := []string{
-				"TooLarge", "Corrupt", "Unavailable", "Create", "CreateAfterExpiry", "CreatePastExpiresAt", "Take",
-				"TakeExpired", "Peek", "PeekIsNoUse", "PeekExpired", "Revalidate", "RevalidateKeepsAlive",
-				"RevalidateCountsFromTheUse", "RevalidateExpired", "Watch", "Close", "ConcurrentCreate", "ConcurrentTake",
-				"PeerSees", "PeerConflict", "PeerLateWriter", "PeerKeepsAlive", "PeerConcurrentUpdate",
+				"RevalidateOwnIdle", "MaxLifetime", "TooLarge", "Corrupt", "Unavailable", "Create", "CreateAfterExpiry",
+				"CreatePastExpiresAt", "Take", "TakeExpired", "Peek", "PeekIsNoUse", "PeekExpired", "Revalidate",
+				"RevalidateKeepsAlive", "RevalidateCountsFromTheUse", "RevalidateExpired", "Revoke", "RevokeNasty", "Sessions",
+				"SessionsIsNoUse", "OwnerChanges", "OwnerLimit", "ConcurrentRevoke", "PeerRevoke", "Watch", "Close",
+				"ConcurrentCreate", "ConcurrentTake", "PeerSees", "PeerConflict", "PeerLateWriter", "PeerKeepsAlive",
+				"PeerConcurrentUpdate",
 			}
 			if !slices.Equal(skipped, want) {
 				t.Errorf("skipped %q, want %q", skipped, want)
