@@ -115,55 +115,124 @@ func lacks(op string, st Storage, capability string, err error) error {
 // Renew gives a session a new id, destroys the old one, and returns the session under its new id. Call it when a user
 // logs in or gains rights: an old id that an attacker knew or planted is worthless from then on. s must come from the
 // storage. It may have been changed since; the change is stored too, under the new id only. Contents and creation time
-// are kept.
+// are kept, and so are ExpiresAt and IdleTimeout: change them in s if the session is to live longer from now on.
 //
 // What s has gained is never stored under the old id. Renew (1) replaces the stored session by a blank one, without
 // owner, contents or type, if s is still based on what is stored; (2) destroys that; (3) stores s under the new id. The
-// blank one expires after a minute at most, in case that (2) fails. A replica that has a local copy of the old session
-// may serve that, as it was, for MaxStaleness.
+// blank one expires after a minute at most, in case that (2) fails. So a crash between two steps loses the session, but
+// leaves nothing that the old id gives access to. A replica that has a local copy of the old session may serve that, as
+// it was, for MaxStaleness.
 //
 // The error is ErrNotFound or ErrConflict if s is no longer what is stored; nothing has happened then, unless another
-// writer deleted or changed the blank session between (1) and (2). After any other error, and ErrTooLarge or ErrEncode
-// for what s has gained are among these, the session may be lost, and its user has to log in again.
+// writer deleted or changed the blank session between (1) and (2). After any other error, and ErrTooLarge, ErrEncode,
+// ErrLifetime or ErrTooMany for what s has gained are among these, the session may be lost, and its user has to log in
+// again.
 //
 // If the storage is not a [Taker], a delete or a change of the blank session goes unnoticed: what is deleted during the
 // call may live on under its new id. A change of the session itself is never lost unnoticed: it is an ErrConflict, here
 // or for the other writer.
 func Renew(ctx context.Context, st Storage, s *Session) (*Session, error) {
-	if s == nil {
-		return nil, opErrBecause("renew", ErrInvalidID, errNilSession)
+	return renew(ctx, st, s, NewID(), func(renewed *Session) error { return storeNew(ctx, st, renewed) })
+}
+
+// RenewTo is [Renew] with an id of the caller's choice, and into another storage, of signed-in sessions say, which may
+// be the same. The new id must be another one than that of s, which is ErrInvalidID, also in another storage: who knows
+// the old id must not know the new one.
+//
+// It first reserves the new id: it creates a blank session there, without owner, contents or type, which expires after
+// a minute at most. If the id is taken, the error is ErrExists, and nothing has happened to s. It then goes on like
+// Renew, and stores s in the place of the blank session in the end. After an error, the id may stay reserved for a
+// minute.
+//
+// If to is not a [Creator], RenewTo only looks whether the id is taken. A session that others store under it during the
+// call is replaced.
+//
+// An ExpiresAt that from has given to s ([WithMaxLifetime]) is kept, too. Remove it from s to have that of the new
+// storage, which also counts from when s was created.
+func RenewTo(ctx context.Context, from Storage, s *Session, to Storage, id string) (*Session, error) {
+	switch err := ValidateID(id); {
+	case err != nil:
+		return nil, opErr("renew", err)
+	case id == s.ID():
+		return nil, opErrBecause("renew", ErrInvalidID, errs.Reason("the new id is the old one"))
+	case s.Revision() == 0: // before anything is reserved
+		return nil, neverStored(s)
 	}
+	reserved, err := reserve(ctx, to, id)
+	if err != nil {
+		return nil, err
+	}
+	filled := false
+	renewed, err := renew(ctx, from, s, id, func(renewed *Session) error {
+		filled = true
+		Stamp(renewed, reserved.Revision())
+		return to.Store(ctx, renewed)
+	})
+	if err != nil && !filled && reserved.Revision() != 0 {
+		_ = destroy(ctx, to, reserved) // or it expires by itself
+	}
+	return renewed, err
+}
+
+// renew does steps 1 and 2 of [Renew], and 3 with the given function.
+func renew(
+	ctx context.Context, from Storage, s *Session, id string, store func(renewed *Session) error,
+) (*Session, error) {
 	base := s.Revision()
 	if base == 0 {
-		return nil, opErrBecause("renew", ErrNotFound, errs.Reason("the session was never stored"))
+		return nil, neverStored(s)
 	}
 	renewed := s.Detached()
-	renewed.id = NewID()
-	blank := blankOf(s, base)
-	if err := st.Store(ctx, blank); err != nil { // is s still what is stored?
+	renewed.id = id
+	blank := blankFor(s.id)
+	if !s.expiresAt.IsZero() && s.expiresAt.Before(blank.expiresAt) {
+		blank.expiresAt = s.expiresAt
+	}
+	Stamp(blank, base)
+	if err := from.Store(ctx, blank); err != nil { // is s still what is stored?
 		return nil, err
 	}
-	if err := destroy(ctx, st, blank); err != nil {
+	if err := destroy(ctx, from, blank); err != nil {
 		return nil, err
 	}
-	if err := storeNew(ctx, st, renewed); err != nil {
+	if err := store(renewed); err != nil {
 		return nil, err
 	}
 	return renewed, nil
 }
 
-// blankLifetime is how long the blank session of [Renew] lives if it cannot be destroyed.
+func neverStored(s *Session) error {
+	if s == nil {
+		return opErrBecause("renew", ErrInvalidID, errNilSession)
+	}
+	return opErrBecause("renew", ErrNotFound, errs.Reason("the session was never stored"))
+}
+
+// reserve stores a blank session under an id that must be free. If the storage is not a Creator, it only looks, and
+// returns a session without a revision.
+func reserve(ctx context.Context, st Storage, id string) (*Session, error) {
+	blank := blankFor(id)
+	if err := Create(ctx, st, blank); err == nil {
+		return blank, nil
+	} else if !errs.Unsupported(err) {
+		return nil, err
+	}
+	switch _, err := st.Load(ctx, id); {
+	case err == nil:
+		return nil, opErr("renew", ErrExists)
+	case !errors.Is(err, ErrNotFound):
+		return nil, err
+	}
+	return New(id), nil
+}
+
+// blankLifetime is how long a blank session of [Renew] lives if it is neither destroyed nor replaced.
 const blankLifetime = time.Minute
 
-// blankOf returns a session that may replace s in a compare-and-set, and has nothing that is worth having.
-func blankOf(s *Session, base uint64) *Session {
-	blank := New(s.id)
-	blank.expiresAt = normalTime(blank.createdAt.Add(blankLifetime))
-	if !s.expiresAt.IsZero() && s.expiresAt.Before(blank.expiresAt) {
-		blank.expiresAt = s.expiresAt
-	}
-	Stamp(blank, base)
-	return blank
+// blankFor returns a session that has nothing that is worth having.
+func blankFor(id string) *Session {
+	blank := New(id)
+	return blank.WithExpiresAt(blank.createdAt.Add(blankLifetime))
 }
 
 // destroy removes a session that was just stored. If the storage is a Taker, the error is ErrConflict when it was
