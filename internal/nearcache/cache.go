@@ -41,6 +41,10 @@ type Config[V any] struct {
 	// ExpiresAt returns when a value expires by itself; the zero time for never.
 	ExpiresAt func(value *V) time.Time
 
+	// Idle returns a value's own idle lifetime, which is then meant wherever TTL is: 0 for TTL, negative for none. nil: 0
+	// for all.
+	Idle func(value *V) time.Duration
+
 	// Unavailable reports whether an error says nothing about the value: an outage, not an answer.
 	Unavailable func(err error) bool
 
@@ -170,37 +174,44 @@ func (c *Cache[V]) lookUp(l *lease, id string) (*entry[V], instant) {
 // Fetch asks the source, together with others who ask for the same id meanwhile. The error is ErrClosed, ErrTimeout,
 // ErrBusy, ErrOutage, the end of ctx, or what Config.Load returned.
 func (c *Cache[V]) Fetch(ctx context.Context, id string) (*V, error) {
-	c.mu.Lock()
-	if c.closed {
+	for within := anyAge; ; {
+		c.mu.Lock()
+		if c.closed {
+			c.mu.Unlock()
+			return nil, ErrClosed
+		}
+		if value := c.answerLocked(id); value != nil {
+			c.mu.Unlock()
+			return value, nil
+		}
+		c.stats.misses.Add(1)
+		now := c.clock.now()
+		if !c.gate.admits(now) {
+			c.mu.Unlock()
+			c.stats.rejected.Add(1)
+			return c.orStale(id, ErrOutage)
+		}
+		f := c.joinLocked(id, within)
+		if f == nil || c.gate.outage {
+			f = c.startLocked(ctx, id)
+		}
+		f.waiters++
 		c.mu.Unlock()
-		return nil, ErrClosed
+		if err := c.await(ctx, f); err != nil {
+			return nil, err
+		}
+		switch {
+		case f.outage:
+			return c.orStale(id, f.err)
+		case f.err != nil:
+			return nil, f.err
+		case c.outlived(f, now):
+			within = c.idle(f.value)
+		default:
+			c.noteAnswer(f)
+			return f.value, nil
+		}
 	}
-	if value := c.answerLocked(id); value != nil {
-		c.mu.Unlock()
-		return value, nil
-	}
-	c.stats.misses.Add(1)
-	if !c.gate.admits(c.clock.now()) {
-		c.mu.Unlock()
-		c.stats.rejected.Add(1)
-		return c.orStale(id, ErrOutage)
-	}
-	f := c.joinLocked(id)
-	if f == nil || c.gate.outage {
-		f = c.startLocked(ctx, id)
-	}
-	f.waiters++
-	c.mu.Unlock()
-	if err := c.await(ctx, f); err != nil {
-		return nil, err
-	}
-	if f.outage {
-		return c.orStale(id, f.err)
-	}
-	if f.err == nil {
-		c.noteAnswer(f)
-	}
-	return f.value, f.err
 }
 
 // answerLocked returns what a load gets without asking the source, or nil. The load has looked without the lock; since

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"slices"
+	"time"
 )
 
 // call is a question to the source about one id, or a write of it, from before it is sent until its end. What becomes
@@ -63,27 +64,29 @@ type flight[V any] struct {
 	outage   bool // the error says nothing about the value
 }
 
-// joinLocked returns the flight that a load of id may wait for, or nil.
+// joinLocked returns the flight that a load of id may wait for, or nil. One that was sent is younger than within.
 //
 // A flight that was sent MaxStaleness ago is not joined. Its answer may predate a change that this load has to see:
 //  1. The source reads the flight's answer, which is then held up on its way.
 //  2. The value is changed elsewhere, and MaxStaleness passes. The event is lost.
 //  3. A load begins. It must return the change.
 //
-// After the TTL the value may be gone altogether, and after LoadTimeout the flight has failed.
+// After the TTL the value may be gone altogether, and after LoadTimeout the flight has failed. A value's own idle
+// lifetime is known only when the flight has landed, see outlived.
 //
 // With LeaseOnly, its age allows nothing: a flight is joined while the lease covers what it will bring.
-func (c *Cache[V]) joinLocked(id string) *flight[V] {
+func (c *Cache[V]) joinLocked(id string, within time.Duration) *flight[V] {
 	f := c.flights.get(id)
-	if f == nil || f.ctx.Err() != nil || f.sent && !c.joinable(f) {
+	if f == nil || f.ctx.Err() != nil || f.sent && !c.joinable(f, within) {
 		return nil
 	}
 	f.renewal = false
 	return f
 }
 
-func (c *Cache[V]) joinable(f *flight[V]) bool {
+func (c *Cache[V]) joinable(f *flight[V], within time.Duration) bool {
 	limit := min(c.config.MaxStaleness, c.config.LoadTimeout)
+	limit = min(limit, within)
 	if c.config.TTL > 0 {
 		limit = min(limit, c.config.TTL)
 	}

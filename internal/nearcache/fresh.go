@@ -26,7 +26,7 @@ func (c *Cache[V]) FetchFresh(ctx context.Context, id string) (*V, error) {
 		c.stats.rejected.Add(1)
 		return nil, ErrOutage
 	}
-	f := c.joinLocked(id)
+	f := c.joinLocked(id, anyAge)
 	if f == nil || f.sent || c.gate.outage {
 		f = c.startLocked(ctx, id)
 	}

@@ -66,6 +66,7 @@ func newReplica(s *source, settings ...setting) *replica {
 		RefreshAfter: freshness, RefreshConcurrency: 16, LoadConcurrency: 100,
 		Load: s.load, Current: current,
 		ExpiresAt:   func(*state) time.Time { return time.Time{} },
+		Idle:        func(s *state) time.Duration { return s.idle },
 		Unavailable: func(err error) bool { return !errors.Is(err, errAbsent) },
 	}
 	for _, set := range settings {

@@ -27,18 +27,20 @@ type refresher[V any] struct {
 	max     int            // records at a time
 
 	batch  int           // how many uses one call tells
-	linger time.Duration // how long a use waits for others; copies become due that much earlier
+	linger time.Duration // how long a use waits for others at most; copies become due that much earlier
 }
 
 // use is the last use of a value that the source has to know of. It is small, as it may outlive the copy.
 type use[V any] struct {
 	id        string
 	revision  uint64
-	expiresAt time.Time // of the value itself
+	expiresAt time.Time     // of the value itself
+	idle      time.Duration // how long the source keeps the value, see Cache.idle
 	at        instant
 
-	due       instant // when a worker takes it
-	notBefore instant // when a worker that has room may take it along
+	due       instant       // when a worker takes it
+	notBefore instant       // when a worker that has room may take it along
+	linger    time.Duration // how long it waits for others
 	pause     backoff.Backoff
 	single    bool // a call for many has failed: it is told by itself from now on
 
@@ -55,6 +57,8 @@ const (
 	refreshRetry = 50 * time.Millisecond
 	// maxBatch is how many uses are told with one call. It keeps a Redis server busy for some tens of microseconds.
 	maxBatch = 64
+	// lingerShare is the part of RefreshAfter for which a use waits for others.
+	lingerShare = 64
 )
 
 func newRefresher[V any](config *Config[V]) refresher[V] {
@@ -64,7 +68,7 @@ func newRefresher[V any](config *Config[V]) refresher[V] {
 	if config.Unchanged != nil {
 		q.batch = maxBatch
 		// Short, so that copies are renewed in time also when the lease is lost meanwhile.
-		q.linger = min(config.RefreshAfter/64, config.MaxStaleness/4)
+		q.linger = min(config.RefreshAfter/lingerShare, config.MaxStaleness/4)
 	}
 	return q
 }
@@ -89,7 +93,7 @@ func (c *Cache[V]) useLocked(e *entry[V], now instant) {
 }
 
 func (c *Cache[V]) noteDueLocked(e *entry[V], now instant) {
-	if !c.noteUseLocked(e.id, e.revision, c.config.ExpiresAt(e.value), now) {
+	if !c.noteUseLocked(e.id, e.revision, e.value, now) {
 		e.refreshAt.Store(int64(now.add(refreshRetry))) // a later hit tries again
 	}
 }
@@ -101,13 +105,13 @@ func (c *Cache[V]) noteAnswer(f *flight[V]) {
 	now := c.clock.now()
 	if e := c.table.find(f.id); e != nil && e.revision == f.revision {
 		c.useLocked(e, now)
-	} else if now >= f.startedAt.add(c.config.RefreshAfter-c.refresh.linger) {
-		c.noteUseLocked(f.id, f.revision, c.config.ExpiresAt(f.value), now)
+	} else if refreshAfter, linger := c.pace(f.value); now >= f.startedAt.add(refreshAfter-linger) {
+		c.noteUseLocked(f.id, f.revision, f.value, now)
 	}
 }
 
 // noteUseLocked queues a use, or adds it to the record that there is. It returns false when there is no room.
-func (c *Cache[V]) noteUseLocked(id string, revision uint64, expiresAt time.Time, now instant) bool {
+func (c *Cache[V]) noteUseLocked(id string, revision uint64, value *V, now instant) bool {
 	q := &c.refresh
 	if c.closed {
 		return true
@@ -115,7 +119,7 @@ func (c *Cache[V]) noteUseLocked(id string, revision uint64, expiresAt time.Time
 	if u := q.pending.get(id); u != nil {
 		u.at = max(u.at, now)
 		if u.revision < revision {
-			u.revision, u.expiresAt = revision, expiresAt
+			u.revision, u.expiresAt, u.idle = revision, c.config.ExpiresAt(value), c.idle(value)
 		}
 		return true
 	}
@@ -123,8 +127,10 @@ func (c *Cache[V]) noteUseLocked(id string, revision uint64, expiresAt time.Time
 		c.stats.droppedUses.Add(1)
 		return false
 	}
+	_, linger := c.pace(value)
 	u := &use[V]{
-		id: id, revision: revision, expiresAt: expiresAt, at: now, due: now.add(q.linger), notBefore: now,
+		id: id, revision: revision, expiresAt: c.config.ExpiresAt(value), idle: c.idle(value),
+		at: now, due: now.add(linger), notBefore: now, linger: linger,
 		pause: backoff.Backoff{First: min(refreshRetry, c.config.MaxStaleness/2), Most: c.config.MaxStaleness / 2},
 	}
 	q.pending.set(id, u)
@@ -271,10 +277,10 @@ func (c *Cache[V]) over(u *use[V], now instant) bool {
 	if !u.expiresAt.IsZero() && !time.Now().Before(u.expiresAt) {
 		return true
 	}
-	if c.config.TTL == 0 { // not known: worth the trouble for as long as there is a copy
+	if u.idle == 0 { // not known: worth the trouble for as long as there is a copy
 		return u.entry == nil
 	}
-	return now >= u.at.add(c.config.TTL)
+	return now >= idleEnd(u.at, u.idle)
 }
 
 // askUnchanged calls Unchanged, and gives up after the timeout even if the source ignores its context.
@@ -314,7 +320,7 @@ func (c *Cache[V]) toldLocked(u *use[V], k *call, unchanged bool) {
 		c.stats.refreshes.Add(1)
 	}
 	if (unchanged && u.at > u.toldAt || u.revision != u.toldRevision) && !c.closed {
-		u.entry, u.due, u.notBefore = nil, c.clock.now().add(c.refresh.linger), c.clock.now()
+		u.entry, u.due, u.notBefore = nil, c.clock.now().add(u.linger), c.clock.now()
 		heap.Push(&c.refresh.queue, u)
 		return
 	}

@@ -1,6 +1,7 @@
 package nearcache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -17,6 +18,7 @@ var (
 // state is a value. Its revision is what Current and Unchanged compare; a test may stamp it anew.
 type state struct {
 	id, v    string
+	idle     time.Duration // its own idle lifetime: 0 for the source's, negative for none
 	revision atomic.Uint64
 }
 
@@ -28,8 +30,9 @@ func newState(id, v string, revision uint64) *state {
 
 func current(s *state, revision uint64) bool { return s.revision.Load() == revision }
 
-// source keeps states, and forgets those that are not used for its TTL. A test can stop its calls at the request,
-// before they have an effect, or at the reply, when they had it. It counts the loads and the revalidations.
+// source keeps states, and forgets those that are not used for its TTL, or their own idle lifetime. A test can stop its
+// calls at the request, before they have an effect, or at the reply, when they had it. It counts the loads and the
+// revalidations.
 type source struct {
 	ttl    time.Duration // 0: for ever
 	events chan event    // what the watcher reports
@@ -52,6 +55,7 @@ type source struct {
 
 type record struct {
 	v        string
+	idle     time.Duration
 	revision uint64
 	usedAt   time.Time
 }
@@ -146,12 +150,21 @@ func (s *source) pass(ctx context.Context, op, way string) error {
 }
 
 // put changes a value behind the back of the cache, as another replica does, and returns its revision.
-func (s *source) put(id, v string) (revision uint64) {
+func (s *source) put(id, v string) (revision uint64) { return s.putIdle(id, v, 0) }
+
+// putIdle is put for a value with an idle lifetime of its own.
+func (s *source) putIdle(id, v string, idle time.Duration) (revision uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.revision++
-	s.states[id] = &record{v: v, revision: s.revision, usedAt: time.Now()}
+	s.states[id] = &record{v: v, idle: idle, revision: s.revision, usedAt: time.Now()}
 	return s.revision
+}
+
+// ended reports whether the value was not used for its idle lifetime since an instant.
+func (s *source) ended(r *record, usedAt time.Time) bool {
+	idle := cmp.Or(r.idle, s.ttl)
+	return idle > 0 && time.Since(usedAt) >= idle
 }
 
 // silence makes all calls about a value end with their contexts.
@@ -208,7 +221,7 @@ func (s *source) useLocked(id string) *record {
 
 func (s *source) aliveLocked(id string) *record {
 	r := s.states[id]
-	if r != nil && s.ttl > 0 && time.Since(r.usedAt) >= s.ttl {
+	if r != nil && s.ended(r, r.usedAt) {
 		delete(s.states, id)
 		return nil
 	}
@@ -236,6 +249,7 @@ func (s *source) load(ctx context.Context, id string) (*state, uint64, error) {
 	s.mu.Lock()
 	if r := s.useLocked(id); r != nil {
 		found = newState(id, r.v, r.revision)
+		found.idle = r.idle
 	}
 	s.mu.Unlock()
 	if err := s.pass(ctx, "load", "reply"); err != nil {
@@ -265,7 +279,7 @@ func (s *source) unchanged(ctx context.Context, uses []Use) ([]bool, error) {
 	unchanged := make([]bool, len(uses))
 	for i, u := range uses {
 		r := s.aliveLocked(u.ID)
-		unchanged[i] = r != nil && r.revision == u.Revision && time.Since(u.At) < s.ttl
+		unchanged[i] = r != nil && r.revision == u.Revision && !s.ended(r, u.At)
 		if unchanged[i] && r.usedAt.Before(u.At) {
 			r.usedAt = u.At
 		}

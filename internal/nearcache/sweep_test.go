@@ -114,3 +114,67 @@ func TestSweepOfALargeTable(t *testing.T) {
 		}
 	}, maxEntries(n+1))
 }
+
+// ownedByA is how a test revokes all values of one owner.
+func ownedByA(s *state) bool { return s.v == "of a" }
+
+func TestForgottenCopiesAreDropped(t *testing.T) {
+	const n = 3 * sweepTurn
+	inBubble(t, func(t *testing.T, src *source, c *replica) {
+		defer src.flow(c)()
+		for i := range n {
+			require.NoError(t, c.store(t.Context(), numbered(i), []string{"of a", "of b"}[i%2]))
+		}
+		c.Forgotten(ownedByA)
+		for i := range n {
+			require.Equal(t, i%2 == 1, c.Hit(numbered(i)) != nil)
+		}
+		c.Forgotten(func(*state) bool { return false })
+		require.Equal(t, n/2, c.Stats().Entries)
+	}, watched, maxEntries(n))
+}
+
+// TestCallFromBeforeARevokeIsNoCopy: it is not known whose value a call brings, so none that was sent before is kept.
+func TestCallFromBeforeARevokeIsNoCopy(t *testing.T) {
+	t.Parallel()
+	for op, begin := range map[string]func(t *testing.T, c *replica) <-chan error{
+		"load": func(t *testing.T, c *replica) <-chan error {
+			return later(func() error { return c.err(t) })
+		},
+		"store": func(t *testing.T, c *replica) <-chan error { return c.storeLater(t.Context(), "of a") },
+	} {
+		t.Run(op, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, src *source, c *replica) {
+				src.put(testID, "of a")
+				release := src.hold(op, "reply")
+				done := begin(t, c)
+				synctest.Wait()
+				src.drop(testID)
+				c.Forgotten(ownedByA)
+				joins := c.loadLater(t.Context())
+				synctest.Wait()
+				release()
+				require.NoError(t, <-done, "it began before")
+				require.ErrorIs(t, (<-joins).err, errAbsent)
+				require.ErrorIs(t, c.err(t), errAbsent)
+			})
+		})
+	}
+}
+
+func TestRevalidationFromBeforeARevokeBringsNothingBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, src *source, c *replica) {
+		defer src.flow(c)()
+		require.NoError(t, c.store(t.Context(), testID, "of a"))
+		time.Sleep(freshness)
+		c.get(t)
+		release := src.hold("unchanged", "reply")
+		time.Sleep(linger)
+		synctest.Wait()
+		src.drop(testID)
+		c.Forgotten(ownedByA)
+		release()
+		synctest.Wait()
+		require.ErrorIs(t, c.err(t), errAbsent)
+	}, watched, revalidating)
+}

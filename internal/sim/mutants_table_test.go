@@ -104,8 +104,8 @@ var mutants = []mutant{
 	// Age and expiry.
 	{
 		"the age counts from after the call", "internal/nearcache/revoke.go",
-		"fetchedAt: k.startedAt, expiresAt: never",
-		"fetchedAt: c.clock.now(), expiresAt: never",
+		"fetchedAt: k.startedAt,",
+		"fetchedAt: c.clock.now(),",
 		2000, "",
 	},
 	{
@@ -134,8 +134,8 @@ var mutants = []mutant{
 	},
 	{
 		"the idle lifetime counts from after the call", "internal/nearcache/revoke.go",
-		"e.expiresAt = toldAt.add(c.config.TTL)",
-		"e.expiresAt = now.add(c.config.TTL)",
+		"idleEnd(toldAt, c.idle(value))",
+		"idleEnd(now, c.idle(value))",
 		2000, "",
 	},
 	{
@@ -418,20 +418,20 @@ var mutants = []mutant{
 	},
 	{
 		"a sweep leaves the copies", "internal/nearcache/sweep.go",
-		"if e.toldAt < limit {",
-		"if false {",
+		"return e.toldAt < limit",
+		"return false",
 		300, "",
 	},
 	{
 		"a sweep goes by when a copy was fetched", "internal/nearcache/sweep.go",
-		"if e.toldAt < limit {",
-		"if e.fetchedAt < limit {",
+		"return e.toldAt < limit",
+		"return e.fetchedAt < limit",
 		4000, "",
 	},
 	{
 		"a sweep does not revoke the flights under way", "internal/nearcache/sweep.go",
-		"if k.startedAt < limit {",
-		"if false {",
+		"return k.startedAt < limit",
+		"return false",
 		300, "",
 	},
 
@@ -456,8 +456,8 @@ var mutants = []mutant{
 	},
 	{
 		"the end of a waiter's context is an outage", "internal/nearcache/cache.go",
-		"if err := c.await(ctx, f); err != nil {\n\t\treturn nil, err",
-		"if err := c.await(ctx, f); err != nil {\n\t\treturn c.orStale(id, err)",
+		"if err := c.await(ctx, f); err != nil {\n\t\t\treturn nil, err",
+		"if err := c.await(ctx, f); err != nil {\n\t\t\treturn c.orStale(id, err)",
 		0, "./internal/nearcache",
 	},
 
