@@ -71,6 +71,7 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 		Load:               rt.loadRemote,
 		Current:            current,
 		ExpiresAt:          (*Session).ExpiresAt,
+		Idle:               (*Session).IdleTimeout,
 		Unavailable:        func(err error) bool { return !isAnswer(err) },
 		WatchChanged:       o.logWatch,
 		WatchOver:          rt.watchOver,

@@ -197,13 +197,13 @@ func (c *checker) present(op *Op, s *span) {
 	}
 }
 
-// used checks that a session that was loaded lived on for a TTL, less the refresh interval. A load just before the end
-// proves nothing: its request, which would have kept the session alive, came too late.
+// used checks that a session that was loaded lived on for its idle lifetime, less the refresh interval. A load just
+// before the end proves nothing: its request, which would have kept the session alive, came too late.
 func (c *checker) used(op *Op, s *span) {
 	cfg := &c.history.Config
 	late := 2*cfg.Delay + cfg.late()
 	lived := s.to - op.Invoked
-	if lived > late && lived < cfg.TTL-max(cfg.RefreshAfter, 2*cfg.Delay)-cfg.late() {
+	if lived > late && lived < s.idle-max(cfg.refreshAfter(s.idle), 2*cfg.Delay)-cfg.late() {
 		c.violatedf("P5", op, "it was idle at %d, only %v later", s.to, lived)
 	}
 }
@@ -214,10 +214,10 @@ func (c *checker) used(op *Op, s *span) {
 func (c *checker) evicted(op *Op, s *span) {
 	cfg := &c.history.Config
 	roundTrip := 2 * cfg.Delay
-	if op.Invoked >= s.to+cfg.TTL {
-		c.violatedf("P5", op, "gone since %d (%s), more than a TTL", s.to, s.end)
+	if s.idle > 0 && op.Invoked >= s.to+s.idle {
+		c.violatedf("P5", op, "gone since %d (%s), more than its idle lifetime", s.to, s.end)
 	}
-	if !cfg.Calm || cfg.mayBeDead(op.ID) || op.Invoked < s.to+max(cfg.RefreshAfter, roundTrip) {
+	if !cfg.Calm || cfg.mayBeDead(op.ID) || op.Invoked < s.to+max(cfg.refreshAfter(s.idle), roundTrip) {
 		return
 	}
 	first, again := c.seen[memoryOf(op)]
@@ -227,7 +227,7 @@ func (c *checker) evicted(op *Op, s *span) {
 	}
 	asked := first.at
 	if cfg.Revalidates {
-		asked += cfg.RefreshAfter/gatherShare + roundTrip
+		asked += cfg.refreshAfter(s.idle)/gatherShare + roundTrip
 	}
 	if op.Invoked > asked+roundTrip+cfg.late() {
 		c.violatedf("P2", op, "%s at %d, and the replica should have asked at %d", s.end, s.to, asked)

@@ -16,6 +16,7 @@ type client struct {
 	index int
 	rng   *rand.Rand
 	reads *rand.Rand
+	lives *rand.Rand
 	known map[string]*session.Session
 	ops   []*Op
 }
@@ -170,10 +171,15 @@ func (c *client) draft(op *Op) *session.Session {
 	default:
 		if fresh {
 			s = session.New(op.ID)
+			if chance(c.lives, c.world.OwnIdle) {
+				s = s.WithIdleTimeout(c.world.ownIdle(c.lives))
+			}
 		}
 		s = s.With("v", "v"+strconv.Itoa(c.index)+"."+strconv.Itoa(op.Number)).WithExpiresAt(time.Time{})
 		if chance(c.rng, 0.2) {
 			s = s.WithExpiresAt(time.Now().Add(upTo(c.rng, 4*c.world.Staleness)))
+		} else if s.IdleTimeout() == session.NoIdleTimeout { // it would never end
+			s = s.WithExpiresAt(time.Now().Add(upTo(c.lives, 4*c.world.TTL)))
 		}
 	}
 	op.Base = s.Revision()

@@ -33,6 +33,8 @@ const (
 	// gatherAside is the same for the pause before a revalidation. Calls may follow it; their timeouts, too, end in lanes
 	// that no actor uses.
 	gatherAside = 2010
+	// A pause that follows from a session's own idle lifetime ends in one of these lanes, see idleLike.
+	firstIdleAside, lastIdleAside = 2100, 2900
 )
 
 // from returns the first instant of the lane that is not before t.
@@ -69,11 +71,13 @@ const (
 	deathStream      = 3
 	fenceStream      = 4
 	fenceFaultStream = 5
+	lifetimeStream   = 6
 	readsStream      = 9
 	refusalStream    = 1 << 7  // one for each replica, from here on
 	clientStream     = 1 << 8  // one for each client, from here on
 	readStream       = 1 << 9  // one for each client, from here on: which of its loads are others' reads
 	earlyStream      = 1 << 10 // one for each replica, from here on
+	lifeStream       = 1 << 11 // one for each client, from here on: the idle lifetimes of its sessions
 	linkStream       = 1 << 16 // one for each lot, from here on
 	fenceLots        = 1 << 18 // one for each replica, from here on
 )

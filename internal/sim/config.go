@@ -1,8 +1,11 @@
 package sim
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"time"
+
+	"github.com/seed34611480/session"
 )
 
 // Config is a simulation's configuration, drawn from its seed. The ranges are chosen so that everything that can happen
@@ -16,6 +19,7 @@ type Config struct {
 	Writes                 float64       // share of operations that change something
 	Impatience             float64       // share of operations that are given up early
 	Fresh, Peeks           float64       // shares of loads that must not be stale, and that are no use
+	OwnIdle                float64       // share of new sessions with an idle lifetime of their own
 
 	MaxEntries   int
 	Staleness    time.Duration
@@ -105,7 +109,47 @@ func NewConfig(seed uint64) Config {
 	if reads := stream(seed, readsStream); chance(reads, 0.5) {
 		c.Fresh, c.Peeks = pick(reads, 0.02, 0.2, 0.5), pick(reads, 0, 0.2)
 	}
+	if lifetimes := stream(seed, lifetimeStream); chance(lifetimes, 0.4) {
+		c.OwnIdle = pick(lifetimes, 0.2, 0.8)
+	}
 	return c
+}
+
+// ownIdle returns an idle lifetime for a session: shorter or longer than the TTL, or none.
+func (c *Config) ownIdle(rng *rand.Rand) time.Duration {
+	switch p := rng.Float64(); {
+	case p < 0.3: // so short that it ends while a call is on its way
+		return idleLike(skewed(rng, c.Staleness))
+	case p < 0.6:
+		return idleLike(skewed(rng, c.TTL))
+	case p < 0.8:
+		return idleLike(c.TTL + upTo(rng, 3*c.TTL))
+	default:
+		return session.NoIdleTimeout
+	}
+}
+
+// idleLike returns about d, in whole milliseconds. The library waits for a 256th of it before a revalidation.
+func idleLike(d time.Duration) time.Duration {
+	const step = 4 * time.Millisecond // has a whole number of nanoseconds in a 256th
+	for d = d.Truncate(step) + step; ; d += step {
+		if pause := d / (4 * gatherShare) % lanes; pause >= firstIdleAside && pause < lastIdleAside {
+			return d
+		}
+	}
+}
+
+// idleOf returns the idle lifetime of a session in the remote: negative for none.
+func (c *Config) idleOf(s *session.Session) time.Duration {
+	return cmp.Or(s.IdleTimeout(), c.TTL)
+}
+
+// refreshAfter is the library's for sessions with that idle lifetime.
+func (c *Config) refreshAfter(idle time.Duration) time.Duration {
+	if idle < 0 {
+		return c.RefreshAfter
+	}
+	return min(c.RefreshAfter, idle/4)
 }
 
 // fence makes a simulation one with fences, or not.

@@ -9,7 +9,7 @@ const (
 	lasts       ending = iota // until the simulation ends
 	overwritten               // by a write
 	removed                   // by a Delete or a Take
-	idle                      // not used for a TTL
+	idle                      // not used for its idle lifetime
 	expired                   // at its ExpiresAt
 	lost                      // in a restart without data
 	evicted                   // removed by the server, without an event
@@ -25,6 +25,7 @@ type span struct {
 	revision  uint64 // 0: there is no session
 	value     string
 	expiresAt time.Time
+	idle      time.Duration // its idle lifetime, see Config.idleOf
 	from, to  time.Duration // to is exclusive
 	end       ending
 }

@@ -169,6 +169,38 @@ var mutants = []mutant{
 		1000, "",
 	},
 
+	// Idle lifetimes of a session's own.
+	{
+		"a copy lives for the TTL", "internal/nearcache/revoke.go",
+		"idleEnd(toldAt, c.idle(value))",
+		"idleEnd(toldAt, c.config.TTL)",
+		300, "",
+	},
+	{
+		"a copy is renewed as the TTL demands", "internal/nearcache/lifetime.go",
+		"idle > 0 && idle/4 < refreshAfter",
+		"false",
+		1000, "",
+	},
+	{
+		"a flight is joined that has outlived its session", "internal/nearcache/cache.go",
+		"case c.outlived(f, now):",
+		"case false:",
+		2000, "",
+	},
+	{
+		"a load that asks anew joins any flight", "internal/nearcache/cache.go",
+		"within = c.idle(f.value)",
+		"",
+		0, "./internal/nearcache",
+	},
+	{
+		"a use is told for a TTL", "internal/nearcache/refresh.go",
+		"return now >= idleEnd(u.at, u.idle)",
+		"return now >= idleEnd(u.at, c.config.TTL)",
+		0, "./internal/nearcache",
+	},
+
 	// Revalidation in batches.
 	{
 		"what has changed counts as revalidated", "internal/nearcache/refresh.go",
@@ -184,7 +216,7 @@ var mutants = []mutant{
 	},
 	{
 		"a revalidation does not keep the session alive", "internal/sim/server.go",
-		"r.idleAt = max(r.idleAt, usedAt+s.world.TTL)\n",
+		"r.idleAt = max(r.idleAt, s.idleEnd(r, usedAt))\n",
 		"\n",
 		1000, "",
 	},

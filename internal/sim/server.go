@@ -61,7 +61,16 @@ func (s *server) erase(id string, at time.Duration, why ending) {
 
 func (s *server) use(r *record) {
 	r.usedAt = s.world.now()
-	r.idleAt = r.usedAt + s.world.TTL
+	r.idleAt = s.idleEnd(r, r.usedAt)
+}
+
+// idleEnd returns when a session ends that was used last at an instant.
+func (s *server) idleEnd(r *record, usedAt time.Duration) time.Duration {
+	idle := s.world.idleOf(r.snapshot)
+	if idle < 0 {
+		return endOfTime
+	}
+	return usedAt + idle
 }
 
 func (s *server) load(id string) (*session.Session, error) {
@@ -90,11 +99,11 @@ func (r *record) session() *session.Session {
 // revalidate reports whether the session has that revision, and if so counts a use of it at an instant that is past.
 func (s *server) revalidate(id string, revision uint64, usedAt time.Duration) bool {
 	r := s.get(id)
-	if r == nil || r.revision != revision || usedAt+s.world.TTL <= s.world.now() {
+	if r == nil || r.revision != revision || s.idleEnd(r, usedAt) <= s.world.now() {
 		return false
 	}
 	r.usedAt = max(r.usedAt, usedAt)
-	r.idleAt = max(r.idleAt, usedAt+s.world.TTL)
+	r.idleAt = max(r.idleAt, s.idleEnd(r, usedAt))
 	return true
 }
 
@@ -130,8 +139,9 @@ func (s *server) put(snapshot *session.Session) uint64 {
 	id := snapshot.ID()
 	s.records[id] = r
 	value, _ := snapshot.Get("v")
-	s.world.history.truth.set(id, s.world.now(), overwritten,
-		span{revision: r.revision, value: value, expiresAt: snapshot.ExpiresAt()})
+	s.world.history.truth.set(id, s.world.now(), overwritten, span{
+		revision: r.revision, value: value, expiresAt: snapshot.ExpiresAt(), idle: s.world.idleOf(snapshot),
+	})
 	s.publish(session.Changed{ID: id, Revision: r.revision})
 	return r.revision
 }

@@ -70,6 +70,7 @@ func (w *world) play() {
 			world: w, index: i, known: make(map[string]*session.Session),
 			rng:   stream(w.Seed, clientStream+uint64(i)),
 			reads: stream(w.Seed, readStream+uint64(i)),
+			lives: stream(w.Seed, lifeStream+uint64(i)),
 		}
 		clients.Go(all[i].run)
 	}
