@@ -471,7 +471,7 @@ func TestTextAroundASentinelIsHidden(t *testing.T) {
 const secretID = "secret-id-0123456789"
 
 // header is what a stored value begins with.
-func header(revision uint64) string { return fmt.Sprintf("2%016x%088x", revision, 0) }
+func header(revision uint64) string { return fmt.Sprintf("2%016x%0104x", revision, 0) }
 
 // TestBadInput lists everything that callers, Redis and the network can do wrong, with the documented sentinel that
 // callers get for it. Nothing is cached, nothing is lost, and no text contains the id. RoutingStorage is on top, as for

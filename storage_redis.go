@@ -15,10 +15,11 @@ import (
 // RedisStorage keeps sessions in Redis 6.2 or later, or Valkey: standalone, behind Sentinel, or a Cluster. It is safe
 // for concurrent use by any number of processes.
 //
-// Each session is one string, readable with redis-cli: a header of 105 characters, which begins with a version digit
-// and the revision in 16 hex digits, and the encoded session. Redis expires it; each Load and Store starts its TTL
-// anew, but not past its [Session.ExpiresAt]. Every operation is a script, and one round trip. The first use of a
-// script on a server needs a second one.
+// Each session is one string, readable with redis-cli: a header of 121 characters, which begins with a version digit
+// and the revision in 16 hex digits, and the encoded session. Redis expires it: each Load and Store lets it live for
+// its [Session.IdleTimeout] or else the storage's TTL, but not past its [Session.ExpiresAt], and not for more than 278
+// years. Every operation is a script, and one round trip, whatever the session's lifetime. The first use of a script
+// on a server needs a second one.
 //
 // The client is made by redis.NewClient, NewFailoverClient, NewFailoverClusterClient, NewClusterClient or
 // NewUniversalClient. A client that wraps one of these has a method Unwrap() redis.UniversalClient. Other clients are
@@ -44,15 +45,16 @@ import (
 // [ErrUnavailable] remains for what this cannot settle: the second reply is lost too, the server refuses the
 // repetition, or others have changed the session meanwhile so that nothing shows what became of the write.
 type RedisStorage struct {
-	store   *redisstore.Store
-	ttl     time.Duration
-	codec   Codec
-	maxSize int
+	store       *redisstore.Store
+	ttl         time.Duration
+	codec       Codec
+	maxSize     int
+	maxLifetime time.Duration
 }
 
-// NewRedisStorage returns a storage on the caller's client, whose sessions are gone after ttl without a Load or Store.
-// Redis need not be there yet. It panics when client is nil or of a kind that [RedisStorage] refuses, or ttl is less
-// than a millisecond, Redis' unit.
+// NewRedisStorage returns a storage on the caller's client. A session without an idle time-out of its own is gone
+// after ttl without a Load or Store. Redis need not be there yet. It panics when client is nil or of a kind that
+// [RedisStorage] refuses, or ttl is less than a millisecond, Redis' unit.
 func NewRedisStorage(client redis.UniversalClient, ttl time.Duration, opts ...RedisOption) *RedisStorage {
 	if ttl < time.Millisecond {
 		panic(fmt.Sprintf("session: NewRedisStorage: ttl %v: must be at least 1ms", ttl))
@@ -69,11 +71,14 @@ func NewRedisStorage(client redis.UniversalClient, ttl time.Duration, opts ...Re
 	if err != nil {
 		panic("session: NewRedisStorage: " + err.Error())
 	}
-	return &RedisStorage{store: store, ttl: ttl, codec: o.codec, maxSize: o.maxSize}
+	return &RedisStorage{store: store, ttl: ttl, codec: o.codec, maxSize: o.maxSize, maxLifetime: o.maxLifetime}
 }
 
-// TTL returns how long a session lives without being used.
+// TTL returns how long a session without an idle time-out of its own lives without being used.
 func (rs *RedisStorage) TTL() time.Duration { return rs.ttl }
+
+// MaxLifetime implements [Limiter].
+func (rs *RedisStorage) MaxLifetime() time.Duration { return rs.maxLifetime }
 
 // Load implements [Storage].
 func (rs *RedisStorage) Load(ctx context.Context, id string) (*Session, error) {
@@ -134,18 +139,25 @@ func (rs *RedisStorage) write(ctx context.Context, op string, s *Session, condit
 	if err := checkSession(ctx, op, s); err != nil {
 		return err
 	}
-	if s.Expired(time.Now()) {
-		return opErr(op, ErrNotFound)
+	stored, isNew := s.limited(rs.maxLifetime), !condition.NamesRevision()
+	if err := checkLifetime(op, stored, isNew); err != nil {
+		return err
 	}
-	data, err := rs.codec.Encode(s)
+	data, err := rs.codec.Encode(stored)
 	if err != nil {
 		return opErrBecause(op, ErrEncode, err)
 	}
 	if len(data) > rs.maxSize {
 		return tooLarge(op, len(data), rs.maxSize)
 	}
-	revision, err := rs.store.Put(ctx, s.id, data, condition, s.expiresAt)
-	if err != nil {
+	revision, err := rs.store.Put(ctx, s.id, redisstore.Write{
+		Data: data, Condition: condition,
+		Lifetime: redisstore.Lifetime{Idle: stored.idleTimeout, End: stored.expiresAt},
+	})
+	switch {
+	case errors.Is(err, redisstore.ErrEnded) && isNew: // by the server's clock
+		return opErrBecause(op, ErrLifetime, err)
+	case err != nil:
 		return rs.failure(ctx, op, err)
 	}
 	Stamp(s, revision)
@@ -274,7 +286,7 @@ func (fn eventSink) Alive(asOf time.Time)               { fn(Alive{AsOf: asOf}) 
 // failure translates an error of the store. Every error that is not an answer about this session is an outage.
 func (rs *RedisStorage) failure(ctx context.Context, op string, err error) error {
 	switch {
-	case errors.Is(err, redisstore.ErrMissing):
+	case errors.Is(err, redisstore.ErrMissing), errors.Is(err, redisstore.ErrEnded):
 		return opErr(op, ErrNotFound)
 	case errors.Is(err, redisstore.ErrExists):
 		return opErr(op, ErrExists)

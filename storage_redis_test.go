@@ -58,7 +58,7 @@ func TestStoredValueIsReadable(t *testing.T) {
 	require.NoError(t, st.Store(t.Context(), s))
 	value, err := m.Get("app: abc")
 	require.NoError(t, err)
-	require.Regexp(t, `^2[0-9a-f]{104}\{"id":"abc","type":"streamable",`+
+	require.Regexp(t, `^2[0-9a-f]{120}\{"id":"abc","type":"streamable",`+
 		`"principal":"https://issuer.example\|user-1","created_at":"[^"]+Z","updated_at":"[^"]+Z",`+
 		`"metadata":\{"backend_url":"http://b"\}\}$`, value)
 	require.Equal(t, fmt.Sprintf("2%016x", s.Revision()), value[:17])

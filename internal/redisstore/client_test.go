@@ -153,7 +153,7 @@ func TestSeveralNamedMastersAreRefused(t *testing.T) {
 	s := newStore(named(t, &target, 0))
 	_, err := s.Get(t.Context(), testID)
 	require.ErrorIs(t, err, errSeveralMasters)
-	_, err = s.Put(t.Context(), testID, nil, Always, time.Time{})
+	_, err = s.Put(t.Context(), testID, Write{Lifetime: Lifetime{End: time.Time{}}})
 	require.ErrorIs(t, err, errSeveralMasters)
 	_, _, err = s.Take(t.Context(), testID)
 	require.ErrorIs(t, err, errSeveralMasters)

@@ -7,7 +7,7 @@
 //
 //	2 00064a2f3c5b8e10 00064a2f3c5b8d00 9f86d081884c7d65 ... {"id":...
 //	| |                |                |                |   +- the data
-//	| |                |                |                +- idle lifetime, end, owner
+//	| |                |                |                +- idle time, end, owner
 //	| |                |                +- the token of the write
 //	| |                +- the revision that it replaced
 //	| +- the revision in 16 hex digits
@@ -16,7 +16,8 @@
 // The spaces are not part of it. The header has a fixed width, so that scripts read it with GETRANGE; value.go lists
 // its fields. A revision is the larger of the stored one plus 1, and the server's TIME in microseconds. So it grows
 // even after a failover to a server whose clock is behind, and a value that was deleted and created again gets no old
-// revision. Redis expires values; Get, Put and Unchanged start their TTL anew, but not past the end in the header.
+// revision. Redis expires values: Get, Put and Unchanged let them live for the idle time in the header, or else the
+// store's TTL, but not past the end in the header.
 //
 // Each operation is a script, and one round trip. The first use of a script on a server takes a second one. A script is
 // atomic. One that writes compares the revision, makes sure that this server takes writes, publishes, and writes. It
@@ -83,12 +84,12 @@
 //
 //   - store.go: Config and the operations on one value, with scripts/put.lua beside it, and
 //     scripts/header.lua in front of it
-//   - value.go: the header
+//   - value.go, lifetime.go: the header, and when a value is gone
 //   - settle.go: what happens when a reply is lost
 //   - client.go: which clients a store works with
 //   - scripts.go: how a script runs, once
 //   - replicas.go: writes that wait for replicas
-//   - revalidate.go: one question about many values
+//   - revalidate.go, each.go: one question about many values, and one script for many keys
 //   - watch.go: Sink, Watch, and the payload of an event
 //   - link.go: the subscription to one master, and its heartbeats
 //   - topology.go: which masters there are

@@ -53,16 +53,27 @@ type replicatedWriter struct {
 func (w replicatedWriter) Process(ctx context.Context, cmd redis.Cmder) error {
 	pipe := w.server.Pipeline()
 	_ = pipe.Process(ctx, cmd)
-	wait := redis.NewIntCmd(ctx, "wait", w.store.minReplicas, w.store.replicaTimeout.Milliseconds())
-	_ = pipe.Process(ctx, wait)
+	replicated := w.store.waitFor(ctx, pipe)
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	if err := cmd.Err(); err != nil {
 		return err
 	}
-	if acknowledged, err := wait.Result(); err != nil {
+	if err := replicated(); err != nil {
 		cmd.SetErr(err)
-	} else if acknowledged < int64(w.store.minReplicas) {
-		cmd.SetErr(ErrTooFewReplicas)
 	}
 	return cmd.Err()
+}
+
+// waitFor adds a WAIT to a pipeline. When that was executed, replicated returns ErrTooFewReplicas if fewer than
+// MinReplicas have its writes.
+func (s *Store) waitFor(ctx context.Context, pipe redis.Pipeliner) (replicated func() error) {
+	wait := redis.NewIntCmd(ctx, "wait", s.minReplicas, s.replicaTimeout.Milliseconds())
+	_ = pipe.Process(ctx, wait)
+	return func() error {
+		acknowledged, err := wait.Result()
+		if err == nil && acknowledged < int64(s.minReplicas) {
+			err = ErrTooFewReplicas
+		}
+		return err
+	}
 }

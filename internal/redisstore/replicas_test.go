@@ -24,11 +24,11 @@ func TestWritesWaitForReplicas(t *testing.T) {
 	client := master.Client(t)
 	s := replicated(client, 50*time.Millisecond)
 	write := func(s *Store) error {
-		_, err := s.Put(t.Context(), testID, nil, Always, noEnd)
+		_, err := s.Put(t.Context(), testID, Write{})
 		return err
 	}
 	require.ErrorIs(t, write(s), ErrTooFewReplicas, "there is no replica")
-	_, err := s.Put(t.Context(), "another", nil, IfAbsent, noEnd)
+	_, err := s.Put(t.Context(), "another", Write{Condition: IfAbsent})
 	require.ErrorIs(t, err, ErrTooFewReplicas)
 	_, _, err = s.Take(t.Context(), "absent")
 	require.ErrorIs(t, err, ErrTooFewReplicas)
@@ -56,7 +56,7 @@ func TestReplicatedWritesFollowAFailover(t *testing.T) {
 	cluster := redistest.StartCluster(t, 3, 1)
 	client := cluster.Client(t, func(o *redis.ClusterOptions) { o.ClusterStateReloadInterval = time.Hour })
 	s := replicated(client, 5*time.Second)
-	_, err := s.Put(t.Context(), testID, nil, Always, noEnd)
+	_, err := s.Put(t.Context(), testID, Write{})
 	require.NoError(t, err)
 	old := cluster.Master(t, s.key(testID))
 	var replica *redistest.Server
@@ -73,7 +73,7 @@ func TestReplicatedWritesFollowAFailover(t *testing.T) {
 	require.Eventually(t, promoted, 20*time.Second, time.Millisecond)
 	cluster.Await(t)
 	for range 3 {
-		_, err = s.Put(t.Context(), testID, nil, Always, noEnd)
+		_, err = s.Put(t.Context(), testID, Write{})
 		require.NoError(t, err)
 	}
 }

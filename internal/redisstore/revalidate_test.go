@@ -33,7 +33,7 @@ func TestRevalidationIsOneCommand(t *testing.T) {
 		case 5:
 			end = now.Add(time.Second)
 		}
-		revision, err := s.Put(ctx, id, []byte("data"), Always, end)
+		revision, err := s.Put(ctx, id, Write{Data: []byte("data"), Lifetime: Lifetime{End: end}})
 		require.NoError(t, err)
 		uses = append(uses, Use{ID: id, Revision: revision})
 		want = append(want, true)

@@ -18,6 +18,8 @@ import (
 var (
 	//go:embed scripts/header.lua
 	headerSource string
+	//go:embed scripts/load_plain.lua
+	loadPlainSource string
 	//go:embed scripts/load.lua
 	loadSource string
 	//go:embed scripts/put.lua
@@ -39,7 +41,7 @@ var (
 	//go:embed scripts/forget.lua
 	forgetSource string
 
-	loadScript       = newScript(headerSource + loadSource)
+	loadScript       = newScript(loadPlainSource + headerSource + loadSource)
 	putScript        = newScript(headerSource + putSource)
 	deleteScript     = newScript(headerSource + deleteSource)
 	takeScript       = newScript(headerSource + takeSource)
@@ -119,7 +121,7 @@ func (s script) failure(err error) error {
 // noAnswer returns an error of the client that none of this package's errors matches. A hook of the client may use
 // another store, and return its errors.
 func noAnswer(err error) error {
-	for _, answer := range []error{ErrMissing, ErrExists, ErrConflict, ErrCorrupt, ErrTooFewReplicas} {
+	for _, answer := range []error{ErrMissing, ErrExists, ErrConflict, ErrCorrupt, ErrEnded, ErrTooFewReplicas} {
 		if err != ErrTooFewReplicas && errors.Is(err, answer) { //nolint:errorlint // of replicatedWriter, not wrapped
 			err = errors.New(err.Error())
 		}

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// mutant is a deliberate mistake in a rule of settle.go: one text in one file is replaced by another, in a copy that
-// only the compiler sees.
+// mutant is a deliberate mistake in a rule: one text in one file is replaced by another, in a copy that only the
+// compiler sees.
 type mutant struct {
 	name, file, old, new string
 	test                 string // what finds it, if TestSettleRules and its neighbours do not
@@ -84,25 +84,25 @@ var mutants = []mutant{
 	},
 	{
 		"after a time-out, a write without a revision is repeated", "store.go",
-		"if before == overdue && !c.namesRevision() {",
+		"if before == overdue && !w.Condition.NamesRevision() {",
 		"if false {",
 		"",
 	},
 	{
 		"... the creation of a value is", "store.go",
-		"if before == overdue && !c.namesRevision() {",
-		"if before == overdue && c == Always {",
+		"if before == overdue && !w.Condition.NamesRevision() {",
+		"if before == overdue && w.Condition == Always {",
 		"",
 	},
 	{
 		"a write without a revision is never repeated", "store.go",
-		"if before == overdue && !c.namesRevision() {",
-		"if before != notLost && !c.namesRevision() {",
+		"if before == overdue && !w.Condition.NamesRevision() {",
+		"if before != notLost && !w.Condition.NamesRevision() {",
 		"",
 	},
 	{
 		"after a time-out, a write with a revision only asks", "store.go",
-		"if before == overdue && !c.namesRevision() {",
+		"if before == overdue && !w.Condition.NamesRevision() {",
 		"if before == overdue {",
 		"",
 	},
@@ -133,7 +133,7 @@ var mutants = []mutant{
 	{
 		"a repetition has another token", "store.go",
 		"return s.write(ctx, on, putScript, key, args...)",
-		"args[5] = afterRevisions(newToken(), end)\n\t\treturn s.write(ctx, on, putScript, key, args...)",
+		"args[5] = afterRevisions(newToken(), w.Lifetime)\n\t\treturn s.write(ctx, on, putScript, key, args...)",
 		"",
 	},
 	{
@@ -190,6 +190,48 @@ var mutants = []mutant{
 		"redis.call('PEXPIRE', KEYS[1], lifetime(header, ARGV[2]))",
 		"redis.call('PEXPIRE', KEYS[1], ARGV[2])",
 		"",
+	},
+	{
+		"a value's own idle time is ignored", "scripts/header.lua",
+		"if left == 0 then",
+		"if true then",
+		"TestOwnLifetimes",
+	},
+	{
+		"the time since a use is ignored", "scripts/header.lua",
+		"- (since or 0)",
+		"",
+		"TestOwnLifetimes",
+	},
+	{
+		"an idle time goes past the end", "scripts/header.lua",
+		"if over ~= 0 then",
+		"if over ~= 0 and left == tonumber(ttl) then",
+		"TestOwnLifetimes",
+	},
+	{
+		"the longest lifetime is as long as the header can say", "scripts/header.lua",
+		"math.min(left, longest)",
+		"left",
+		"TestLongestLifetimes",
+	},
+	{
+		"the quick path of a load takes any value", "scripts/load_plain.lua",
+		"and string.sub(stored, 50, 121) == '000000000000000000000000000000000000000000000000000000000000000000000000'",
+		"",
+		"TestOwnLifetimes",
+	},
+	{
+		"... takes any header", "scripts/load_plain.lua",
+		"and string.find(string.sub(stored, 1, 49), '^2000[1-9a-f][0-9a-f]+$') then",
+		"then",
+		"TestScriptsJudgeHeadersAsGoDoes",
+	},
+	{
+		"a value that would never end is stored", "store.go",
+		"if w.Lifetime.endless() {",
+		"if false {",
+		"TestEndlessValuesAreRefused",
 	},
 }
 

@@ -74,7 +74,7 @@ func TestResetBeforeTheReply(t *testing.T) {
 		}
 		done := make(chan result, 1)
 		go func() {
-			revision, err := s.Put(t.Context(), name, []byte("data"), condition, noEnd)
+			revision, err := s.Put(t.Context(), name, Write{Data: []byte("data"), Condition: condition})
 			done <- result{revision, err}
 		}()
 		var v Value
@@ -99,7 +99,7 @@ func TestLateFirstAttempt(t *testing.T) {
 	}{
 		"store": {
 			call: func(ctx context.Context, s *Store, revision uint64) (uint64, error) {
-				return s.Put(ctx, testID, []byte("ours"), IfRevision(revision), noEnd)
+				return s.Put(ctx, testID, Write{Data: []byte("ours"), Condition: IfRevision(revision)})
 			},
 			late: func(t *testing.T, now Value, revision uint64, err error) {
 				require.NoError(t, err)
@@ -108,7 +108,7 @@ func TestLateFirstAttempt(t *testing.T) {
 		},
 		"put": {
 			call: func(ctx context.Context, s *Store, _ uint64) (uint64, error) {
-				return s.Put(ctx, testID, []byte("ours"), Always, noEnd)
+				return s.Put(ctx, testID, Write{Data: []byte("ours")})
 			},
 			want: errUnsettled,
 			late: func(t *testing.T, now Value, _ uint64, err error) {
@@ -329,7 +329,7 @@ func TestSettlingWaitsForReplicas(t *testing.T) {
 	require.Equal(t, ErrTooFewReplicas, s.Delete(t.Context(), "warm-up"))
 	executed = scriptsExecuted(t, master)
 	link.LoseNextReply()
-	_, err = s.Put(t.Context(), testID, nil, IfAbsent, noEnd)
+	_, err = s.Put(t.Context(), testID, Write{Condition: IfAbsent})
 	require.Equal(t, ErrTooFewReplicas, err, "the repetition finds the write, and too few replicas")
 	require.Equal(t, executed+2, scriptsExecuted(t, master))
 }

@@ -142,7 +142,7 @@ func (w *settleWorld) stored(t *testing.T, id string) stored {
 
 func (w *settleWorld) others(t *testing.T, id, deed string) {
 	write := func(c Condition) error {
-		_, err := w.theirs.Put(t.Context(), id, []byte("theirs"), c, noEnd)
+		_, err := w.theirs.Put(t.Context(), id, Write{Data: []byte("theirs"), Condition: c})
 		return err
 	}
 	switch deed {
@@ -218,7 +218,7 @@ func (w *settleWorld) settle(t *testing.T, id string, c settling) (r settled) {
 		return err
 	}
 	put := func(condition Condition) {
-		revision, err := w.store.Put(t.Context(), id, []byte("ours"), condition, noEnd)
+		revision, err := w.store.Put(t.Context(), id, Write{Data: []byte("ours"), Condition: condition})
 		if r.err = err; err == nil {
 			r.told = revisionText(revision)
 		}
@@ -362,7 +362,7 @@ func scripted(t *testing.T, f func(ctx context.Context, cmd redis.Cmder, next re
 func operations(s *Store, revision uint64) map[string]func(ctx context.Context) error {
 	write := func(c Condition) func(ctx context.Context) error {
 		return func(ctx context.Context) error {
-			_, err := s.Put(ctx, testID, nil, c, noEnd)
+			_, err := s.Put(ctx, testID, Write{Condition: c})
 			return err
 		}
 	}
@@ -377,7 +377,7 @@ func operations(s *Store, revision uint64) map[string]func(ctx context.Context) 
 		},
 		"store":  write(IfRevision(revision)),
 		"put":    write(Always),
-		"create": func(ctx context.Context) error { _, err := s.Put(ctx, "new", nil, IfAbsent, noEnd); return err },
+		"create": func(ctx context.Context) error { _, err := s.Put(ctx, "new", Write{Condition: IfAbsent}); return err },
 		"delete": func(ctx context.Context) error { return s.Delete(ctx, testID) },
 		"take":   func(ctx context.Context) error { _, _, err := s.Take(ctx, testID); return err },
 	}
@@ -452,7 +452,7 @@ func TestSettleAfterAnUnknownScript(t *testing.T) {
 		require.NoError(t, w.raw.ScriptFlush(ctx).Err())
 		return io.EOF
 	})
-	revision, err := w.store.Put(t.Context(), testID, []byte("data"), IfAbsent, noEnd)
+	revision, err := w.store.Put(t.Context(), testID, Write{Data: []byte("data"), Condition: IfAbsent})
 	require.NoError(t, err)
 	require.Equal(t, 3, *sent, "EVALSHA, and then EVALSHA and EVAL")
 	require.Equal(t, revisionText(revision), w.stored(t, testID).revision)
@@ -484,7 +484,14 @@ func TestSettleWithinTheContext(t *testing.T) {
 // its end.
 func TestSettleStartsTheTTLAnew(t *testing.T) {
 	t.Parallel()
-	for _, end := range []time.Time{noEnd, time.Now().Add(30 * time.Second)} {
+	for _, test := range []struct {
+		lifetime Lifetime
+		want     time.Duration
+	}{
+		{Lifetime{}, time.Minute},
+		{Lifetime{End: time.Now().Add(30 * time.Second)}, 30 * time.Second},
+		{Lifetime{Idle: time.Hour}, time.Hour},
+	} {
 		first := true
 		var w *settleWorld
 		w, _ = scripted(t, func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
@@ -497,15 +504,11 @@ func TestSettleStartsTheTTLAnew(t *testing.T) {
 			}
 			return err
 		})
-		_, err := w.store.Put(t.Context(), testID, nil, Always, end)
+		_, err := w.store.Put(t.Context(), testID, Write{Lifetime: test.lifetime})
 		require.NoError(t, err)
 		ttl := w.raw.PTTL(t.Context(), w.store.key(testID)).Val()
-		if end.IsZero() {
-			require.Greater(t, ttl, 50*time.Second)
-		} else {
-			require.Greater(t, ttl, 20*time.Second)
-			require.LessOrEqual(t, ttl, 30*time.Second)
-		}
+		require.Greater(t, ttl, test.want-10*time.Second)
+		require.LessOrEqual(t, ttl, test.want)
 	}
 }
 

@@ -17,6 +17,7 @@ var (
 	ErrExists         error = errs.SafeError("a value is stored already")
 	ErrConflict       error = errs.SafeError("another revision is stored")
 	ErrCorrupt        error = errs.SafeError("the stored value has no valid header")
+	ErrEnded          error = errs.SafeError("the end of the value is over")
 	ErrTooFewReplicas error = errs.SafeError("too few replicas have the write") // the master has it
 )
 
@@ -26,7 +27,7 @@ const errUnexpectedReply = errs.SafeError("unexpected reply")
 type Config struct {
 	Client redis.UniversalClient // belongs to the caller, who closes it; see New
 	Prefix string                // begins every key and channel; see doc.go
-	TTL    time.Duration         // how long a value lives without a Get or Put; at least a millisecond
+	TTL    time.Duration         // how long a value without an idle time lives without a use; at least a millisecond
 
 	// A write waits until MinReplicas have it, for up to ReplicaTimeout. 0 waits for none.
 	MinReplicas    int
@@ -59,13 +60,13 @@ func New(c Config) (*Store, error) {
 		c.ValidID = func(id string) bool { return id != "" }
 	}
 	return &Store{
-		client: c.Client, base: base, prefix: c.Prefix, ttl: c.TTL,
+		client: c.Client, base: base, prefix: c.Prefix, ttl: min(c.TTL, longest),
 		minReplicas: c.MinReplicas, replicaTimeout: c.ReplicaTimeout,
 		validID: c.ValidID,
 	}, nil
 }
 
-// Get returns a value, and starts its TTL anew, but not past its end. What is no value keeps the TTL that it has.
+// Get returns a value, and starts its idle time anew, but not past its end. What is no value keeps the TTL that it has.
 func (s *Store) Get(ctx context.Context, id string) (Value, error) {
 	if _, err := s.eventsChannel(ctx); err != nil { // a client that cannot keep the promises
 		return Value{}, err
@@ -114,24 +115,33 @@ const (
 // IfRevision is the condition that the stored value has this revision, else ErrConflict or ErrMissing.
 func IfRevision(revision uint64) Condition { return Condition(revisionText(revision)) }
 
-// namesRevision reports whether the condition can be true once only: a revision that is gone never comes back.
-func (c Condition) namesRevision() bool { return c != Always && c != IfAbsent }
+// NamesRevision reports whether the condition can be true once only: a revision that is gone never comes back.
+func (c Condition) NamesRevision() bool { return c != Always && c != IfAbsent }
 
-// Put writes a value that lives for the TTL, but not past end unless that is zero. It returns the new revision, which
-// is higher than the stored one. When end is over already, it is ErrMissing.
+// Write is what a [Store.Put] writes, and when.
+type Write struct {
+	Data      []byte
+	Condition Condition
+	Lifetime  Lifetime
+}
+
+// Put writes a value, and returns its new revision, which is higher than the stored one. A value that would never end
+// is refused.
 //
-// ErrExists, ErrConflict and ErrCorrupt say that this Put has written nothing, and will not.
-func (s *Store) Put(
-	ctx context.Context, id string, data []byte, c Condition, end time.Time,
-) (revision uint64, err error) {
+// ErrExists, ErrConflict and ErrCorrupt say that this Put has written nothing, and will not. ErrEnded says that the end
+// of the value is over.
+func (s *Store) Put(ctx context.Context, id string, w Write) (revision uint64, err error) {
+	if w.Lifetime.endless() {
+		return 0, errEndless
+	}
 	events, err := s.eventsChannel(ctx)
 	if err != nil {
 		return 0, err
 	}
 	key := s.key(id)
-	args := []any{data, s.ttl.Milliseconds(), events, id, string(c), afterRevisions(newToken(), end)}
+	args := []any{w.Data, s.ttl.Milliseconds(), events, id, string(w.Condition), afterRevisions(newToken(), w.Lifetime)}
 	reply, before, err := s.settle(ctx, key, func(on *redis.Conn, before loss) (any, error) {
-		if before == overdue && !c.namesRevision() {
+		if before == overdue && !w.Condition.NamesRevision() {
 			return s.write(ctx, on, putScript, key, append(args, "ask")...)
 		}
 		return s.write(ctx, on, putScript, key, args...)
@@ -143,12 +153,15 @@ func (s *Store) Put(
 }
 
 // putOutcome reads the reply of put.lua. In the reply to a repetition only some answers are about the whole Put: that
-// the value is stored, that it is missing now, or that another write has replaced the very revision that this one was
-// to replace. The other answers may be about what the first attempt has stored, and others have changed since.
+// the value is stored, that it is missing now, that it has ended, or that another write has replaced the very revision
+// that this one was to replace. The other answers may be about what the first attempt has stored, and others have
+// changed since.
 func putOutcome(reply any, before loss) (revision uint64, err error) {
 	switch reply {
 	case "missing":
 		return 0, ErrMissing
+	case "ended":
+		return 0, ErrEnded
 	case "replaced":
 		return 0, ErrConflict
 	case "unknown":

@@ -52,7 +52,7 @@ func onMiniredis(t *testing.T) (*miniredis.Miniredis, *Store, *embedded.CommandL
 // put stores a value whatever is there.
 func put(t *testing.T, s *Store, id string) (revision uint64) {
 	t.Helper()
-	revision, err := s.Put(t.Context(), id, []byte("data"), Always, noEnd)
+	revision, err := s.Put(t.Context(), id, Write{Data: []byte("data")})
 	require.NoError(t, err)
 	return revision
 }
@@ -63,7 +63,7 @@ func TestOperationsAreOneCommand(t *testing.T) {
 	ctx := t.Context()
 	write := func(c Condition) func() error {
 		return func() error {
-			_, err := s.Put(ctx, testID, nil, c, noEnd)
+			_, err := s.Put(ctx, testID, Write{Condition: c})
 			return err
 		}
 	}
@@ -104,7 +104,7 @@ func TestConditionsAndAnswers(t *testing.T) {
 	m, s, _ := onMiniredis(t)
 	ctx := t.Context()
 	try := func(id string, c Condition) error {
-		_, err := s.Put(ctx, id, nil, c, noEnd)
+		_, err := s.Put(ctx, id, Write{Condition: c})
 		return err
 	}
 	_, err := s.Get(ctx, testID)
@@ -118,8 +118,8 @@ func TestConditionsAndAnswers(t *testing.T) {
 	require.Equal(t, ErrConflict, try(testID, IfRevision(revision-1)))
 	require.NoError(t, try(testID, IfRevision(revision)))
 	require.Equal(t, ErrConflict, try(testID, IfRevision(revision)))
-	_, err = s.Put(ctx, testID, nil, Always, time.Now().Add(-time.Second))
-	require.Equal(t, ErrMissing, err, "its end is over")
+	_, err = s.Put(ctx, testID, Write{Lifetime: Lifetime{End: time.Now().Add(-time.Second)}})
+	require.Equal(t, ErrEnded, err)
 
 	_, err = m.Lpush(s.key("a list"), "x")
 	require.NoError(t, err)
@@ -157,7 +157,7 @@ func TestTakeCanBeUndone(t *testing.T) {
 
 	_, undo, err = s.Take(t.Context(), testID)
 	require.NoError(t, err)
-	_, err = s.Put(t.Context(), testID, []byte("newer"), Always, noEnd)
+	_, err = s.Put(t.Context(), testID, Write{Data: []byte("newer")})
 	require.NoError(t, err)
 	undo()
 	v, err = s.Get(t.Context(), testID)
@@ -182,7 +182,7 @@ func TestScriptsJudgeHeadersAsGoDoes(t *testing.T) {
 	}
 	for at := 1; at < headerLength; at++ {
 		for _, digit := range []byte("\n\x00 -gA9f") {
-			if digit != '9' && digit != 'f' || at < 61 || at >= 73 { // there it would have ended long ago
+			if digit != '9' && digit != 'f' || at < 49 || at >= 73 { // there it would be another lifetime
 				planted = append(planted, with(at, digit))
 			}
 		}
@@ -198,7 +198,7 @@ func TestScriptsJudgeHeadersAsGoDoes(t *testing.T) {
 		_, _, takeErr := s.Take(ctx, id)
 		kept := client.Exists(ctx, s.key(id)).Val() == 1
 		plant()
-		_, putErr := s.Put(ctx, id, nil, Always, noEnd)
+		_, putErr := s.Put(ctx, id, Write{})
 		plant()
 		unchanged, err := s.Unchanged(ctx, []Use{{ID: id, Revision: v.Revision}})
 		require.NoError(t, err)
@@ -224,7 +224,7 @@ func TestNoRevisionPastTheLast(t *testing.T) {
 	client := redistest.Start(t).Client(t)
 	s := newStore(client)
 	require.NoError(t, client.Set(t.Context(), s.key(testID), headerWith(maxRevision), time.Minute).Err())
-	_, err := s.Put(t.Context(), testID, nil, Always, noEnd)
+	_, err := s.Put(t.Context(), testID, Write{})
 	require.ErrorContains(t, err, "past the last revision")
 	v, err := s.Get(t.Context(), testID)
 	require.NoError(t, err)
@@ -257,11 +257,14 @@ func TestReplicaGivesNoAnswer(t *testing.T) {
 	require.NoError(t, client.ReplicaOf(ctx, "127.0.0.1", "1").Err())
 	for name, call := range map[string]func(id string) error{
 		"get":           func(id string) error { _, err := s.Get(ctx, id); return err },
-		"put":           func(id string) error { _, err := s.Put(ctx, id, nil, Always, noEnd); return err },
-		"put if absent": func(id string) error { _, err := s.Put(ctx, id, nil, IfAbsent, noEnd); return err },
-		"put if old":    func(id string) error { _, err := s.Put(ctx, id, nil, IfRevision(revision-1), noEnd); return err },
-		"take":          func(id string) error { _, _, err := s.Take(ctx, id); return err },
-		"delete":        func(id string) error { return s.Delete(ctx, id) },
+		"put":           func(id string) error { _, err := s.Put(ctx, id, Write{}); return err },
+		"put if absent": func(id string) error { _, err := s.Put(ctx, id, Write{Condition: IfAbsent}); return err },
+		"put if old": func(id string) error {
+			_, err := s.Put(ctx, id, Write{Condition: IfRevision(revision - 1)})
+			return err
+		},
+		"take":   func(id string) error { _, _, err := s.Take(ctx, id); return err },
+		"delete": func(id string) error { return s.Delete(ctx, id) },
 	} {
 		for _, id := range []string{testID, "missing"} {
 			require.ErrorContains(t, call(id), "READONLY", name+" "+id)
@@ -293,7 +296,7 @@ func TestRefusedWriteIsNotAnnounced(t *testing.T) {
 			require.NoError(t, client.ConfigSet(ctx, test.setting, test.value).Err())
 			for _, c := range []Condition{Always, IfAbsent, IfRevision(revision)} {
 				for _, id := range []string{testID, "another"} {
-					_, err := s.Put(ctx, id, nil, c, noEnd)
+					_, err := s.Put(ctx, id, Write{Condition: c})
 					require.ErrorContains(t, err, test.refusal)
 				}
 			}
@@ -367,7 +370,7 @@ func TestValueEndsAtItsEnd(t *testing.T) {
 	at := func(d time.Duration) { m.SetTime(start.Add(d)) }
 	ttl := func() time.Duration { return m.TTL(s.key(testID)) }
 	at(0)
-	revision, err := s.Put(ctx, testID, nil, Always, start.Add(90*time.Second))
+	revision, err := s.Put(ctx, testID, Write{Lifetime: Lifetime{End: start.Add(90 * time.Second)}})
 	require.NoError(t, err)
 	require.Equal(t, time.Minute, ttl())
 	_, err = s.Get(ctx, testID)
@@ -385,7 +388,8 @@ func TestValueEndsAtItsEnd(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []bool{true}, unchanged)
 	require.Equal(t, 30*time.Second-time.Millisecond, ttl())
-	revision, err = s.Put(ctx, testID, nil, IfRevision(revision), start.Add(80*time.Second))
+	end := Lifetime{End: start.Add(80 * time.Second)}
+	revision, err = s.Put(ctx, testID, Write{Condition: IfRevision(revision), Lifetime: end})
 	require.NoError(t, err)
 	require.Equal(t, 20*time.Second-time.Millisecond, ttl())
 
@@ -407,13 +411,13 @@ func TestValueEndsAtItsEnd(t *testing.T) {
 func TestEndsThatAreFarAway(t *testing.T) {
 	t.Parallel()
 	m, s, _ := onMiniredis(t)
-	_, err := s.Put(t.Context(), testID, nil, Always, time.Date(20_000, 1, 1, 0, 0, 0, 0, time.UTC))
+	_, err := s.Put(t.Context(), testID, Write{Lifetime: Lifetime{End: time.Date(20_000, 1, 1, 0, 0, 0, 0, time.UTC)}})
 	require.NoError(t, err)
 	_, err = s.Get(t.Context(), testID)
 	require.NoError(t, err)
 	require.Equal(t, time.Minute, m.TTL(s.key(testID)))
-	_, err = s.Put(t.Context(), "another", nil, Always, time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC))
-	require.Equal(t, ErrMissing, err)
+	_, err = s.Put(t.Context(), "another", Write{Lifetime: Lifetime{End: time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)}})
+	require.Equal(t, ErrEnded, err)
 }
 
 // TestPrefixesThatBeginAlike has two stores on one server, and a client that knows the other's prefix.
@@ -433,7 +437,7 @@ func TestPrefixesThatBeginAlike(t *testing.T) {
 		_, _, err = public.Take(ctx, id)
 		require.Equal(t, ErrMissing, err)
 		require.NoError(t, public.Delete(ctx, id))
-		_, err = public.Put(ctx, id, nil, IfAbsent, noEnd)
+		_, err = public.Put(ctx, id, Write{Condition: IfAbsent})
 		require.NoError(t, err)
 		require.NoError(t, public.Delete(ctx, id))
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/seed34611480/session/internal/errs"
 )
@@ -23,19 +22,20 @@ type Value struct {
 //	revision  16  what this write gave the value; not 0
 //	replaced  16  the revision that was stored before this write; 0: none
 //	token     16  random, chosen by the writer: it finds its own write with it, see settle.go
-//	idle      12  the value's own idle lifetime in milliseconds; 0: the store's TTL. Nothing writes another one yet
+//	idle      12  how long the value lives without a use, in milliseconds; 0: the store's TTL; the largest: for ever
 //	end       12  when the value is gone in any case, in milliseconds since 1970; 0: never
 //	owner     32  a hash of what the value belongs to; 0: nothing. Nothing writes another one yet
+//	listed    16  until when the owner's index lists the value; 0: there is no owner. Nothing writes another one yet
 const (
 	valueVersion   = '2'
 	revisionLength = 16
 	tokenLength    = 16
-	headerLength   = 1 + 2*revisionLength + tokenLength + 12 + 12 + 32
+	headerLength   = 1 + 2*revisionLength + tokenLength + 12 + 12 + 32 + 16
 )
 
 const (
 	maxRevision = 1<<52 - 1 // what a Lua number holds exactly: microseconds since 1970 fit until the year 2112
-	maxEnd      = 1<<48 - 1 // the year 10889
+	maxTime     = 1<<48 - 1 // milliseconds: the year 10889
 )
 
 // noRevision stands where there is no value.
@@ -53,12 +53,8 @@ func revisionText(revision uint64) string { return fmt.Sprintf("%0*x", revisionL
 
 // afterRevisions returns the part of a new header that its writer knows before the script runs: all that follows the
 // two revisions.
-func afterRevisions(token uint64, end time.Time) string {
-	var over int64
-	if !end.IsZero() {
-		over = min(max(end.UnixMilli(), 1), maxEnd)
-	}
-	return fmt.Sprintf("%0*x%012x%012x%032x", tokenLength, token, 0, over, 0)
+func afterRevisions(token uint64, l Lifetime) string {
+	return fmt.Sprintf("%0*x%s%032x%016x", tokenLength, token, l.text(), 0, 0)
 }
 
 // newToken returns what tells a write from every other one of the same id.

@@ -10,7 +10,7 @@ import (
 
 // headerWith returns the header of a value of a revision, with nothing else in it.
 func headerWith(revision uint64) string {
-	return string(rune(valueVersion)) + revisionText(revision) + noRevision + afterRevisions(0, noEnd)
+	return string(rune(valueVersion)) + revisionText(revision) + noRevision + afterRevisions(0, Lifetime{})
 }
 
 func TestValueLayout(t *testing.T) {
@@ -23,15 +23,18 @@ func TestValueLayout(t *testing.T) {
 	}
 	first := put(t, s, testID)
 	token := stored()[33:49]
-	require.Equal(t, "2"+revisionText(first)+noRevision+token+strings.Repeat("0", 56)+"data", stored())
+	require.Equal(t, "2"+revisionText(first)+noRevision+token+strings.Repeat("0", 72)+"data", stored())
 	require.Regexp(t, "^[0-9a-f]{16}$", token)
 
-	second, err := s.Put(t.Context(), testID, []byte("more"), IfRevision(first), time.UnixMilli(0xc0ffee00000))
+	second, err := s.Put(t.Context(), testID, Write{
+		Data: []byte("more"), Condition: IfRevision(first),
+		Lifetime: Lifetime{Idle: 0xbad * time.Millisecond, End: time.UnixMilli(0xc0ffee00000)},
+	})
 	require.NoError(t, err)
 	require.NotEqual(t, token, stored()[33:49])
 	token = stored()[33:49]
 	require.Equal(t, "2"+revisionText(second)+revisionText(first)+token+
-		"000000000000"+"0c0ffee00000"+strings.Repeat("0", 32)+"more", stored())
+		"000000000bad"+"0c0ffee00000"+strings.Repeat("0", 48)+"more", stored())
 	v, err := parseValue([]byte(stored()))
 	require.NoError(t, err)
 	require.Equal(t, Value{[]byte("more"), second}, v)

@@ -284,7 +284,7 @@ func useAll(ctx context.Context, client, admin redis.UniversalClient) error {
 		return err
 	}
 	// Take puts back a value that is not a session.
-	if err := admin.Set(ctx, realtest.KeyOf("all"), fmt.Sprintf("2%016x%088x{", 1, 0), time.Minute).Err(); err != nil {
+	if err := admin.Set(ctx, realtest.KeyOf("all"), fmt.Sprintf("2%016x%0104x{", 1, 0), time.Minute).Err(); err != nil {
 		return err
 	}
 	if _, err := st.Take(ctx, "all"); !errors.Is(err, session.ErrCorrupt) {

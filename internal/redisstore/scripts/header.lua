@@ -1,6 +1,7 @@
 -- Goes in front of the other scripts. value.go describes the header, and reads the same.
-local headerEnd = 104 -- for GETRANGE, which counts from 0 and includes the last byte
+local headerEnd = 120 -- for GETRANGE, which counts from 0 and includes the last byte
 local none = '0000000000000000' -- in the place of a revision
+local longest = 2 ^ 43 -- milliseconds, 278 years: no key's TTL is set to more
 
 -- Returns the 16 digits of the revision in the first headerEnd + 1 bytes of what is stored, or nil if these are no
 -- header.
@@ -24,16 +25,21 @@ local function clock()
   return time
 end
 
--- Returns for how many milliseconds a value may live from now on: for a TTL, but not past the end in its header. It has
--- ended if there are none.
-local function lifetime(header, ttl)
-  local over = tonumber(string.sub(header, 62, 73), 16)
-  if over == 0 then
-    return tonumber(ttl)
+-- Returns for how many milliseconds a value may live from now on: for the idle time in its header, or else the TTL,
+-- less the time since its use, but not past the end in its header. It has ended if there are none.
+local function lifetime(header, ttl, since)
+  local left = tonumber(string.sub(header, 50, 61), 16)
+  if left == 0 then
+    left = tonumber(ttl)
   end
-  -- Redis keeps a key through the last millisecond of its TTL. The value must be gone when the millisecond of its end
-  -- begins.
-  return math.min(ttl, over - 1 - (clock()[1] * 1000 + math.floor(clock()[2] / 1000)))
+  left = math.min(left, longest) - (since or 0)
+  local over = tonumber(string.sub(header, 62, 73), 16)
+  if over ~= 0 then
+    -- Redis keeps a key through the last millisecond of its TTL. The value must be gone when the millisecond of its end
+    -- begins.
+    left = math.min(left, over - 1 - (clock()[1] * 1000 + math.floor(clock()[2] / 1000)))
+  end
+  return left
 end
 
 -- Fails where writes are refused, on a replica for example, and changes nothing elsewhere. It is for writes that free

@@ -1,11 +1,10 @@
--- Returns what is stored under a key, and starts its TTL anew if it is a value, but not past its end. Anything else
--- keeps its TTL, or has none.
+-- Returns what is stored under a key, and starts its idle time anew if it is a value: its own, or else the store's TTL,
+-- but not past its end. Anything else keeps its TTL, or has none. load_plain.lua has read what is stored.
 --
 -- KEYS[1]  the value's key
--- ARGV[1]  the TTL in milliseconds
+-- ARGV[1]  the store's TTL in milliseconds
 --
 -- Returns a string, or 0 if there is none, or 1 if it is of another type.
-local stored = redis.pcall('GET', KEYS[1])
 if wrongType(stored) then
   return 1
 elseif type(stored) == 'table' then

@@ -3,16 +3,16 @@
 --
 -- KEYS[1]  the value's key
 -- ARGV[1]  the data, without a header
--- ARGV[2]  the TTL in milliseconds
+-- ARGV[2]  the store's TTL in milliseconds
 -- ARGV[3]  the channel for events
 -- ARGV[4]  the value's id
 -- ARGV[5]  the revision that must be stored now; "absent" for none; "" for any or none
 -- ARGV[6]  what follows the revisions in the header, beginning with the write's token
 -- ARGV[7]  "ask": nothing is written; no argument otherwise
 --
--- Returns the new revision as 16 hex digits, or "missing", "exists", "corrupt", or "replaced" if the expected revision
--- was replaced by what is stored now, "conflict" if another one is stored; "unknown" if the writer asks, and another
--- write or nothing is stored.
+-- Returns the new revision as 16 hex digits, or "missing", "exists", "corrupt", "ended" if the value's end is over, or
+-- "replaced" if the expected revision was replaced by what is stored now, "conflict" if another one is stored; "unknown"
+-- if the writer asks, and another write or nothing is stored.
 local header = redis.pcall('GETRANGE', KEYS[1], 0, headerEnd)
 if wrongType(header) then
   return 'corrupt'
@@ -57,7 +57,7 @@ if not revision(header) then
 end
 local left = lifetime(header, ARGV[2])
 if left <= 0 then
-  return 'missing'
+  return 'ended'
 end
 
 -- PUBLISH comes first: without permission to publish, nothing is written. A superfluous event costs one cache miss.
