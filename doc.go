@@ -11,7 +11,8 @@
 //
 // # Promises
 //
-// S is [WithMaxStaleness], R is [WithRefreshAfter], TTL is the remote's idle lifetime.
+// S is [WithMaxStaleness], R is [WithRefreshAfter], TTL is the idle time of a session: the remote's, or that of
+// [Session.WithIdleTimeout].
 //
 //   - P1, hits are free: a Load that is served locally does no I/O, takes no lock, and allocates nothing. One per R and
 //     session is an exception: it queues a use for the remote.
@@ -19,15 +20,17 @@
 //     starts after t+S, on any replica, returns older state. That includes replicas that are cut off from the remote or
 //     were paused. Changes without this library (redis-cli DEL, eviction, FLUSHALL) are noticed within R on a busy
 //     session. A LoadFresh that starts after t returns no older state at all.
-//   - P3, a replica reads its own writes: after Store, Delete or DeleteExpired has returned nil, loads on that replica
-//     see it.
+//   - P3, a replica reads its own writes: after Store, Delete, Revoke or DeleteExpired has returned nil, loads on that
+//     replica see it. ([RoutingStorage.Revoke] names an exception.)
 //   - P4, nothing deleted comes back: storing a session that came from the storage succeeds only if the stored revision
 //     is still the one it came from. Otherwise it is [ErrNotFound] or [ErrConflict].
 //   - P5, active sessions live, idle ones die: a session that is loaded at least once every TTL-R, on any replica, does
-//     not expire, as long as the remote can be told of it before its TTL ends. A session that is not loaded for a TTL
-//     is gone, everywhere: the remote is told when it was used, however late. (A remote that is no [Revalidator] keeps
-//     it for a TTL from when that was told.) Hits never make a local copy any fresher.
-//   - P6, absolute lifetime: a session is never served at or after its [Session.ExpiresAt].
+//     not expire, as long as the remote can be told of it before its TTL ends. (R is a quarter of a session's own idle
+//     time at most.) A session that is not loaded for a TTL is gone, everywhere: the remote is told when it was used,
+//     however late. (A remote that is no [Revalidator] keeps it for a TTL from when that was told.) One with
+//     [NoIdleTimeout] needs no use, and lives until its ExpiresAt. Hits never make a local copy any fresher.
+//   - P6, absolute lifetime: a session is never served at or after its [Session.ExpiresAt], which may also be one that
+//     the storage has given it, see [WithMaxLifetime].
 //   - P7, memory is bounded by the number of local entries and of calls in flight; these are bounded by
 //     [WithLoadConcurrency], [WithRefreshConcurrency] and the callers that wait.
 //   - P8, an outage is an explicit outcome: while the remote is unreachable, local answers go on for as long as P2

@@ -714,7 +714,7 @@ func TestRenewToLosesARace(t *testing.T) {
 	}
 	_, err := RenewTo(t.Context(), f, s.WithPrincipal("alice"), g, newID)
 	require.ErrorIs(t, err, ErrConflict)
-	kept, err := g.MemoryStorage.Load(t.Context(), newID)
+	kept, err := g.Load(t.Context(), newID)
 	require.NoError(t, err)
 	require.Equal(t, "another", kept.Principal(), "what the other one has stored stays")
 	require.Zero(t, f.records.Len())

@@ -22,8 +22,11 @@ type RoutingStorage struct {
 	creator Creator     // nil if the remote is not a Creator
 	taker   Taker       // nil if the remote is not a Taker
 	peeker  Peeker      // nil if the remote is not a Peeker
+	revoker Revoker     // nil if the remote is not a Revoker
+	lister  Lister      // nil if the remote is not a Lister
 	holder  LeaseHolder // nil without fencing
-	ttl     time.Duration
+
+	ttl, maxLifetime time.Duration // the remote's
 
 	cache  *nearcache.Cache[Session] // the local tier, and the protocol that keeps it coherent
 	events feed                      // those of the remote, for the callers of Watch
@@ -51,13 +54,7 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 	for _, opt := range opts {
 		opt.applyRouting(&o)
 	}
-	rt := &RoutingStorage{remote: remote}
-	if expirer, ok := remote.(Expirer); ok {
-		rt.ttl = max(0, expirer.TTL())
-	}
-	rt.creator, _ = remote.(Creator)
-	rt.taker, _ = remote.(Taker)
-	rt.peeker, _ = remote.(Peeker)
+	rt := inFrontOf(remote)
 	config := nearcache.Config[Session]{
 		MaxEntries:         maxLocalEntries,
 		TTL:                rt.ttl,
@@ -102,6 +99,23 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 		o.logWatch(false, errs.Reason("the remote, a %T, is no Watcher", remote))
 	}
 	rt.cache = nearcache.New(config)
+	return rt
+}
+
+// inFrontOf returns a storage without a local tier, which knows what its remote can do.
+func inFrontOf(remote Storage) *RoutingStorage {
+	rt := &RoutingStorage{remote: remote}
+	if expirer, ok := remote.(Expirer); ok {
+		rt.ttl = max(0, expirer.TTL())
+	}
+	if limiter, ok := remote.(Limiter); ok {
+		rt.maxLifetime = max(0, limiter.MaxLifetime())
+	}
+	rt.creator, _ = remote.(Creator)
+	rt.taker, _ = remote.(Taker)
+	rt.peeker, _ = remote.(Peeker)
+	rt.revoker, _ = remote.(Revoker)
+	rt.lister, _ = remote.(Lister)
 	return rt
 }
 
@@ -201,8 +215,9 @@ func (rt *RoutingStorage) write(
 		return opErr(op, ErrClosed)
 	}
 	defer w.Gone() // without effect after Acknowledged
-	// The remote stamps this copy: the caller's own may be stamped by another Store at the same time.
-	own := s.clone()
+	// The remote stamps this copy: the caller's own may be stamped by another Store at the same time. The copy has the end
+	// that the remote would give it, so that it is not served here past that.
+	own := s.limited(rt.maxLifetime).clone()
 	if err := remote(ctx, own); err != nil {
 		return rt.remoteError(ctx, op, err)
 	}
@@ -254,11 +269,8 @@ func (rt *RoutingStorage) remove(ctx context.Context, op, id string, remote func
 // reading. A remote that keeps the time by a clock of its own removes sessions by that clock; so an instant that is
 // only a little further back than [WithRefreshAfter] needs clocks that agree that well.
 func (rt *RoutingStorage) DeleteExpired(ctx context.Context, before time.Time) error {
-	if err := ctx.Err(); err != nil {
-		return opErr("delete expired", err)
-	}
-	if rt.cache.Closed() {
-		return opErr("delete expired", ErrClosed)
+	if err := rt.mayAsk(ctx, "delete expired"); err != nil {
+		return err
 	}
 	defer rt.cache.Swept(before) // also after a failure, which may have removed some
 	if err := rt.remote.DeleteExpired(ctx, before); err != nil {

@@ -1,0 +1,87 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/seed34611480/session/internal/errs"
+)
+
+// MaxLifetime implements [Limiter]. It is the remote's, or 0 if the remote does not tell it.
+func (rt *RoutingStorage) MaxLifetime() time.Duration { return rt.maxLifetime }
+
+// Revoke implements [Revoker] with the remote's Revoke, and is [errors.ErrUnsupported] if it has none. After it has
+// returned nil, loads through this storage do not find the sessions any more, and through other replicas within
+// MaxStaleness, usually at once. With [WithFencing] it waits as [RoutingStorage.Fence] does: after it has returned nil,
+// no replica serves any of them.
+//
+// Without fencing, one case also takes up to MaxStaleness through this storage: the session was given to the principal
+// through another replica just now, and the local copy still has its former owner.
+//
+// The number of sessions is also returned beside an error, which may be that of the fence: then they are deleted, but
+// for the end of ctx it is unknown what other replicas have seen.
+func (rt *RoutingStorage) Revoke(ctx context.Context, principal string) (revoked int, err error) {
+	const op = "revoke"
+	if rt.revoker == nil {
+		return 0, opErrBecause(op, errors.ErrUnsupported, errs.Reason("the remote, a %T, is not a Revoker", rt.remote))
+	}
+	if err := rt.mayAsk(ctx, op); err != nil {
+		return 0, err
+	}
+	revoked, err = rt.revokeRemote(ctx, validText(principal))
+	switch {
+	case err != nil:
+		return revoked, rt.remoteError(ctx, op, err)
+	case rt.holder == nil:
+		return revoked, nil
+	}
+	return revoked, rt.Fence(ctx)
+}
+
+// revokeRemote drops the local copies when the remote has answered, or has failed to: some of the sessions may be gone
+// then. Before that, a load might bring one of them back.
+func (rt *RoutingStorage) revokeRemote(ctx context.Context, principal string) (int, error) {
+	defer rt.cache.Forgotten(func(s *Session) bool { return s.principal == principal })
+	return rt.revoker.Revoke(ctx, principal)
+}
+
+// Sessions implements [Lister] with the remote's Sessions, and is [errors.ErrUnsupported] if it has none. What it
+// returns does not become a local copy.
+func (rt *RoutingStorage) Sessions(ctx context.Context, principal string) iter.Seq2[*Session, error] {
+	const op = "sessions"
+	return func(yield func(*Session, error) bool) {
+		if rt.lister == nil {
+			yield(nil, opErrBecause(op, errors.ErrUnsupported, errs.Reason("the remote, a %T, is not a Lister", rt.remote)))
+			return
+		}
+		if err := rt.mayAsk(ctx, op); err != nil {
+			yield(nil, err)
+			return
+		}
+		for s, err := range rt.lister.Sessions(ctx, principal) {
+			if err != nil {
+				yield(nil, rt.remoteError(ctx, op, err))
+				return
+			}
+			if s == nil || s.principal != validText(principal) || s.Expired(time.Now()) { // while the answer was on its way
+				continue
+			}
+			if !yield(s, nil) {
+				return
+			}
+		}
+	}
+}
+
+// mayAsk begins a call that is about no single id.
+func (rt *RoutingStorage) mayAsk(ctx context.Context, op string) error {
+	if err := ctx.Err(); err != nil {
+		return opErr(op, err)
+	}
+	if rt.cache.Closed() {
+		return opErr(op, ErrClosed)
+	}
+	return nil
+}
