@@ -293,3 +293,105 @@ func ExampleRoutingStorage_Fence() {
 	fmt.Println(errors.Is(err, session.ErrNotFound))
 	// Output: true
 }
+
+// An account page that lists where a user is logged in, and logs the user out everywhere.
+func ExampleRoutingStorage_Revoke() {
+	ctx := context.Background()
+	sessions := session.NewRoutingStorage(session.NewMemoryStorage(30*time.Minute), 10_000)
+	defer sessions.Close()
+	alice := session.Principal("https://issuer.example", "alice")
+	for _, client := range []string{"laptop", "phone"} {
+		if err := sessions.Store(ctx, session.New(session.NewID()).WithPrincipal(alice).With("client", client)); err != nil {
+			panic(err)
+		}
+	}
+
+	for s, err := range sessions.Sessions(ctx, alice) {
+		if err != nil {
+			panic(err) // some may be missing
+		}
+		fmt.Println(s.Get("client"))
+	}
+	n, err := sessions.Revoke(ctx, alice)
+	if err != nil {
+		panic(err) // some may live on: call it again
+	}
+	fmt.Println(n, "sessions have ended")
+	// Unordered output:
+	// laptop true
+	// phone true
+	// 2 sessions have ended
+}
+
+// "Remember me" lives for a month without a use, an administrator's session for five minutes, and neither for longer
+// than 90 days.
+func ExampleSession_WithIdleTimeout() {
+	ctx := context.Background()
+	sessions := session.NewMemoryStorage(30*time.Minute, session.WithMaxLifetime(90*24*time.Hour))
+	remembered := session.New(session.NewID()).WithIdleTimeout(30 * 24 * time.Hour)
+	admin := session.New(session.NewID()).WithIdleTimeout(5 * time.Minute)
+	end := time.Now().Add(48 * time.Hour)
+	export := session.New(session.NewID()).WithIdleTimeout(session.NoIdleTimeout).WithExpiresAt(end) // polled, or not
+	for _, s := range []*session.Session{remembered, admin, export} {
+		if err := sessions.Store(ctx, s); err != nil {
+			panic(err)
+		}
+		loaded, err := sessions.Load(ctx, s.ID())
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(loaded.IdleTimeout(), loaded.ExpiresAt().Sub(loaded.CreatedAt()).Round(time.Hour))
+	}
+	// Output:
+	// 720h0m0s 2160h0m0s
+	// 5m0s 2160h0m0s
+	// -1ns 48h0m0s
+}
+
+func ExampleWithOwnerLimit() {
+	ctx := context.Background()
+	sessions := session.NewMemoryStorage(time.Hour, session.WithOwnerLimit(2, session.RefuseNew))
+	alice := session.Principal("https://issuer.example", "alice")
+	for range 3 {
+		fmt.Println(sessions.Store(ctx, session.New(session.NewID()).WithPrincipal(alice)))
+	}
+	// Output:
+	// <nil>
+	// <nil>
+	// session: store: too many sessions of one owner
+}
+
+func ExamplePrincipal() {
+	fmt.Println(session.Principal("https://issuer.example", "user-1"))
+	// A subject that tries to look like another issuer's user.
+	fmt.Println(session.Principal("https://a.example", "x y"))
+	fmt.Println(session.Principal("https://a.example x", "y"))
+	// Output:
+	// https://issuer.example user-1
+	// https://a.example x%20y
+	// https://a.example%20x y
+}
+
+// An anonymous session becomes that of a user who has signed in: in another storage, under an id of the caller's
+// choice.
+func ExampleRenewTo() {
+	ctx := context.Background()
+	anonymous := session.NewMemoryStorage(10 * time.Minute)
+	signedIn := session.NewMemoryStorage(12 * time.Hour)
+	before := session.New("known-to-an-attacker").With("cart", "full")
+	_ = anonymous.Store(ctx, before)
+
+	alice := before.WithPrincipal(session.Principal("https://issuer.example", "alice"))
+	after, err := session.RenewTo(ctx, anonymous, alice, signedIn, "9f2c")
+	if err != nil {
+		panic(err) // ErrExists: nothing has happened; ErrUnavailable: the user has to sign in again
+	}
+	fmt.Println(after.ID(), after.Principal())
+	fmt.Println(after.Get("cart"))
+	_, err = anonymous.Load(ctx, before.ID())
+	fmt.Println(err)
+	// Output:
+	// 9f2c https://issuer.example alice
+	// full true
+	// session: load: not found
+}

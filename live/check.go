@@ -1,6 +1,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -160,8 +161,8 @@ func (o *Objects[T]) armLocked(obj *object[T]) {
 	if end := obj.state.session.ExpiresAt(); !end.IsZero() {
 		next = time.Until(end)
 	}
-	if o.ttl > 0 && !obj.queued { // a check ends by setting the timer
-		next = min(next, time.Until(o.idleAtLocked(obj)))
+	if at, ok := o.idleAtLocked(obj); ok && !obj.queued { // a check ends by setting the timer
+		next = min(next, time.Until(at))
 	}
 	switch {
 	case next == never:
@@ -173,12 +174,23 @@ func (o *Objects[T]) armLocked(obj *object[T]) {
 }
 
 // idleAtLocked is when something has to be done if nothing was seen of a session meanwhile: where the storage can be
-// looked at, that is done in good time; where it cannot, the session is taken to be over.
-func (o *Objects[T]) idleAtLocked(obj *object[T]) time.Time {
+// looked at, that is done in good time; where it cannot, the session is taken to be over. It returns false if there is
+// nothing to do. A session without an idle time-out is looked at, too: where no events tell, that is how its removal is
+// noticed.
+func (o *Objects[T]) idleAtLocked(obj *object[T]) (at time.Time, ok bool) {
+	idle := o.idleTime(obj)
 	if o.checks.peek == nil {
-		return obj.seenAt.Add(o.ttl)
+		return obj.seenAt.Add(idle), idle > 0
 	}
-	return obj.seenAt.Add(max(1, o.ttl/peeksPerTTL))
+	if idle < 0 {
+		idle = o.ttl
+	}
+	return obj.seenAt.Add(max(1, idle/peeksPerTTL)), idle > 0
+}
+
+// idleTime is how long the session of an object lives without a use. 0: that is not known; negative: for ever.
+func (o *Objects[T]) idleTime(obj *object[T]) time.Duration {
+	return cmp.Or(obj.state.session.IdleTimeout(), o.ttl)
 }
 
 // due is what the timer of an object calls.
@@ -186,7 +198,8 @@ func (o *Objects[T]) due(obj *object[T]) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := time.Now()
-	idle := o.ttl > 0 && !now.Before(o.idleAtLocked(obj))
+	at, ok := o.idleAtLocked(obj)
+	idle := ok && !now.Before(at)
 	switch {
 	case obj.state.session.Expired(now) || idle && o.checks.peek == nil:
 		o.retireLocked(obj, Expired)

@@ -20,25 +20,34 @@ func TestExpiry(t *testing.T) {
 	nothing := func(st *session.MemoryStorage) session.Storage { return plain{st} }
 	for name, test := range map[string]struct {
 		storage func(*session.MemoryStorage) session.Storage
+		idle    time.Duration // of the session itself
 		until   time.Duration // the absolute end; 0 for none
 		ends    time.Duration // 0: never
 	}{
-		"idle":                       {noPeek, 0, ttl},
-		"idle, peek":                 {peek, 0, ttl},
-		"idle, the TTL is not known": {nothing, 0, 0},
-		"absolute":                   {noPeek, ttl / 3, ttl / 3},
-		"absolute, peek":             {peek, ttl / 3, ttl / 3},
-		"absolute, nothing":          {nothing, 3 * ttl, 3 * ttl},
-		"absolute, later than idle":  {noPeek, 3 * ttl, ttl},
+		"idle":                       {noPeek, 0, 0, ttl},
+		"idle, peek":                 {peek, 0, 0, ttl},
+		"idle, the TTL is not known": {nothing, 0, 0, 0},
+		"absolute":                   {noPeek, 0, ttl / 3, ttl / 3},
+		"absolute, peek":             {peek, 0, ttl / 3, ttl / 3},
+		"absolute, nothing":          {nothing, 0, 3 * ttl, 3 * ttl},
+		"absolute, later than idle":  {noPeek, 0, 3 * ttl, ttl},
+		"own idle time":              {noPeek, 3 * ttl, 0, 3 * ttl},
+		"own idle time, peek":        {peek, 3 * ttl, 0, 3 * ttl},
+		"own short idle time":        {noPeek, ttl / 2, 0, ttl / 2},
+		"own idle time, nothing":     {nothing, ttl / 2, 0, ttl / 2},
+		"no idle time":               {noPeek, session.NoIdleTimeout, 3 * ttl, 3 * ttl},
+		"no idle time, peek":         {peek, session.NoIdleTimeout, 3 * ttl, 3 * ttl},
+		"no idle time, nothing":      {nothing, session.NoIdleTimeout, 3 * ttl, 3 * ttl},
 	} {
 		for _, inUse := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, in use: %t", name, inUse), func(t *testing.T) {
 				bubble(t, func(t *testing.T, st *session.MemoryStorage) {
-					if test.until > 0 {
-						update(t, st, "a", func(s *session.Session) *session.Session {
-							return s.WithExpiresAt(time.Now().Add(test.until))
-						})
-					}
+					update(t, st, "a", func(s *session.Session) *session.Session {
+						if test.until > 0 {
+							s = s.WithExpiresAt(time.Now().Add(test.until))
+						}
+						return s.WithIdleTimeout(test.idle)
+					})
 					w := new(workshop)
 					o := setUp(t, test.storage(st), w)
 					ref := get(t, o, "a")
@@ -161,13 +170,13 @@ func TestGap(t *testing.T) {
 		synctest.Wait()
 		require.Empty(t, w.ends(), "no event came")
 
-		before := peekable.usedAt["c"]
+		before := peekable.loads["c"]
 		time.Sleep(time.Second)
 		reporter.report(session.Gap{})
 		require.ElementsMatch(t, []string{"a", "b", "c"}, peekable.peeks())
 		require.Equal(t, []string{"a removed"}, w.ends())
 		require.Equal(t, Superseded, held.Reason())
-		require.Equal(t, before, peekable.usedAt["c"], "a look is no use")
+		require.Equal(t, before, peekable.loads["c"], "a look is no use")
 		require.Same(t, kept, use(t, o, "c"))
 		held.Release()
 		require.Equal(t, []string{"b superseded"}, w.ends())

@@ -25,8 +25,8 @@
 //
 //   - [Removed]: the session was deleted or taken, through any replica. A storage that is a [session.Watcher] tells of
 //     it within milliseconds.
-//   - [Expired]: the session's absolute lifetime is over, or it was idle for the storage's TTL. A timer notices: it may
-//     be that no caller ever asks again.
+//   - [Expired]: the session's absolute lifetime is over, or it was idle for its TTL: the storage's, or an idle
+//     time-out of its own. A timer notices: it may be that no caller ever asks again.
 //   - [Superseded]: the session has changed in what matters, see [WithSame].
 //   - [Evicted]: another session needed its place, see [WithMaxObjects].
 //   - [Discarded]: a caller has found it broken, see [Ref.Discard].
@@ -56,9 +56,10 @@
 //     events may have been missed (a [session.Gap]), or a session has changed, the set looks at the sessions of its
 //     objects with it, in the background, a few at a time. Without one, only the next Get and the timers notice what
 //     was missed, and only the next Get calls the function of [WithSame].
-//   - A [session.Expirer] tells the TTL. Without one, only the absolute lifetime ends an object that is not asked for.
-//     With Peek, the set looks at a session that it has not seen for a quarter of the TTL, as other replicas may use
-//     it. Without Peek, a session that was not used here for a TTL counts as expired.
+//   - A [session.Expirer] tells the TTL of sessions that have no idle time-out of their own. Without one, only the
+//     absolute lifetime ends an object of such a session that is not asked for. With Peek, the set looks at a session
+//     that it has not seen for a quarter of the TTL, as other replicas may use it. Without Peek, a session that was not
+//     used here for a TTL counts as expired.
 //
 // A storage that caches must not lag behind its own reports: a load that begins after a removal was reported must not
 // return what was removed, and a Peek that begins after a Gap must not return what was read before it.

@@ -146,23 +146,24 @@ func withoutPeek(st *session.MemoryStorage) watched { return watched{st, st} }
 // peekable is a storage whose sessions die as a test wants it, without an event, and that can be peeked at.
 type peekable struct {
 	watched
+	peeker session.Peeker
 
-	mu      sync.Mutex           // protects following fields
-	lost    map[string]bool      // sessions that are gone
-	usedAt  map[string]time.Time // when they were last loaded
-	err     error                // of each Peek
+	mu      sync.Mutex      // protects following fields
+	lost    map[string]bool // sessions that are gone
+	loads   map[string]int  // of each session
+	err     error           // of each Peek
 	peeked  []string
 	peeking func() // called by each Peek, without the lock
 }
 
 func newPeekable(st *session.MemoryStorage) *peekable {
-	return &peekable{watched: withoutPeek(st), lost: map[string]bool{}, usedAt: map[string]time.Time{}}
+	return &peekable{watched: withoutPeek(st), peeker: st, lost: map[string]bool{}, loads: map[string]int{}}
 }
 
 func (p *peekable) Load(ctx context.Context, id string) (*session.Session, error) {
 	p.mu.Lock()
-	gone := p.goneLocked(id)
-	p.usedAt[id] = time.Now()
+	gone := p.lost[id]
+	p.loads[id]++
 	p.mu.Unlock()
 	if gone {
 		return nil, session.ErrNotFound
@@ -172,7 +173,7 @@ func (p *peekable) Load(ctx context.Context, id string) (*session.Session, error
 
 func (p *peekable) Peek(ctx context.Context, id string) (*session.Session, error) {
 	p.mu.Lock()
-	gone, err, peeking := p.goneLocked(id), p.err, p.peeking
+	gone, err, peeking := p.lost[id], p.err, p.peeking
 	p.peeked = append(p.peeked, id)
 	p.mu.Unlock()
 	if peeking != nil {
@@ -184,12 +185,7 @@ func (p *peekable) Peek(ctx context.Context, id string) (*session.Session, error
 	case gone:
 		return nil, session.ErrNotFound
 	}
-	return p.watched.Load(ctx, id) // which does not count here
-}
-
-func (p *peekable) goneLocked(id string) bool {
-	usedAt, used := p.usedAt[id]
-	return p.lost[id] || used && time.Since(usedAt) >= p.TTL()
+	return p.peeker.Peek(ctx, id)
 }
 
 func (p *peekable) set(f func()) {

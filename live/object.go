@@ -182,7 +182,8 @@ func (o *Objects[T]) retire(obj *object[T], reason Reason) {
 func (o *Objects[T]) retireGone(obj *object[T], now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if obj.state.session.Expired(now) || o.ttl > 0 && now.Sub(obj.usedAt) >= o.ttl {
+	idle := o.idleTime(obj)
+	if obj.state.session.Expired(now) || idle > 0 && now.Sub(obj.usedAt) >= idle {
 		o.retireLocked(obj, Expired)
 	} else {
 		o.retireLocked(obj, Removed)

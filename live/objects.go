@@ -18,7 +18,7 @@ type Objects[T any] struct {
 	storage session.Storage
 	open    func(context.Context, *session.Session) (T, error)
 	closer  func(T, Reason) // nil: there is nothing to close
-	ttl     time.Duration   // of the sessions in the storage; 0: not known
+	ttl     time.Duration   // of sessions without an idle time-out of their own; 0: not known
 
 	ended   context.Context // ends with Close
 	end     context.CancelFunc
