@@ -160,7 +160,20 @@ type routingOptions struct {
 	maxStaleness, refreshAfter, loadTimeout, staleIfError time.Duration
 	loadConcurrency, refreshConcurrency                   int
 	fencing                                               bool
+	maxLocalBytes                                         int64
 	logger                                                *slog.Logger
+}
+
+func newRoutingOptions(opts []RoutingOption) routingOptions {
+	o := routingOptions{
+		maxStaleness: defaultMaxStaleness, loadTimeout: defaultLoadTimeout,
+		loadConcurrency: defaultLoadConcurrency(), refreshConcurrency: defaultRefreshConcurrency,
+		logger: slog.Default(),
+	}
+	for _, opt := range opts {
+		opt.applyRouting(&o)
+	}
+	return o
 }
 
 const (
@@ -192,6 +205,18 @@ func WithMaxStaleness(d time.Duration) RoutingOption {
 func WithRefreshAfter(d time.Duration) RoutingOption {
 	d = positiveOr("WithRefreshAfter", d, 0)
 	return routingOption(func(o *routingOptions) { o.refreshAfter = d })
+}
+
+// WithMaxLocalBytes limits the memory of the local tier, in bytes of the heap, beside its number of sessions: the
+// least recently used ones make room. A session counts with all that is kept for it, about 0.2 kB more than what it
+// holds; the tier's index counts, too. A session that would take more than an eighth of the limit is loaded and stored
+// like any other, but not kept: each load of it asks the remote, and Stats.TooLarge counts that. 0 means no limit, the
+// default. It panics when bytes is negative.
+func WithMaxLocalBytes(bytes int64) RoutingOption {
+	if bytes < 0 {
+		panic(fmt.Sprintf("session: WithMaxLocalBytes(%d): the limit cannot be negative", bytes))
+	}
+	return routingOption(func(o *routingOptions) { o.maxLocalBytes = bytes })
 }
 
 // WithLoadTimeout sets how long a load waits for the remote at most, whatever the caller's context allows: the load is

@@ -26,12 +26,14 @@ type Stats struct {
 	RemoteLoads  uint64 // loads sent to the remote: fewer than misses when callers shared one, and refreshes
 	Refreshes    uint64 // sessions asked for in the background, ahead of a miss; see [WithRefreshAfter]
 	DroppedFills uint64 // remote loads whose result was not kept, as the session changed meanwhile
+	TooLarge     uint64 // sessions that were loaded or stored, and too large for the local tier; see [WithMaxLocalBytes]
 	Queued       uint64 // loads that waited for their turn, see [WithLoadConcurrency]
 	Rejected     uint64 // loads that were not sent: their turn did not come in time, or the remote did not answer others
 	DroppedUses  uint64 // uses of sessions that the remote was not told of, as too many waited
 	Panics       uint64 // panics in calls of the remote that were contained, and reported as [ErrUnavailable]
 
 	Entries   int    // entries in the local tier now, some of which may not be servable any more
+	Bytes     int64  // what the local tier takes of the heap now, within a tenth
 	Evictions uint64 // entries that had to make room for others
 	Events    uint64 // changes and removals that the remote reported
 	Revoked   uint64 // entries that were dropped because of one of these
@@ -52,8 +54,8 @@ func (rt *RoutingStorage) Stats() Stats {
 	return Stats{
 		Mode: mode, ProofAge: c.ProofAge,
 		Hits: c.Hits, Misses: c.Misses, Refused: c.Refused, Stale: c.Stale,
-		RemoteLoads: c.RemoteLoads, Refreshes: c.Refreshes, DroppedFills: c.DroppedFills,
+		RemoteLoads: c.RemoteLoads, Refreshes: c.Refreshes, DroppedFills: c.DroppedFills, TooLarge: c.TooLarge,
 		Queued: c.Queued, Rejected: c.Rejected, DroppedUses: c.DroppedUses, Panics: c.Panics,
-		Entries: c.Entries, Evictions: c.Evictions, Events: c.Events, Revoked: c.Revoked, Gaps: c.Gaps,
+		Entries: c.Entries, Bytes: c.Bytes, Evictions: c.Evictions, Events: c.Events, Revoked: c.Revoked, Gaps: c.Gaps,
 	}
 }

@@ -32,10 +32,10 @@ type RoutingStorage struct {
 	events feed                      // those of the remote, for the callers of Watch
 }
 
-// NewRoutingStorage returns a storage with at most maxLocalEntries sessions in its local tier. The remote belongs to
-// the caller, who closes it after this storage. It panics when remote is nil, or maxLocalEntries is not positive, or
-// remote is a RoutingStorage itself: the staleness of two local tiers adds up, and a copy that the first one should
-// have dropped would be kept in the second for as long as events flow.
+// NewRoutingStorage returns a storage with at most maxLocalEntries sessions in its local tier; [WithMaxLocalBytes]
+// limits their memory. The remote belongs to the caller, who closes it after this storage. It panics when remote is
+// nil, or maxLocalEntries is not positive, or remote is a RoutingStorage itself: the staleness of two local tiers adds
+// up, and a copy that the first one should have dropped would be kept in the second for as long as events flow.
 func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOption) *RoutingStorage {
 	if isNil(remote) {
 		panic("session: NewRoutingStorage: the remote storage is nil")
@@ -46,17 +46,11 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 	if maxLocalEntries <= 0 {
 		panic(fmt.Sprintf("session: NewRoutingStorage: maxLocalEntries %d: must be positive", maxLocalEntries))
 	}
-	o := routingOptions{
-		maxStaleness: defaultMaxStaleness, loadTimeout: defaultLoadTimeout,
-		loadConcurrency: defaultLoadConcurrency(), refreshConcurrency: defaultRefreshConcurrency,
-		logger: slog.Default(),
-	}
-	for _, opt := range opts {
-		opt.applyRouting(&o)
-	}
+	o := newRoutingOptions(opts)
 	rt := inFrontOf(remote)
 	config := nearcache.Config[Session]{
 		MaxEntries:         maxLocalEntries,
+		MaxBytes:           o.maxLocalBytes,
 		TTL:                rt.ttl,
 		MaxStaleness:       o.maxStaleness,
 		RefreshAfter:       refreshInterval(o.refreshAfter, rt.ttl),
@@ -69,6 +63,8 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 		Current:            current,
 		ExpiresAt:          (*Session).ExpiresAt,
 		Idle:               (*Session).IdleTimeout,
+		ID:                 (*Session).ID,
+		Size:               (*Session).heapBytes,
 		Unavailable:        func(err error) bool { return !isAnswer(err) },
 		WatchChanged:       o.logWatch,
 		WatchOver:          rt.watchOver,

@@ -295,6 +295,7 @@ func TestRoutingStorageRefusesNonsense(t *testing.T) {
 		"negative load timeout":   func() { NewRoutingStorage(remote, 1, WithLoadTimeout(-1)) },
 		"negative concurrency":    func() { NewRoutingStorage(remote, 1, WithRefreshConcurrency(-1)) },
 		"negative stale-if-error": func() { NewRoutingStorage(remote, 1, WithStaleIfError(-1)) },
+		"negative local bytes":    func() { NewRoutingStorage(remote, 1, WithMaxLocalBytes(-1)) },
 	} {
 		require.Panics(t, construct, name)
 	}

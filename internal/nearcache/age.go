@@ -25,6 +25,7 @@ func (c *Cache[V]) Age(d time.Duration) {
 		aged := &entry[V]{
 			id: e.id, value: e.value, revision: e.revision, epoch: e.epoch,
 			fetchedAt: e.fetchedAt - instant(d), expiresAt: e.expiresAt - instant(d), toldAt: e.toldAt - instant(d),
+			size: e.size,
 		}
 		if refreshAt := e.refreshAt.Load(); refreshAt != int64(never) {
 			aged.refreshAt.Store(refreshAt - int64(d))

@@ -12,6 +12,7 @@ import (
 // Config says where values come from, and how old a copy may be. [New] takes it as it is: the caller has checked it.
 type Config[V any] struct {
 	MaxEntries         int           // copies held at most; positive
+	MaxBytes           int64         // what the copies may take of the heap, with all that belongs to them; 0: any number
 	TTL                time.Duration // the source forgets a value that it was not asked for that long; 0: unknown
 	MaxStaleness       time.Duration // the bound on stale reads; positive
 	RefreshAfter       time.Duration // the age at which a hit renews a copy in the background; positive
@@ -40,6 +41,13 @@ type Config[V any] struct {
 
 	// ExpiresAt returns when a value expires by itself; the zero time for never.
 	ExpiresAt func(value *V) time.Time
+
+	// ID returns the id that a value has itself. The copy keeps it instead of the caller's, which may be a part of
+	// something larger.
+	ID func(value *V) string
+
+	// Size returns how many bytes of the heap a value takes, with its id.
+	Size func(value *V) int
 
 	// Idle returns a value's own idle lifetime, which is then meant wherever TTL is: 0 for TTL, negative for none. nil: 0
 	// for all.
@@ -103,10 +111,11 @@ func New[V any](config Config[V]) *Cache[V] {
 	c := &Cache[V]{
 		config:  config,
 		clock:   newClock(),
-		table:   newTable[V](config.MaxEntries),
+		table:   newTable[V](config.MaxEntries, config.MaxBytes),
 		refresh: newRefresher[V](&config),
 		loaders: make(loaders),
 	}
+	c.refresh.max = c.table.max
 	if !config.LeaseOnly {
 		c.young = config.MaxStaleness
 	}

@@ -46,6 +46,10 @@ func refreshAfter(d time.Duration) setting {
 	return func(_ *source, config *Config[state]) { config.RefreshAfter = d }
 }
 
+func maxBytes(n int64) setting {
+	return func(_ *source, config *Config[state]) { config.MaxBytes = n }
+}
+
 func loadTimeout(d time.Duration) setting {
 	return func(_ *source, config *Config[state]) { config.LoadTimeout = d }
 }
@@ -67,6 +71,8 @@ func newReplica(s *source, settings ...setting) *replica {
 		Load: s.load, Current: current,
 		ExpiresAt:   func(*state) time.Time { return time.Time{} },
 		Idle:        func(s *state) time.Duration { return s.idle },
+		ID:          func(s *state) string { return s.id },
+		Size:        func(s *state) int { return len(s.v) },
 		Unavailable: func(err error) bool { return !errors.Is(err, errAbsent) },
 	}
 	for _, set := range settings {

@@ -24,7 +24,7 @@ type refresher[V any] struct {
 
 	pending idMap[*use[V]] // all records, those that a worker has included
 	queue   useQueue[V]    // those that no worker has, by when they are due
-	max     int            // records at a time
+	max     int            // records at a time: as many as there may be entries
 
 	batch  int           // how many uses one call tells
 	linger time.Duration // how long a use waits for others at most; copies become due that much earlier
@@ -62,9 +62,7 @@ const (
 )
 
 func newRefresher[V any](config *Config[V]) refresher[V] {
-	q := refresher[V]{
-		limit: config.RefreshConcurrency, max: config.MaxEntries, batch: 1,
-	}
+	q := refresher[V]{limit: config.RefreshConcurrency, batch: 1}
 	if config.Unchanged != nil {
 		q.batch = maxBatch
 		// Short, so that copies are renewed in time also when the lease is lost meanwhile.

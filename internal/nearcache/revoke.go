@@ -47,7 +47,8 @@ func (c *Cache[V]) lastUseLocked(e *entry[V]) {
 }
 
 // putLocked stores a call's result as a copy, unless a call that was sent later, or at the same instant, has brought
-// the same or newer. The source keeps the value for its idle lifetime from toldAt.
+// the same or newer. The source keeps the value for its idle lifetime from toldAt. A value that is too large for the
+// table has no copy.
 func (c *Cache[V]) putLocked(k *call, value *V, revision uint64, toldAt instant) {
 	if c.closed {
 		return
@@ -58,16 +59,20 @@ func (c *Cache[V]) putLocked(k *call, value *V, revision uint64, toldAt instant)
 	}
 	now := c.clock.now()
 	e := &entry[V]{
-		id: k.id, value: value, revision: revision, fetchedAt: k.startedAt, epoch: k.epoch,
+		id: c.config.ID(value), value: value, revision: revision, fetchedAt: k.startedAt, epoch: k.epoch,
 		expiresAt: idleEnd(toldAt, c.idle(value)), toldAt: toldAt,
+		size: overhead[V]() + int64(c.config.Size(value)),
+	}
+	if e.size > c.table.largest() {
+		c.stats.tooLarge.Add(1)
+		c.dropLocked(k.id)
+		return
 	}
 	refreshAfter, linger := c.pace(value)
 	if !c.lease.Load().covers(k.epoch, now) {
 		refreshAfter = min(refreshAfter, c.config.MaxStaleness/2)
 	}
 	e.refreshAt.Store(int64(k.startedAt.add(refreshAfter - linger)))
-	if evicted := c.table.putLocked(e, k.startedAt); evicted != nil {
-		c.stats.evictions.Add(1)
-		c.lastUseLocked(evicted)
-	}
+	c.makeRoomLocked(e)
+	c.table.putLocked(e, k.startedAt)
 }

@@ -20,12 +20,14 @@ type Stats struct {
 	RemoteLoads  uint64 // calls of Config.Load
 	Refreshes    uint64 // values asked for in the background, ahead of a miss
 	DroppedFills uint64 // loads whose result was not kept, as the value changed meanwhile
+	TooLarge     uint64 // results that were not kept, as a copy would take more than an eighth of MaxBytes
 	Queued       uint64 // loads that waited for their turn, as LoadConcurrency others had not returned
 	Rejected     uint64 // loads that failed without asking the source: their turn did not come, or in an outage
 	DroppedUses  uint64 // uses that the source is not told of, as too many waited
 	Panics       uint64 // panics of the source that were contained
 
 	Entries   int    // copies held now, some of which may not be servable any more
+	Bytes     int64  // what these and their index take of the heap, about
 	Evictions uint64 // copies that made room for others
 	Events    uint64 // changes and removals that the watcher reported
 	Revoked   uint64 // copies dropped because of one of these
@@ -36,7 +38,7 @@ type counters struct {
 	hits [hitCounters]hitCounter
 
 	misses, refused, stale, remoteLoads, refreshes, droppedFills atomic.Uint64
-	queued, rejected, droppedUses, panics                        atomic.Uint64
+	queued, rejected, droppedUses, panics, tooLarge              atomic.Uint64
 	evictions, events, revoked, gaps                             atomic.Uint64
 
 	provenAt atomic.Int64 // an instant; 0 if nothing was proven yet
@@ -86,7 +88,7 @@ func (c *counters) serveStale(now instant) {
 // may be in some and not in others.
 func (c *Cache[V]) Stats() Stats {
 	c.mu.Lock()
-	entries, outage := c.table.lenLocked(), c.gate.outage
+	entries, bytes, outage := c.table.lenLocked(), c.table.bytes, c.gate.outage
 	c.mu.Unlock()
 
 	now := c.clock.now()
@@ -112,7 +114,9 @@ func (c *Cache[V]) Stats() Stats {
 		Rejected:     c.stats.rejected.Load(),
 		DroppedUses:  c.stats.droppedUses.Load(),
 		Panics:       c.stats.panics.Load(),
+		TooLarge:     c.stats.tooLarge.Load(),
 		Entries:      entries,
+		Bytes:        bytes,
 		Evictions:    c.stats.evictions.Load(),
 		Events:       c.stats.events.Load(),
 		Revoked:      c.stats.revoked.Load(),

@@ -3,6 +3,7 @@ package nearcache
 import (
 	"cmp"
 	"hash/maphash"
+	"math"
 	"math/bits"
 	"slices"
 	"sync/atomic"
@@ -29,6 +30,7 @@ type entry[V any] struct {
 	epoch    uint64       // of the lease, read before the source was asked
 	failedAt instant      // when the source was last unavailable for this id, 0 for never; guarded by Cache.mu
 	toldAt   instant      // the last use that the source knows of, as far as it is known here
+	size     int64        // in bytes of the heap, with all that belongs to it
 }
 
 // table is the bounded set of entries. It knows nothing of the protocol.
@@ -43,6 +45,9 @@ type table[V any] struct {
 	order *simplelru.LRU[string, struct{}] // membership, and the order as of placedAt; guarded by Cache.mu
 	max   int
 	grain instant // uses closer together than this are noted once
+
+	bytes    int64 // the index and all entries; guarded by Cache.mu
+	maxBytes int64
 }
 
 const (
@@ -57,19 +62,22 @@ const (
 	maxChainBits = 22
 )
 
-func newTable[V any](maxEntries int) *table[V] {
+func newTable[V any](maxEntries int, maxBytes int64) *table[V] {
+	maxEntries = mostEntries[V](maxEntries, maxBytes)
 	order, err := simplelru.NewLRU[string, struct{}](maxEntries, nil)
 	if err != nil {
 		panic(err) // the size is not positive, which the caller has checked
 	}
 	chains := uint64(1) << min(bits.Len(uint(maxEntries-1)), maxChainBits)
 	t := &table[V]{
-		seed:  maphash.MakeSeed(),
-		mask:  chains - 1,
-		index: make([]atomic.Pointer[entry[V]], chains),
-		order: order,
-		max:   maxEntries,
+		seed:     maphash.MakeSeed(),
+		mask:     chains - 1,
+		index:    make([]atomic.Pointer[entry[V]], chains),
+		order:    order,
+		max:      maxEntries,
+		maxBytes: cmp.Or(maxBytes, math.MaxInt64),
 	}
+	t.bytes = t.indexSize()
 	if maxEntries > exactEntries {
 		t.grain = coarseGrain
 	}
@@ -109,17 +117,14 @@ func (t *table[V]) useLocked(e *entry[V], now instant) {
 
 func (t *table[V]) lenLocked() int { return t.order.Len() }
 
-// putLocked adds an entry, and returns the one that had to make room, or nil. An entry that replaces one of the same id
-// keeps its place in the order: to renew is not to use.
-func (t *table[V]) putLocked(e *entry[V], now instant) (evicted *entry[V]) {
+// putLocked adds an entry, for which there is room. An entry that replaces one of the same id keeps its place in the
+// order: to renew is not to use.
+func (t *table[V]) putLocked(e *entry[V], now instant) {
 	old := t.find(e.id)
 	if old != nil {
 		e.usedAt.Store(old.usedAt.Load())
 		e.placedAt = old.placedAt
 	} else {
-		if t.order.Len() == t.max {
-			evicted = t.evictLocked()
-		}
 		e.usedAt.Store(int64(now))
 		e.placedAt = now
 		t.order.Add(e.id, struct{}{})
@@ -130,7 +135,7 @@ func (t *table[V]) putLocked(e *entry[V], now instant) (evicted *entry[V]) {
 	if old != nil {
 		t.unlinkLocked(old)
 	}
-	return evicted
+	t.bytes += e.size
 }
 
 // removeLocked returns the entry that was removed, or nil.
@@ -151,6 +156,7 @@ func (t *table[V]) unlinkLocked(e *entry[V]) {
 		link = &at.next
 	}
 	link.Store(e.next.Load())
+	t.bytes -= e.size
 }
 
 // evictLocked removes the entry that is least recently used: exactly in a small table, about that in a larger one.
@@ -200,4 +206,5 @@ func (t *table[V]) purgeLocked() {
 	for i := range t.index {
 		t.index[i].Store(nil)
 	}
+	t.bytes = t.indexSize()
 }

@@ -12,6 +12,15 @@ import (
 
 func tableEntry(id string) *entry[struct{}] { return &entry[struct{}]{id: id, expiresAt: never} }
 
+// put adds an entry as a cache does, and returns the one that made room, or nil.
+func put(t *table[struct{}], e *entry[struct{}], now instant) (evicted *entry[struct{}]) {
+	for !t.fitsLocked(e) {
+		evicted = t.evictLocked()
+	}
+	t.putLocked(e, now)
+	return evicted
+}
+
 func has(t *table[struct{}], id string) bool { return t.find(id) != nil }
 
 // usesModel is a table as a specification: a list of ids in the order of their last use, the oldest first.
@@ -51,7 +60,7 @@ func TestSmallTableIsAnExactLRU(t *testing.T) {
 	for _, size := range []int{1, 2, 3, 10, exactEntries} {
 		t.Run(strconv.Itoa(size), func(t *testing.T) {
 			t.Parallel()
-			tab, model := newTable[struct{}](size), &usesModel{max: size}
+			tab, model := newTable[struct{}](size, 0), &usesModel{max: size}
 			tab.mask &= 1                         // long chains: every way to unlink an entry occurs
 			random := rand.New(rand.NewPCG(1, 2)) // the same sequence every time
 			for step := range 50 * size {
@@ -67,7 +76,7 @@ func TestSmallTableIsAnExactLRU(t *testing.T) {
 					}
 				default:
 					e := tableEntry(id)
-					require.Equal(t, model.put(id), tab.putLocked(e, now) != nil)
+					require.Equal(t, model.put(id), put(tab, e, now) != nil)
 					require.Same(t, e, tab.find(id))
 				}
 				requireSame(t, tab, model)
@@ -98,19 +107,19 @@ func requireSame(t *testing.T, tab *table[struct{}], model *usesModel) {
 func TestLargeTableGivesASecondChance(t *testing.T) {
 	t.Parallel()
 	const size = 4 * exactEntries
-	tab := newTable[struct{}](size)
+	tab := newTable[struct{}](size, 0)
 	now := instant(0)
 	next := func() instant {
 		now += coarseGrain + 1
 		return now
 	}
 	for i := range size {
-		require.Nil(t, tab.putLocked(tableEntry(fmt.Sprint("id-", i)), next()))
+		require.Nil(t, put(tab, tableEntry(fmt.Sprint("id-", i)), next()))
 	}
 	busy := tab.find("id-0")
 	for i := range 10 * size {
 		tab.touch(busy, next())
-		require.NotNil(t, tab.putLocked(tableEntry(fmt.Sprint("new-", i)), next()))
+		require.NotNil(t, put(tab, tableEntry(fmt.Sprint("new-", i)), next()))
 		require.Equal(t, size, tab.lenLocked())
 	}
 	require.Same(t, busy, tab.find("id-0"), "an entry in use stays")
@@ -121,14 +130,14 @@ func TestLargeTableGivesASecondChance(t *testing.T) {
 func TestEvictionLooksAtFewEntries(t *testing.T) {
 	t.Parallel()
 	const size = 4 * exactEntries
-	tab := newTable[struct{}](size)
+	tab := newTable[struct{}](size, 0)
 	for i := range size {
-		tab.putLocked(tableEntry(fmt.Sprint("id-", i)), 0)
+		put(tab, tableEntry(fmt.Sprint("id-", i)), 0)
 	}
 	for _, e := range tab.entriesLocked() {
 		tab.touch(e, coarseGrain+1)
 	}
-	require.NotNil(t, tab.putLocked(tableEntry("one more"), 2*coarseGrain))
+	require.NotNil(t, put(tab, tableEntry("one more"), 2*coarseGrain))
 	chances := 0
 	for i := range size {
 		if e := tab.find(fmt.Sprint("id-", i)); e != nil && e.placedAt != 0 {
@@ -141,10 +150,10 @@ func TestEvictionLooksAtFewEntries(t *testing.T) {
 
 func TestLoadedValueIsPlacedAtOnce(t *testing.T) {
 	t.Parallel()
-	tab := newTable[struct{}](2 * exactEntries)
+	tab := newTable[struct{}](2*exactEntries, 0)
 	for i := range 2 * exactEntries {
 		e := tableEntry(strconv.Itoa(i))
-		tab.putLocked(e, instant(10*i))
+		put(tab, e, instant(10*i))
 		tab.useLocked(e, instant(10*i+5))
 		require.Equal(t, instant(e.usedAt.Load()), e.placedAt, "it needs no second chance")
 	}
@@ -156,9 +165,9 @@ func TestLoadedValueIsPlacedAtOnce(t *testing.T) {
 
 func TestUsesAreNotedOncePerGrain(t *testing.T) {
 	t.Parallel()
-	tab := newTable[struct{}](2 * exactEntries)
+	tab := newTable[struct{}](2*exactEntries, 0)
 	e := tableEntry("id")
-	tab.putLocked(e, 1)
+	put(tab, e, 1)
 	tab.touch(e, 1+coarseGrain)
 	require.EqualValues(t, 1, e.usedAt.Load(), "processors share a cache line that is read, not one that is written")
 	tab.touch(e, 2+coarseGrain)
@@ -167,9 +176,9 @@ func TestUsesAreNotedOncePerGrain(t *testing.T) {
 
 func TestLateHitDoesNotUndoALaterUse(t *testing.T) {
 	t.Parallel()
-	tab := newTable[struct{}](1)
+	tab := newTable[struct{}](1, 0)
 	e := tableEntry("id")
-	tab.putLocked(e, 1)
+	put(tab, e, 1)
 	tab.touch(e, 6)
 	tab.touch(e, 5) // by a hit that read the clock, and then stalled
 	require.EqualValues(t, 6, e.usedAt.Load())
@@ -177,13 +186,13 @@ func TestLateHitDoesNotUndoALaterUse(t *testing.T) {
 
 func TestRenewedEntryKeepsItsUses(t *testing.T) {
 	t.Parallel()
-	tab := newTable[struct{}](2)
-	tab.putLocked(tableEntry("renewed"), 1)
-	tab.putLocked(tableEntry("other"), 2)
+	tab := newTable[struct{}](2, 0)
+	put(tab, tableEntry("renewed"), 1)
+	put(tab, tableEntry("other"), 2)
 	tab.touch(tab.find("renewed"), 3)
-	tab.putLocked(tableEntry("renewed"), 4)
+	put(tab, tableEntry("renewed"), 4)
 	tab.touch(tab.find("other"), 5)
-	require.NotNil(t, tab.putLocked(tableEntry("new"), 6))
+	require.NotNil(t, put(tab, tableEntry("new"), 6))
 	require.False(t, has(tab, "renewed"), "to renew is not to use")
 	require.True(t, has(tab, "other"))
 }

@@ -78,18 +78,29 @@ func TestSecondLookIsAUse(t *testing.T) {
 }
 
 func TestHitsWhileAUseLingersAreTold(t *testing.T) {
-	inBubble(t, func(t *testing.T, src *source, c *replica) {
-		defer src.flow(c)()
-		require.NoError(t, c.store(t.Context(), testID, "v"))
-		time.Sleep(freshness)
-		c.get(t)
-		time.Sleep(linger - time.Millisecond)
-		c.get(t)
-		c.dropAll() // the copy makes room
-		time.Sleep(time.Millisecond)
-		synctest.Wait()
-		require.LessOrEqual(t, src.idleFor(testID), time.Millisecond)
-	}, watched, revalidating)
+	t.Parallel()
+	for name, leave := range map[string]func(t *testing.T, c *replica){
+		"the copy is dropped": func(_ *testing.T, c *replica) { c.dropAll() },
+		"the copy makes room": func(t *testing.T, c *replica) {
+			t.Helper()
+			require.NoError(t, c.store(t.Context(), "other", "v"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, src *source, c *replica) {
+				defer src.flow(c)()
+				require.NoError(t, c.store(t.Context(), testID, "v"))
+				time.Sleep(freshness)
+				c.get(t)
+				time.Sleep(linger - time.Millisecond)
+				c.get(t)
+				leave(t, c)
+				time.Sleep(time.Millisecond)
+				synctest.Wait()
+				require.LessOrEqual(t, src.idleFor(testID), time.Millisecond)
+			}, watched, revalidating, maxEntries(1))
+		})
+	}
 }
 
 func (c *replica) dropAll() {

@@ -526,8 +526,8 @@ var mutants = []mutant{
 	},
 	{
 		"one entry too many", "internal/nearcache/cache.go",
-		"newTable[V](config.MaxEntries)",
-		"newTable[V](config.MaxEntries + 1)",
+		"newTable[V](config.MaxEntries, config.MaxBytes)",
+		"newTable[V](config.MaxEntries+1, config.MaxBytes)",
 		50, "",
 	},
 	{
