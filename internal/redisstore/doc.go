@@ -72,6 +72,10 @@
 // The keys of heartbeats, which never exist, are prefix + " !hb " + random. With a {hash tag} in the prefix all of
 // these would be in one slot, so they are "!hb " + random then.
 //
+// With Config.Names, Redis sees other texts in the place of the ids: one in keys, which is the same each time, and one
+// in events, which Watch turns back into the id. A text that it cannot turn back may be about any value, so it is a
+// Gap.
+//
 // # Fences
 //
 // Package fence has the rules. The holders are noted in a hash, prefix + " !holders ": each heartbeat of a holder sets
@@ -85,6 +89,7 @@
 //   - store.go: Config and the operations on one value, with scripts/put.lua beside it, and
 //     scripts/header.lua in front of it
 //   - value.go, lifetime.go: the header, and when a value is gone
+//   - names.go: what Redis sees of the ids
 //   - settle.go: what happens when a reply is lost
 //   - client.go: which clients a store works with
 //   - scripts.go: how a script runs, once

@@ -50,7 +50,7 @@ func (h *Holder) Leave(ctx context.Context) error {
 }
 
 // registry returns the key of the registry. No id ends in a space, so it is no value's key.
-func (s *Store) registry() string { return s.key("!holders ") }
+func (s *Store) registry() string { return s.ownKey("!holders ") }
 
 // linkChannel returns the channel of one link: for its heartbeats, and for the markers and answers of fences.
 func (s *Store) linkChannel(name, number string) string {
@@ -66,7 +66,7 @@ func (s *Store) heartbeatKey(name, number string) string {
 	if hasHashTag(s.prefix) { // which would put all keys in one slot
 		return key
 	}
-	return s.key(key)
+	return s.ownKey(key)
 }
 
 func (s *Store) forget(ctx context.Context, client processor, notes map[string]string) error {

@@ -138,9 +138,9 @@ var mutants = []mutant{
 	},
 	{
 		"a take is repeated", "store.go",
-		"reply, err := s.write(ctx, nil, takeScript, s.key(id), events, id)",
+		"reply, err := s.write(ctx, nil, takeScript, s.key(id), events, s.names.Event(id))",
 		"reply, _, err := s.settle(ctx, s.key(id), func(on *redis.Conn, _ loss) (any, error) " +
-			"{ return s.write(ctx, on, takeScript, s.key(id), events, id) })",
+			"{ return s.write(ctx, on, takeScript, s.key(id), events, s.names.Event(id)) })",
 		"",
 	},
 	{

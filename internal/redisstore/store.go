@@ -35,6 +35,9 @@ type Config struct {
 
 	// ValidID reports whether an id in an event can be one of the caller's. The default accepts every id but "".
 	ValidID func(id string) bool
+
+	// Names says what Redis sees of the ids. By default it sees them as they are. With Names, ValidID does not count.
+	Names Names
 }
 
 // Store keeps values of one prefix. It is safe for concurrent use by any number of processes.
@@ -45,7 +48,7 @@ type Store struct {
 	ttl            time.Duration
 	minReplicas    int
 	replicaTimeout time.Duration
-	validID        func(id string) bool
+	names          Names
 	events         atomic.Pointer[string] // see eventsChannel
 	oneKeyOnly     atomic.Bool            // the server was found to refuse scripts with several keys
 }
@@ -59,10 +62,13 @@ func New(c Config) (*Store, error) {
 	if c.ValidID == nil {
 		c.ValidID = func(id string) bool { return id != "" }
 	}
+	if c.Names == nil {
+		c.Names = plainNames{c.ValidID}
+	}
 	return &Store{
 		client: c.Client, base: base, prefix: c.Prefix, ttl: min(c.TTL, longest),
 		minReplicas: c.MinReplicas, replicaTimeout: c.ReplicaTimeout,
-		validID: c.ValidID,
+		names: c.Names,
 	}, nil
 }
 
@@ -139,7 +145,10 @@ func (s *Store) Put(ctx context.Context, id string, w Write) (revision uint64, e
 		return 0, err
 	}
 	key := s.key(id)
-	args := []any{w.Data, s.ttl.Milliseconds(), events, id, string(w.Condition), afterRevisions(newToken(), w.Lifetime)}
+	args := []any{
+		w.Data, s.ttl.Milliseconds(), events, s.names.Event(id), string(w.Condition),
+		afterRevisions(newToken(), w.Lifetime),
+	}
 	reply, before, err := s.settle(ctx, key, func(on *redis.Conn, before loss) (any, error) {
 		if before == overdue && !w.Condition.NamesRevision() {
 			return s.write(ctx, on, putScript, key, append(args, "ask")...)
@@ -196,7 +205,7 @@ func (s *Store) Take(ctx context.Context, id string) (v Value, undo func(), err 
 	if err != nil {
 		return Value{}, nil, err
 	}
-	reply, err := s.write(ctx, nil, takeScript, s.key(id), events, id)
+	reply, err := s.write(ctx, nil, takeScript, s.key(id), events, s.names.Event(id))
 	if err != nil {
 		return Value{}, nil, err
 	}
@@ -234,9 +243,9 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	key := s.key(id)
+	key, name := s.key(id), s.names.Event(id)
 	reply, _, err := s.settle(ctx, key, func(on *redis.Conn, _ loss) (any, error) {
-		return s.write(ctx, on, deleteScript, key, events, id)
+		return s.write(ctx, on, deleteScript, key, events, name)
 	})
 	if err == nil && reply != int64(1) {
 		err = errUnexpectedReply
@@ -244,6 +253,9 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 	return err
 }
 
-// key returns the key of a value. No id has a space, so its last space ends the prefix: whatever the prefixes, no two
-// stores share a key.
-func (s *Store) key(id string) string { return s.prefix + " " + id }
+// key returns the key of a value. No id has a space, and no name of one, so its last space ends the prefix: whatever
+// the prefixes, no two stores share a key.
+func (s *Store) key(id string) string { return s.ownKey(s.names.Key(id)) }
+
+// ownKey returns a key of this prefix.
+func (s *Store) ownKey(name string) string { return s.prefix + " " + name }

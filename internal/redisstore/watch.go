@@ -157,7 +157,7 @@ func (s fencedSink) Alive(asOf time.Time) {
 func (w *watch) event(payload string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	reportEvent(payload, w.store.validID, w.reports())
+	reportEvent(payload, w.store.names, w.reports())
 }
 
 // prove notes that a link has delivered everything up to asOf. All links have, up to the earliest of these instants.
@@ -177,20 +177,25 @@ func (w *watch) prove(link int, asOf time.Time) {
 	}
 }
 
-// The payload of an event is a letter, a revision in 16 hex digits, and the id. The revision of a removal is the one
-// that is gone, or 0.
+// The payload of an event is a letter, a revision in 16 hex digits, and what stands for the id. The revision of a
+// removal is the one that is gone, or 0.
 const (
 	changedEvent = 'C'
 	removedEvent = 'R'
 )
 
 // reportEvent never fails: a payload that it cannot read may be any change, and a Gap says so.
-func reportEvent(payload string, validID func(string) bool, to Sink) {
-	if len(payload) <= 1+revisionLength || !validID(payload[1+revisionLength:]) {
+func reportEvent(payload string, names Names, to Sink) {
+	if len(payload) <= 1+revisionLength {
 		to.Gap()
 		return
 	}
-	digits, id := payload[1:1+revisionLength], payload[1+revisionLength:]
+	digits := payload[1 : 1+revisionLength]
+	id, ok := names.ParseEvent(payload[1+revisionLength:])
+	if !ok {
+		to.Gap()
+		return
+	}
 	revision, ok := parseRevision(digits)
 	switch kind := payload[0]; {
 	case kind == changedEvent && ok:

@@ -147,7 +147,7 @@ func FuzzReportEvent(f *testing.F) {
 	valid := func(id string) bool { return id != "" && !strings.Contains(id, " ") }
 	f.Fuzz(func(t *testing.T, payload string) {
 		r := newRecorder()
-		reportEvent(payload, valid, r)
+		reportEvent(payload, plainNames{valid}, r)
 		require.Len(t, r.events, 1)
 		require.Empty(t, r.proofs)
 		event := <-r.events
@@ -183,9 +183,10 @@ func TestEventWithAnInvalidIDIsAGap(t *testing.T) {
 		"C0000000000000007":          gap,
 	} {
 		r := newRecorder()
-		reportEvent(payload, valid, r)
+		reportEvent(payload, plainNames{valid}, r)
 		require.Equal(t, want, <-r.events, payload)
 	}
 	_, s, _ := onMiniredis(t)
-	require.False(t, s.validID(""), "the default")
+	_, ok := s.names.ParseEvent("")
+	require.False(t, ok, "the default")
 }
