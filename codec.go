@@ -3,6 +3,7 @@ package session
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -12,7 +13,7 @@ import (
 
 // Codec turns sessions into bytes and back. Implementations are safe for concurrent use. They neither keep nor change
 // the bytes that they are given. They do not encode the revision: it is kept beside the value. Decode(Encode(s)) equals
-// s in everything else. Wrap [JSONCodec] to encrypt or compress; use [Record] for another format.
+// s in everything else. Wrap [JSONCodec] to compress, [SealedCodec] encrypts; use [Record] for another format.
 type Codec interface {
 	Encode(s *Session) ([]byte, error)
 	Decode(data []byte) (*Session, error)
@@ -92,6 +93,9 @@ const (
 // copied or restored to the wrong key must not hand one user the session of another.
 func decodeFor(codec Codec, id string, data []byte, revision uint64) (*Session, error) {
 	s, err := codec.Decode(data)
+	if reason, ok := errors.AsType[errs.SafeError](err); ok { // of a SealedCodec
+		return nil, errs.Because(reason.Error(), err)
+	}
 	if err != nil {
 		return nil, errs.Because("the codec cannot decode the value", err)
 	}

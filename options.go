@@ -98,6 +98,7 @@ type redisOptions struct {
 	prefix         string
 	codec          Codec
 	ownerIndex     bool
+	hashedIDs      bool
 	minReplicas    int
 	replicaTimeout time.Duration
 }
@@ -127,6 +128,22 @@ func WithCodec(codec Codec) RedisOption {
 // is off by default, as each store of a session with a principal costs a little more. All replicas need it.
 func WithOwnerIndex() RedisOption {
 	return redisOption(func(o *redisOptions) { o.ownerIndex = true })
+}
+
+// WithHashedIDs keeps session ids and principals out of everything that Redis sees. The keys of sessions, and the owner
+// index, have the SHA-256 of an id in its place, in hex; a principal is part of the sealed session, and the first half
+// of its SHA-256 names its index. Events carry the id sealed. So a dump, a replica, MONITOR, the slow log, or a trace
+// of the client's commands has nothing with which a session can be used. A local hit does not compute a hash.
+//
+// It needs a [SealedCodec], because values have the ids inside: otherwise NewRedisStorage panics, and also if that
+// codec has [WritePlain]. Its [KeyRing] seals the events, too. A replica that cannot open an event, because the key is
+// not in its ring yet, takes it for a gap: it stays right, but loads all its sessions anew. All replicas need this
+// option; to begin with it, or to end, is to begin with a new key prefix.
+//
+// An id must not be guessable, as one of [NewID] is not. Whether there are sessions of a principal that is known or
+// guessed, the hash of it shows.
+func WithHashedIDs() RedisOption {
+	return redisOption(func(o *redisOptions) { o.hashedIDs = true })
 }
 
 // WithMinReplicas makes writes wait until at least n replicas have them, for up to the timeout, in the same round trip

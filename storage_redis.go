@@ -63,11 +63,15 @@ func NewRedisStorage(client redis.UniversalClient, ttl time.Duration, opts ...Re
 	for _, opt := range opts {
 		opt.applyRedis(&o)
 	}
-	store, err := redisstore.New(redisstore.Config{
+	config := redisstore.Config{
 		Client: client, Prefix: o.prefix, TTL: ttl,
 		MinReplicas: o.minReplicas, ReplicaTimeout: o.replicaTimeout,
 		ValidID: func(id string) bool { return ValidateID(id) == nil },
-	})
+	}
+	if o.hashedIDs {
+		config.Names = newHashedNames(o.codec)
+	}
+	store, err := redisstore.New(config)
 	if err != nil {
 		panic("session: NewRedisStorage: " + err.Error())
 	}
