@@ -519,7 +519,7 @@ func TestBadInput(t *testing.T) {
 			return st.(Creator).Create(ctx, nil)
 		}, want: ErrInvalidID},
 		"oversize session":      {call: store(big), want: ErrTooLarge},
-		"session that is over":  {call: store(New(secretID).WithExpiresAt(time.Now().Add(-1))), want: ErrNotFound},
+		"session that is over":  {call: store(New(secretID).WithExpiresAt(time.Now().Add(-1))), want: ErrLifetime},
 		"unknown session":       {call: load(secretID), want: ErrNotFound},
 		"deleted session":       {call: store(stamped(New(secretID), 5)), want: ErrNotFound},
 		"changed session":       {planted: value(secretID), call: store(stamped(New(secretID), 5)), want: ErrConflict},
