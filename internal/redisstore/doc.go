@@ -61,7 +61,8 @@
 // Each link sends its heartbeats on a connection of its own: in the client's pool they would wait behind the very loads
 // that no proof keeps away. A heartbeat that is late, or refused for a while, costs time only: no event was lost. The
 // watch ends when its subscription breaks; when a heartbeat was delivered by another server, or found the master
-// demoted; and when neither a delivered heartbeat nor anything else arrives for 4 heartbeats.
+// demoted, or promoted anew, see link.stays; and when neither a delivered heartbeat nor anything else arrives for 4
+// heartbeats.
 //
 // What changes without a script of this package (redis-cli DEL, expiry, eviction, FLUSHALL) sends no event.
 //

@@ -15,7 +15,7 @@ type fenceServer struct{ *watch }
 
 // Look implements [fence.Server].
 func (w fenceServer) Look(ctx context.Context) (fence.Look, error) {
-	marked, err := w.ask(ctx, "")
+	marked, _, err := w.ask(ctx, "")
 	return marked.Look, err
 }
 
@@ -39,13 +39,18 @@ func (w fenceServer) SameMasters(ctx context.Context) (bool, error) {
 	return slices.Equal(present, w.known), nil
 }
 
-// Mark implements [fence.Server].
+// Mark implements [fence.Server]. A master with another history delivers markers on links that have missed events, and
+// the caller's epoch, which the next heartbeat ends, is older than that.
 func (w fenceServer) Mark(ctx context.Context, id string) (fence.Marked, error) {
 	cluster := realCluster(w.store.base)
 	if cluster == nil {
-		return w.ask(ctx, string(markerMessage)+id+" "+w.links[0].channel)
+		marked, history, err := w.ask(ctx, string(markerMessage)+id+" "+w.links[0].channel)
+		if err == nil {
+			err = w.links[0].stays(history)
+		}
+		return marked, err
 	}
-	marked, err := w.ask(ctx, "")
+	marked, _, err := w.ask(ctx, "")
 	if err != nil {
 		return fence.Marked{}, err
 	}
@@ -57,23 +62,24 @@ func (w fenceServer) Mark(ctx context.Context, id string) (fence.Marked, error) 
 	return w.markEach(ctx, cluster, id, marked.Look, links)
 }
 
-// ask runs fence.lua.
-func (w fenceServer) ask(ctx context.Context, marker string) (fence.Marked, error) {
+// ask runs fence.lua. It also returns the history of the server.
+func (w fenceServer) ask(ctx context.Context, marker string) (m fence.Marked, history string, err error) {
 	reply, err := runScript(ctx, w.registryMaster(ctx), fenceScript, []string{w.store.registry()},
 		w.store.linkChannels(), marker, w.name, w.links[0].master.number)
 	if err != nil {
-		return fence.Marked{}, err
+		return fence.Marked{}, "", err
 	}
 	fields, ok := reply.([]any)
-	if !ok || len(fields)%3 != 1 {
-		return fence.Marked{}, errUnexpectedReply
+	if !ok || len(fields)%3 != 2 {
+		return fence.Marked{}, "", errUnexpectedReply
 	}
-	m := fence.Marked{Look: fence.Look{Holders: make(map[string]fence.Entry)}}
+	m = fence.Marked{Look: fence.Look{Holders: make(map[string]fence.Entry)}}
 	m.Registry, _ = fields[0].(string)
-	for ; len(fields) > 3; fields = fields[3:] {
-		name, _ := fields[1].(string)
-		note, _ := fields[2].(string)
-		receivers, _ := fields[3].(int64)
+	history, _ = fields[1].(string)
+	for fields = fields[2:]; len(fields) > 0; fields = fields[3:] {
+		name, _ := fields[0].(string)
+		note, _ := fields[1].(string)
+		receivers, _ := fields[2].(int64)
 		link := fence.Link{Holder: name, Number: w.links[0].master.number}
 		if note != "" { // not the caller, who is not in the registry
 			lease, numbers := parseNote(note)
@@ -88,7 +94,7 @@ func (w fenceServer) ask(ctx context.Context, marker string) (fence.Marked, erro
 			m.Silent = append(m.Silent, link)
 		}
 	}
-	return m, nil
+	return m, history, nil
 }
 
 // markEach sends a marker to each link of each holder on a Cluster. The script is that of a heartbeat: it goes to the
@@ -137,9 +143,12 @@ func (w fenceServer) sendMarkers(ctx context.Context, id string, todo map[*link]
 				reply, err := runScript(ctx, l.master.control, heartbeatScript,
 					[]string{w.store.heartbeatKey(to.Holder, to.Number)},
 					w.store.linkChannel(to.Holder, to.Number), string(markerMessage)+id+" "+l.channel)
-				receivers, _ := reply.(int64)
+				var d delivery
+				if err == nil {
+					d, err = parseDelivery(reply)
+				}
 				mu.Lock()
-				if err == nil && receivers > 0 {
+				if err == nil && d.receivers > 0 && l.stays(d.history) == nil {
 					m.Sent = append(m.Sent, to)
 				} else {
 					m.Silent = append(m.Silent, to)

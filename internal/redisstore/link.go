@@ -27,6 +27,7 @@ type link struct {
 	mu      sync.Mutex // protects following fields
 	pending []*heartbeat
 	heardAt time.Time // when something last arrived on the subscription
+	history *string   // of the master, as it was told first; nil before
 }
 
 // heartbeat is one that was sent. It is a proof when it has arrived, and when the server that executed it has replied
@@ -49,6 +50,7 @@ var (
 	errReplaced    = errs.SafeError("the connection of the subscription was replaced")
 	errNoHeartbeat = errs.SafeError("heartbeats are accepted, but do not arrive")
 	errElsewhere   = errs.SafeError("the subscription is on another server than the one that accepts writes")
+	errHistory     = errs.SafeError("the server has another replication id, as after it was a replica for a while")
 )
 
 func newLink(w *watch, index int, m master) *link {
@@ -132,7 +134,7 @@ func (l *link) sendHeartbeats(ctx context.Context) error {
 func (l *link) send(ctx context.Context, number string) error {
 	timed, cancel := context.WithTimeout(ctx, l.watch.timeout())
 	defer cancel()
-	receivers, err := l.exchange(timed, number)
+	d, err := l.exchange(timed, number)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -142,7 +144,10 @@ func (l *link) send(ctx context.Context, number string) error {
 	case err != nil:
 		return err
 	}
-	if receivers == 0 {
+	if err := l.stays(d.history); err != nil {
+		return err
+	}
+	if d.receivers == 0 {
 		// A heartbeat can arrive through a server that was demoted: Redis passes messages on to replicas. That proves
 		// nothing, because a replica that copies the whole data set misses the messages before. A server counts its own
 		// subscribers.
@@ -152,8 +157,53 @@ func (l *link) send(ctx context.Context, number string) error {
 	return l.silent()
 }
 
-// exchange executes a heartbeat, and returns how many subscribers the server delivered it to.
-func (l *link) exchange(ctx context.Context, number string) (receivers int64, err error) {
+// stays returns an error if the history of the master is not the one that it had at first. A server that was demoted
+// and promoted again keeps its subscriptions, and could prove what it has missed:
+//
+//  1. A heartbeat proves what this master has delivered.
+//  2. It becomes a replica. A value is changed on another master. The replica takes that in with the whole data, and so
+//     passes no event on.
+//  3. It is promoted again. The next heartbeat finds a master that delivers it.
+//
+// Where INFO is refused, all histories are "".
+func (l *link) stays(history string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.history == nil {
+		l.history = &history
+	}
+	if *l.history != history {
+		return errHistory
+	}
+	return nil
+}
+
+// delivery is what heartbeat.lua returns.
+type delivery struct {
+	receivers int64
+	history   string
+	registry  string // its identity; "" if it was not asked for
+}
+
+func parseDelivery(reply any) (d delivery, err error) {
+	parts, _ := reply.([]any)
+	if len(parts) < 2 {
+		return delivery{}, errUnexpectedReply
+	}
+	var ok, told bool
+	d.receivers, ok = parts[0].(int64)
+	d.history, told = parts[1].(string)
+	if !ok || !told {
+		return delivery{}, errUnexpectedReply
+	}
+	if len(parts) > 2 {
+		d.registry, _ = parts[2].(string)
+	}
+	return d, nil
+}
+
+// exchange executes a heartbeat.
+func (l *link) exchange(ctx context.Context, number string) (d delivery, err error) {
 	w := l.watch
 	keys, args := []string{w.store.heartbeatKey(w.name, l.master.number)}, []any{l.channel, number}
 	// The time is read before the heartbeat is sent. An event that is published before the heartbeat is acknowledged, but
@@ -166,28 +216,18 @@ func (l *link) exchange(ctx context.Context, number string) (receivers int64, er
 		keys, args = append(keys, w.store.registry()), append(args, w.name, w.note(), rand.Text())
 	case w.fence != nil:
 		if sentAt, err = w.register(ctx); err != nil {
-			return 0, err
+			return delivery{}, err
 		}
 	}
 	l.expect(&heartbeat{number: number, sentAt: sentAt})
 	reply, err := runScript(ctx, l.master.control, heartbeatScript, keys, args...)
 	if err != nil {
-		return 0, err
+		return delivery{}, err
 	}
-	if noted {
-		parts, _ := reply.([]any)
-		if len(parts) != 2 {
-			return 0, errUnexpectedReply
-		}
-		identity, _ := parts[1].(string)
-		w.fence.Told(identity)
-		reply = parts[0]
+	if d, err = parseDelivery(reply); err == nil && noted {
+		w.fence.Told(d.registry)
 	}
-	receivers, ok := reply.(int64)
-	if !ok {
-		return 0, errUnexpectedReply
-	}
-	return receivers, nil
+	return d, err
 }
 
 // mayPass reports whether a heartbeat failed for a reason that says nothing about the subscription. A master that has

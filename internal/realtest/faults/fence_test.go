@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/netfault"
 	"github.com/seed34611480/session/internal/realtest"
 	"github.com/seed34611480/session/internal/redistest"
 )
@@ -197,4 +198,53 @@ func TestSubscriptionBeforeThePromotion(t *testing.T) {
 	time.Sleep(time.Until(changed.Add(realtest.Staleness)))
 	require.Equal(t, "new", version())
 	require.Zero(t, st.Stats().Events, "the change came without an event")
+}
+
+// TestMasterThatComesBack demotes the master, and promotes it again, while no heartbeat reaches it. A change on another
+// master in between comes with the whole data, without an event, and the subscription goes on.
+func TestMasterThatComesBack(t *testing.T) {
+	t.Parallel()
+	server, other := redistest.Start(t), redistest.Start(t)
+	link := netfault.Start(t, server.Addr())
+	var dials atomic.Int32
+	client := server.Client(t, func(o *redis.Options) {
+		o.PoolSize, o.ContextTimeoutEnabled, o.DialerRetries = 1, true, 1
+		o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if dials.Add(1) > 2 { // the connection for heartbeats, after one for commands and the subscription
+				addr = link.Addr()
+			}
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		}
+	})
+	require.NoError(t, client.Ping(t.Context()).Err())
+	st := realtest.Replica(t, client, session.WithRefreshAfter(10*time.Minute))
+	s := session.New("one").With("version", "old")
+	require.NoError(t, session.NewRedisStorage(server.Client(t), time.Hour).Store(t.Context(), s))
+	leased := func() bool { return st.Stats().Mode == session.ModeLeased }
+	realtest.Await(t, "a lease", leased)
+	version := func() string {
+		loaded, err := st.Load(t.Context(), "one")
+		require.NoError(t, err)
+		v, _ := loaded.Get("version")
+		return v
+	}
+	require.Equal(t, "old", version())
+	events := st.Stats().Events
+
+	link.Set(netfault.ToServer, held)
+	admin, otherAdmin := server.Client(t), other.Client(t)
+	require.NoError(t, admin.ReplicaOf(t.Context(), "127.0.0.1", "1").Err())
+	value, err := admin.Get(t.Context(), realtest.KeyOf("one")).Result()
+	require.NoError(t, err)
+	require.NoError(t, otherAdmin.Set(t.Context(), realtest.KeyOf("one"), value, time.Hour).Err())
+	require.NoError(t, session.NewRedisStorage(otherAdmin, time.Hour).Store(t.Context(), s.With("version", "new")))
+	changed := time.Now()
+	follow(t, server, other)
+	require.NoError(t, admin.ReplicaOf(t.Context(), "NO", "ONE").Err())
+	link.Set(netfault.ToServer, netfault.Fault{})
+
+	time.Sleep(time.Until(changed.Add(realtest.Staleness)))
+	realtest.Await(t, "a lease", leased)
+	require.Equal(t, "new", version())
+	require.Equal(t, events, st.Stats().Events, "the change came without an event")
 }

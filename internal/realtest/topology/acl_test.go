@@ -119,7 +119,8 @@ func TestEachDocumentedPermissionIsNeeded(t *testing.T) {
 	server := redistest.Start(t, redistest.WithConfig(all.Config()))
 	admin := server.Client(t)
 	for _, rule := range all.Rules {
-		if rule[0] != '+' || rule == "+subscribe" { // TestNoSubscribePermissionMeansBoundedAge tests this one
+		switch { // TestNoSubscribePermissionMeansBoundedAge and TestWithoutInfo test these two
+		case rule[0] != '+', rule == "+subscribe", rule == "+info":
 			continue
 		}
 		all.Without(rule).Grant(t, server)
@@ -133,6 +134,22 @@ func TestEachDocumentedPermissionIsNeeded(t *testing.T) {
 	all.Grant(t, server)
 	require.NoError(t, useAll(t.Context(), clientAs(t, server, all), admin))
 	require.NoError(t, useFences(t.Context(), clientAs(t, server, all)))
+}
+
+// TestWithoutInfo: all works. What is missing then, TestMasterThatComesBack of package redisstore shows.
+func TestWithoutInfo(t *testing.T) {
+	t.Parallel()
+	all, _, _ := realtest.DocumentedPermissions(t)
+	limited := all.Without("+info")
+	server := redistest.Start(t, redistest.WithConfig(limited.Config()))
+	client := clientAs(t, server, limited)
+	requireServed(t, client, server.Client(t))
+	require.NoError(t, useFences(t.Context(), client))
+	denied, err := server.Client(t).ACLLog(t.Context(), 10).Result()
+	require.NoError(t, err)
+	for _, entry := range denied {
+		require.Equal(t, "info", entry.Object)
+	}
 }
 
 // useFences watches, and returns an error when that fails, or a fence does not return early.

@@ -7,8 +7,9 @@
 -- ARGV[3]  the holder that asks, which gets a marker even if it is not in the registry
 -- ARGV[4]  the number of its link
 --
--- Returns {identity of the registry or "", and for each holder: its name, its note, the number of receivers}. Only the
--- subscribers of this very server are counted. What is passed on to those of another one may overtake events there.
+-- Returns {identity of the registry or "", the server's history, and for each holder: its name, its note, the number of
+-- receivers}. Only the subscribers of this very server are counted. What is passed on to those of another one may
+-- overtake events there.
 beginWrite(KEYS[1])
 local function mark(name, number)
   if ARGV[2] == '' then
@@ -17,7 +18,7 @@ local function mark(name, number)
   return deliver(ARGV[1] .. name .. ':' .. number, ARGV[2])
 end
 
-local answer, fields, asked = {''}, redis.call('HGETALL', KEYS[1]), false
+local answer, fields, asked = {'', history()}, redis.call('HGETALL', KEYS[1]), false
 for i = 1, #fields, 2 do
   local name, note = fields[i], fields[i + 1]
   if name == '!' then

@@ -7,7 +7,8 @@
 -- ARGV[2]  the number of this heartbeat
 -- ARGV[3]  with KEYS[2]: the holder, then its note, then the identity of the registry if there is none
 --
--- Returns how many subscribers of this very server it was delivered to; with KEYS[2] {that, the registry's identity}.
+-- Returns {how many subscribers of this very server it was delivered to, its history, with KEYS[2] the registry's
+-- identity}.
 --
 -- The DEL deletes nothing, but it makes the script a write, which fails where writes are refused. Otherwise a demoted
 -- master, or one that lacks the replicas that it is configured to have, would go on proving that there is no news.
@@ -16,8 +17,8 @@ if type(refusal) == 'table' then
   return refusal -- with its code in front, where Redis 6.2 would put text
 end
 if not KEYS[2] then
-  return deliver(ARGV[1], ARGV[2])
+  return {deliver(ARGV[1], ARGV[2]), history()}
 end
 -- The holder is noted before anything is proven to it: a fence that does not find it is ahead of its heartbeat.
 local identity = noteHolder(KEYS[2], ARGV[3], ARGV[4], ARGV[5])
-return {deliver(ARGV[1], ARGV[2]), identity}
+return {deliver(ARGV[1], ARGV[2]), history(), identity}

@@ -15,6 +15,13 @@ local function deliver(channel, message)
   return redis.call('PUBSUB', 'NUMSUB', channel)[2]
 end
 
+-- Returns the id of the replication history of this server. A promotion begins another one. So a server that has the same
+-- one as before has been the master ever since. "" where INFO is refused.
+local function history()
+  local info = redis.pcall('INFO', 'replication')
+  return type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
+end
+
 -- Notes a heartbeat of a holder, and returns the identity of the registry: the given one if there was none.
 local function noteHolder(registry, name, note, identity)
   beginWrite(registry)
