@@ -93,7 +93,8 @@ func (w *world) evict(id string) {
 // them: with few kinds, the same ones meet more often.
 func (w *world) misfortune(ctx context.Context) {
 	rng, deaths := stream(w.Seed, faultStream), stream(w.Seed, deathStream)
-	fences := stream(w.Seed, fenceFaultStream)
+	fences, failbacks := stream(w.Seed, fenceFaultStream), stream(w.Seed, failbackStream)
+	often := pick(failbacks, 0, 0, 0.2, 0.8)
 	kinds := rng.Perm(len(faults) + 2)
 	if chance(rng, 0.7) {
 		kinds = kinds[:1+rng.IntN(4)]
@@ -102,6 +103,7 @@ func (w *world) misfortune(ctx context.Context) {
 		r := w.replicas[rng.IntN(w.Replicas)]
 		w.killSessions(deaths)
 		w.failFences(fences)
+		w.failBacks(failbacks, often)
 		if w.Calm {
 			w.evict(nameOf(rng.IntN(w.IDs)))
 			continue

@@ -138,7 +138,9 @@ func (f *fenceServer) Mark(ctx context.Context, id string) (fence.Marked, error)
 	l := f.link
 	w := l.world
 	var marked fence.Marked
+	stays := true
 	err := f.call(ctx, func() {
+		stays = f.own.stays()
 		marked.Look = f.look()
 		names := maps.Keys(marked.Holders)
 		for _, name := range slices.Compact(slices.Sorted(func(yield func(string) bool) {
@@ -151,7 +153,7 @@ func (f *fenceServer) Mark(ctx context.Context, id string) (fence.Marked, error)
 			switch {
 			case s == nil || !s.open:
 				marked.Silent = append(marked.Silent, to)
-			case s.orphaned || s.early:
+			case s.orphaned || s.early || s.reign.replica:
 				marked.Silent = append(marked.Silent, to)
 				if chance(l.fences.rng, 0.5) {
 					s.enqueue(m)
@@ -162,8 +164,11 @@ func (f *fenceServer) Mark(ctx context.Context, id string) (fence.Marked, error)
 			}
 		}
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return fence.Marked{}, err
+	case !stays:
+		return fence.Marked{}, errReset
 	}
 	return marked, nil
 }

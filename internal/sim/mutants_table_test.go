@@ -77,6 +77,12 @@ var mutants = []mutant{
 		300, "",
 	},
 	{
+		"a master proves what it has missed as a replica", "internal/sim/failback.go",
+		"return r.since == r.promotions",
+		"return true",
+		1000, "",
+	},
+	{
 		"an epoch begins with the subscription", "internal/nearcache/watch.go",
 		"if !s.watch.proven.Swap(true) {",
 		"if false {",

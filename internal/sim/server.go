@@ -18,6 +18,7 @@ type server struct {
 	records       map[string]*record
 	subscriptions map[*subscription]struct{}
 	registry      registry
+	failingBack   bool // another server is the master, but not for long
 }
 
 type record struct {

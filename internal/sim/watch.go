@@ -20,6 +20,7 @@ type subscription struct {
 	open     bool         // false: nothing arrives any more, and what was on its way is lost
 	orphaned bool         // connected to a deposed server: it answers, but receives no writes
 	early    bool         // connected to a server that is not the master yet
+	reign    reign        // of the server that it is connected to
 	queue    []message
 	broken   chan struct{} // closed when the replica notices that it is not open
 }
@@ -31,7 +32,7 @@ type message struct {
 }
 
 func (s *subscription) send(e session.Event) {
-	if !s.orphaned && !s.early {
+	if !s.orphaned && !s.early && !s.reign.replica {
 		s.transmit(e)
 	}
 }
@@ -248,6 +249,9 @@ func (l *link) beat() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if w.server.down {
+			return
+		}
+		if s != nil && s == l.subscription && !s.proves() {
 			return
 		}
 		l.note(s, f)
