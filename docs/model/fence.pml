@@ -98,6 +98,10 @@ byte now = S;
 byte version = 1;		/* of the session: a revision, but deletes count too */
 bool present = true;
 byte master = 1;		/* the server that takes writes: 2 after a failover */
+#ifdef E_FAILBACK
+byte history = 1;		/* the replication id of server 1: another one after each promotion */
+byte knownHistory[N] = 1;	/* as the first heartbeat of a replica's subscription was told; 0: none was */
+#endif
 byte subscribed[N] = 1;		/* the server with a replica's subscription, 0 for none: the replica may not know */
 byte note[N];			/* the registry: a holder's own count of heartbeats, 0 if it is not listed */
 byte identity = 1;		/* of the registry */
@@ -354,6 +358,9 @@ inline subscribe(i, server) {
 	:: empty(link[i]) -> break
 	od;
 	subscribed[i] = server;
+#ifdef E_FAILBACK
+	knownHistory[i] = 0;
+#endif
 	link[i]!Subscribed(0);
 #ifdef M_NAME_REMOVED_EARLY
 	note[i] = 0;	/* before the lease of the former subscription was ended */
@@ -493,6 +500,14 @@ proctype Heart(byte i; byte limit) {
 #endif
 		:: else
 		fi;
+#if defined(E_FAILBACK) && !defined(M_HISTORY_IGNORED)
+		/* With another history the watch ends. It has to subscribe anew. */
+		if
+		:: delivered && !knownHistory[i] -> knownHistory[i] = history
+		:: delivered && knownHistory[i] && knownHistory[i] != history -> delivered = false; subscribed[i] = 0
+		:: else
+		fi;
+#endif
 		if
 		:: delivered && needsBeats(i) -> link[i]!Beat(n)
 		:: else
@@ -749,6 +764,12 @@ proctype Client() {
 #define knownRegistry (told == knows && (!knowsSince || now >= knowsSince + WAIT_IDENTITY))
 #endif
 
+#if !defined(E_FAILBACK) || !defined(REQUESTER) || defined(M_MARKER_HISTORY_IGNORED)
+#define sameHistory true
+#else
+#define sameHistory known
+#endif
+
 #ifdef M_SHORT
 #define timeIsUp (now >= called + WAIT_CALL - 1)
 #else
@@ -768,6 +789,9 @@ inline readHolders() {
 /* A fence that is called on replica 0. */
 proctype Fence(byte f) {
 	byte called, acked, holders, delivered, told;
+#ifdef E_FAILBACK
+	bool known;	/* whether the master has the history of the requester's epoch */
+#endif
 #ifdef M_HOLDERS_READ_BEFORE
 	d_step { readHolders() }
 #endif
@@ -784,7 +808,11 @@ proctype Fence(byte f) {
 #if defined(REQUESTER) && !defined(M_REQUESTER_UNLISTED)
 			holders = holders | mask(0);
 #endif
-			told = identity
+			told = identity;
+#ifdef E_FAILBACK
+			known = (knownHistory[0] == history);
+#endif
+			skip
 		}
 #ifdef M_COMMON_CHANNEL
 		publish(Marker, f);
@@ -806,7 +834,7 @@ proctype Fence(byte f) {
 	}
 	if
 	:: timeIsUp
-	:: allHaveAnswered && oldEnough && knownRegistry
+	:: allHaveAnswered && oldEnough && knownRegistry && sameHistory
 #ifdef M_SILENT_NOT_WAITED_FOR
 	:: true
 #endif
@@ -903,7 +931,7 @@ proctype Failover() {
 		fi
 	}
 #ifdef E_FAILBACK
-	master = 1;	/* the former one again, with a copy of all that was acknowledged */
+	d_step { master = 1; history++ }	/* the former one again, with a copy of all that was acknowledged */
 #endif
 }
 #endif
