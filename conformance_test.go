@@ -2,7 +2,9 @@ package session_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"sync"
@@ -63,6 +65,17 @@ func TestRoutingStorageOverMiniredisConforms(t *testing.T) {
 	sessiontest.Run(t, routed(miniredisSubject))
 }
 
+func TestSealedAndHashedStorageConforms(t *testing.T) { //nolint:tparallel // cases share the server
+	t.Parallel()
+	secret := sha256.Sum256([]byte("secret"))
+	ring, err := session.NewKeyRing(session.Key{ID: "a", Secret: secret[:]})
+	require.NoError(t, err)
+	subject := redisSubject(redistest.Start(t),
+		session.WithHashedIDs(), session.WithCodec(session.NewSealedCodec(ring, session.JSONCodec{})))
+	t.Run("Redis", func(t *testing.T) { sessiontest.Run(t, subject) })
+	t.Run("Routing", func(t *testing.T) { sessiontest.Run(t, routed(subject)) })
+}
+
 func TestRedisStorageOnRedisConforms(t *testing.T) {
 	t.Parallel()
 	sessiontest.Run(t, redisSubject(redistest.Start(t)))
@@ -103,12 +116,12 @@ func miniredisSubject(t *testing.T) sessiontest.Subject {
 	return subject
 }
 
-// redisSubject uses one server for all cases, emptied before each.
-func redisSubject(server *redistest.Server) func(t *testing.T) sessiontest.Subject {
+// redisSubject uses one server for all cases, emptied before each. With options, keys have the hash of an id.
+func redisSubject(server *redistest.Server, opts ...session.RedisOption) func(t *testing.T) sessiontest.Subject {
 	return func(t *testing.T) sessiontest.Subject {
 		client := server.Client(t, func(o *redis.Options) { o.MaxRetries, o.DialerRetries = -1, 1 })
 		require.NoError(t, client.FlushAll(t.Context()).Err())
-		subject := subjectOn(client)
+		subject := subjectOn(client, opts...)
 		subject.Advance = func(d time.Duration) { server.Shift(t, d) }
 		subject.Cut = func() {
 			server.Stop()
@@ -144,18 +157,22 @@ func sentinelSubject(sentinel *redistest.Sentinel) func(t *testing.T) sessiontes
 	}
 }
 
-func subjectOn(client redis.UniversalClient) sessiontest.Subject {
-	st := session.NewRedisStorage(client, conformanceTTL)
+func subjectOn(client redis.UniversalClient, opts ...session.RedisOption) sessiontest.Subject {
+	st := session.NewRedisStorage(client, conformanceTTL, opts...)
+	keyOf := realtest.KeyOf
+	if len(opts) > 0 {
+		keyOf = func(id string) string { return realtest.KeyOf(fmt.Sprintf("%x", sha256.Sum256([]byte(id)))) }
+	}
 	return sessiontest.Subject{
 		Storage: st,
 		Peer:    st,
 		TTL:     conformanceTTL,
 		Raw: func(id string) []byte {
-			value, _ := client.Get(context.Background(), realtest.KeyOf(id)).Bytes()
+			value, _ := client.Get(context.Background(), keyOf(id)).Bytes()
 			return value
 		},
 		Plant: func(id string, value []byte) {
-			client.Set(context.Background(), realtest.KeyOf(id), value, conformanceTTL)
+			client.Set(context.Background(), keyOf(id), value, conformanceTTL)
 		},
 	}
 }
