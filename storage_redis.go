@@ -50,6 +50,7 @@ type RedisStorage struct {
 	codec       Codec
 	maxSize     int
 	maxLifetime time.Duration
+	owners      bool // there is an index of each owner's sessions
 }
 
 // NewRedisStorage returns a storage on the caller's client. A session without an idle time-out of its own is gone
@@ -66,6 +67,7 @@ func NewRedisStorage(client redis.UniversalClient, ttl time.Duration, opts ...Re
 	config := redisstore.Config{
 		Client: client, Prefix: o.prefix, TTL: ttl,
 		MinReplicas: o.minReplicas, ReplicaTimeout: o.replicaTimeout,
+		Owners: o.ownerIndex || o.ownerLimit > 0, OwnerLimit: o.ownerLimit, EndIdlest: o.overLimit == EndIdlest,
 		ValidID: func(id string) bool { return ValidateID(id) == nil },
 	}
 	if o.hashedIDs {
@@ -75,7 +77,10 @@ func NewRedisStorage(client redis.UniversalClient, ttl time.Duration, opts ...Re
 	if err != nil {
 		panic("session: NewRedisStorage: " + err.Error())
 	}
-	return &RedisStorage{store: store, ttl: ttl, codec: o.codec, maxSize: o.maxSize, maxLifetime: o.maxLifetime}
+	return &RedisStorage{
+		store: store, ttl: ttl, codec: o.codec, maxSize: o.maxSize, maxLifetime: o.maxLifetime,
+		owners: o.ownerIndex || o.ownerLimit > 0,
+	}
 }
 
 // TTL returns how long a session without an idle time-out of its own lives without being used.
@@ -155,7 +160,7 @@ func (rs *RedisStorage) write(ctx context.Context, op string, s *Session, condit
 		return tooLarge(op, len(data), rs.maxSize)
 	}
 	revision, err := rs.store.Put(ctx, s.id, redisstore.Write{
-		Data: data, Condition: condition,
+		Data: data, Condition: condition, Owner: stored.principal,
 		Lifetime: redisstore.Lifetime{Idle: stored.idleTimeout, End: stored.expiresAt},
 	})
 	switch {
@@ -298,6 +303,8 @@ func (rs *RedisStorage) failure(ctx context.Context, op string, err error) error
 		return opErr(op, ErrConflict)
 	case errors.Is(err, redisstore.ErrCorrupt):
 		return opErrBecause(op, ErrCorrupt, err)
+	case errors.Is(err, redisstore.ErrTooMany):
+		return opErr(op, ErrTooMany)
 	case errors.Is(ctx.Err(), context.Canceled):
 		return opErrBecause(op, context.Canceled, err)
 	}

@@ -25,15 +25,18 @@ func TestOwnLifetimes(t *testing.T) {
 		{"longer", Lifetime{Idle: time.Hour}, time.Hour, time.Hour - 10*time.Second},
 		{"one millisecond", Lifetime{Idle: 1}, time.Millisecond, 0},
 		{
-			"shorter, until an end", Lifetime{20 * time.Second, start.Add(time.Minute)},
+			"shorter, until an end",
+			Lifetime{20 * time.Second, start.Add(time.Minute)},
 			10*time.Second - time.Millisecond, 10*time.Second - time.Millisecond,
 		},
 		{
-			"an end only", Lifetime{-1, start.Add(90 * 24 * time.Hour)},
+			"an end only",
+			Lifetime{-1, start.Add(90 * 24 * time.Hour)},
 			90*24*time.Hour - 50*time.Second - time.Millisecond, 90*24*time.Hour - 50*time.Second - time.Millisecond,
 		},
 		{
-			"an end only, soon", Lifetime{-1, start.Add(time.Minute)},
+			"an end only, soon",
+			Lifetime{-1, start.Add(time.Minute)},
 			10*time.Second - time.Millisecond, 10*time.Second - time.Millisecond,
 		},
 		{"longer than any key lives", Lifetime{Idle: 1<<63 - 1}, longest, longest - 10*time.Second},

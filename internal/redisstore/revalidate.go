@@ -38,14 +38,26 @@ func (s *Store) Unchanged(ctx context.Context, uses []Use) ([]bool, error) {
 		return nil, err
 	}
 	unchanged := make([]bool, len(uses))
-	for i, answer := range answers {
-		unchanged[i] = answer == '1'
+	var all []due
+	for i, u := range uses {
+		unchanged[i] = answers[i].stored
+		if answers[i].due != "" {
+			l, _ := listingOf(u.ID, answers[i].due)
+			all = append(all, due{l, revisionText(u.Revision), u.Idle})
+		}
 	}
+	s.relist(ctx, all...)
 	return unchanged, nil
 }
 
-// revalidate returns a digit for each call.
-func (s *Store) revalidate(ctx context.Context, calls []call) (answers []byte, err error) {
+// revalidated is what revalidate.lua says about one value.
+type revalidated struct {
+	stored bool
+	due    string // the header of a value that has to be listed anew, else ""
+}
+
+// revalidate returns an answer to each call.
+func (s *Store) revalidate(ctx context.Context, calls []call) (answers []revalidated, err error) {
 	_, cluster := s.base.(*redis.ClusterClient)
 	if !cluster && (len(calls) == 1 || !s.oneKeyOnly.Load()) {
 		keys, args := make([]string, len(calls)), []any{s.ttl.Milliseconds()}
@@ -56,7 +68,7 @@ func (s *Store) revalidate(ctx context.Context, calls []call) (answers []byte, e
 			return runScript(ctx, s.through(on), revalidateScript, keys, args...)
 		})
 		if err == nil {
-			return digits(reply, len(calls))
+			return parseAnswers(reply, len(calls))
 		}
 		if len(calls) == 1 || !mayRefuseSeveralKeys(err) {
 			return nil, err
@@ -76,7 +88,7 @@ func mayRefuseSeveralKeys(err error) bool {
 }
 
 // revalidateEach asks with one script for each key.
-func (s *Store) revalidateEach(ctx context.Context, calls []call) (answers []byte, err error) {
+func (s *Store) revalidateEach(ctx context.Context, calls []call) (answers []revalidated, err error) {
 	for i, c := range calls {
 		calls[i].args = append([]any{s.ttl.Milliseconds()}, c.args...)
 	}
@@ -85,19 +97,31 @@ func (s *Store) revalidateEach(ctx context.Context, calls []call) (answers []byt
 		if errs[i] != nil {
 			return nil, errs[i]
 		}
-		digit, err := digits(reply, 1)
+		answer, err := parseAnswers(reply, 1)
 		if err != nil {
 			return nil, err
 		}
-		answers = append(answers, digit...)
+		answers = append(answers, answer...)
 	}
 	return answers, nil
 }
 
-func digits(reply any, n int) ([]byte, error) {
-	text, ok := reply.(string)
-	if !ok || len(text) != n || strings.Trim(text, "01") != "" {
+// parseAnswers reads the reply of revalidate.lua about n values.
+func parseAnswers(reply any, n int) (answers []revalidated, err error) {
+	text, _ := reply.(string)
+	if len(text) < n {
 		return nil, errUnexpectedReply
 	}
-	return []byte(text), nil
+	digits, rest := text[:n], text[n:]
+	if strings.Trim(digits, "012") != "" || len(rest) != headerLength*strings.Count(digits, "2") {
+		return nil, errUnexpectedReply
+	}
+	for _, digit := range digits {
+		answer := revalidated{stored: digit != '0'}
+		if digit == '2' {
+			answer.due, rest = rest[:headerLength], rest[headerLength:]
+		}
+		answers = append(answers, answer)
+	}
+	return answers, nil
 }

@@ -121,7 +121,9 @@ func (s script) failure(err error) error {
 // noAnswer returns an error of the client that none of this package's errors matches. A hook of the client may use
 // another store, and return its errors.
 func noAnswer(err error) error {
-	for _, answer := range []error{ErrMissing, ErrExists, ErrConflict, ErrCorrupt, ErrEnded, ErrTooFewReplicas} {
+	for _, answer := range []error{
+		ErrMissing, ErrExists, ErrConflict, ErrCorrupt, ErrEnded, ErrTooMany, ErrTooFewReplicas,
+	} {
 		if err != ErrTooFewReplicas && errors.Is(err, answer) { //nolint:errorlint // of replicatedWriter, not wrapped
 			err = errors.New(err.Error())
 		}

@@ -18,6 +18,7 @@ var (
 	ErrConflict       error = errs.SafeError("another revision is stored")
 	ErrCorrupt        error = errs.SafeError("the stored value has no valid header")
 	ErrEnded          error = errs.SafeError("the end of the value is over")
+	ErrTooMany        error = errs.SafeError("the owner has too many values")
 	ErrTooFewReplicas error = errs.SafeError("too few replicas have the write") // the master has it
 )
 
@@ -32,6 +33,13 @@ type Config struct {
 	// A write waits until MinReplicas have it, for up to ReplicaTimeout. 0 waits for none.
 	MinReplicas    int
 	ReplicaTimeout time.Duration
+
+	// With Owners, each owner has an index of its values, see owner.go. All stores of a prefix need it. An owner may have
+	// OwnerLimit values; 0 means any number. A Put of a new one beyond that is ErrTooMany, or with EndIdlest deletes the
+	// value that was not used for longest.
+	Owners     bool
+	OwnerLimit int
+	EndIdlest  bool
 
 	// ValidID reports whether an id in an event can be one of the caller's. The default accepts every id but "".
 	ValidID func(id string) bool
@@ -48,9 +56,13 @@ type Store struct {
 	ttl            time.Duration
 	minReplicas    int
 	replicaTimeout time.Duration
+	owners         bool
+	ownerLimit     int
+	endIdlest      bool
 	names          Names
 	events         atomic.Pointer[string] // see eventsChannel
 	oneKeyOnly     atomic.Bool            // the server was found to refuse scripts with several keys
+	relistAfter    atomic.Int64           // see relist; nanoseconds since 1970
 }
 
 // New returns a store. Redis need not be there yet. It is an error when the promises cannot be kept through the client.
@@ -68,6 +80,7 @@ func New(c Config) (*Store, error) {
 	return &Store{
 		client: c.Client, base: base, prefix: c.Prefix, ttl: min(c.TTL, longest),
 		minReplicas: c.MinReplicas, replicaTimeout: c.ReplicaTimeout,
+		owners: c.Owners, ownerLimit: c.OwnerLimit, endIdlest: c.EndIdlest,
 		names: c.Names,
 	}, nil
 }
@@ -84,10 +97,17 @@ func (s *Store) Get(ctx context.Context, id string) (Value, error) {
 	if err != nil {
 		return Value{}, err
 	}
-	if stored, ok := reply.(string); ok {
-		return parseValue([]byte(stored))
+	stored, ok := reply.(string)
+	if parts, _ := reply.([]any); len(parts) == 1 {
+		if stored, ok = parts[0].(string); ok {
+			l, _ := listingOf(id, stored)
+			s.relist(ctx, due{listing: l, revision: stored[1 : 1+revisionLength]})
+		}
 	}
-	return Value{}, noString(reply)
+	if !ok {
+		return Value{}, noString(reply)
+	}
+	return parseValue([]byte(stored))
 }
 
 // through returns what sends commands on a connection, or through the client if there is none.
@@ -129,13 +149,15 @@ type Write struct {
 	Data      []byte
 	Condition Condition
 	Lifetime  Lifetime
+	Owner     string // "" for none; it counts only with Owners
 }
 
 // Put writes a value, and returns its new revision, which is higher than the stored one. A value that would never end
-// is refused.
+// is refused. A value with an owner takes a second round trip, which lists it.
 //
 // ErrExists, ErrConflict and ErrCorrupt say that this Put has written nothing, and will not. ErrEnded says that the end
-// of the value is over.
+// of the value is over. ErrTooMany says that the owner has as many values as it may, and that this one was deleted
+// again.
 func (s *Store) Put(ctx context.Context, id string, w Write) (revision uint64, err error) {
 	if w.Lifetime.endless() {
 		return 0, errEndless
@@ -144,37 +166,67 @@ func (s *Store) Put(ctx context.Context, id string, w Write) (revision uint64, e
 	if err != nil {
 		return 0, err
 	}
-	key := s.key(id)
+	key, token := s.key(id), newToken()
+	l := listing{id: id, times: w.Lifetime.text(), owner: noOwner, stamp: noStamp}
+	if s.owners && w.Owner != "" {
+		l.owner = hashOf(w.Owner)
+		if l, err = s.list(ctx, l); err != nil {
+			return 0, err
+		}
+	}
 	args := []any{
-		w.Data, s.ttl.Milliseconds(), events, s.names.Event(id), string(w.Condition),
-		afterRevisions(newToken(), w.Lifetime),
+		w.Data, s.ttl.Milliseconds(), events, s.names.Event(id), string(w.Condition), afterRevisions(token, l),
 	}
 	reply, before, err := s.settle(ctx, key, func(on *redis.Conn, before loss) (any, error) {
 		if before == overdue && !w.Condition.NamesRevision() {
 			return s.write(ctx, on, putScript, key, append(args, "ask")...)
+		}
+		if before == closed && !w.Condition.NamesRevision() && l.owner != noOwner {
+			// 1. The first attempt was executed. 2. The value was deleted, and its listing taken back. 3. This attempt would
+			// write a value that is not listed.
+			again, err := s.list(ctx, l)
+			if err != nil {
+				return nil, err
+			}
+			args[5] = afterRevisions(token, again)
 		}
 		return s.write(ctx, on, putScript, key, args...)
 	})
 	if err != nil {
 		return 0, err
 	}
-	return putOutcome(reply, before)
+	revision, replaced, err := putOutcome(reply, before)
+	s.takeBack(ctx, id, replaced)
+	switch {
+	case isAny(err, ErrMissing, ErrExists, ErrConflict, ErrCorrupt, ErrEnded) && l.owner != noOwner:
+		s.unlist(ctx, l.owner, l) // no value has, or will have, this stamp
+	case err == nil && s.ownerLimit > 0 && l.owner != noOwner && !w.Condition.NamesRevision():
+		err = s.keepLimit(ctx, events, id, l.owner, revisionText(revision))
+	}
+	if err != nil {
+		return 0, err
+	}
+	return revision, nil
 }
 
 // putOutcome reads the reply of put.lua. In the reply to a repetition only some answers are about the whole Put: that
 // the value is stored, that it is missing now, that it has ended, or that another write has replaced the very revision
 // that this one was to replace. The other answers may be about what the first attempt has stored, and others have
 // changed since.
-func putOutcome(reply any, before loss) (revision uint64, err error) {
+//
+// replaced is the owner of the value that was replaced, and its stamp, if that was another owner.
+func putOutcome(reply any, before loss) (revision uint64, replaced string, err error) {
 	switch reply {
 	case "missing":
-		return 0, ErrMissing
+		return 0, "", ErrMissing
 	case "ended":
-		return 0, ErrEnded
+		return 0, "", ErrEnded
 	case "replaced":
-		return 0, ErrConflict
+		return 0, "", ErrConflict
 	case "unknown":
-		return 0, errUnsettled
+		return 0, "", errUnsettled
+	case "unlisted":
+		return 0, "", errUnlisted
 	case "conflict":
 		err = ErrConflict
 	case "exists":
@@ -183,15 +235,16 @@ func putOutcome(reply any, before loss) (revision uint64, err error) {
 		err = ErrCorrupt
 	default:
 		text, _ := reply.(string)
-		if revision, ok := parseRevision(text); ok {
-			return revision, nil
+		digits := text[:min(len(text), revisionLength)]
+		if revision, ok := parseRevision(digits); ok {
+			return revision, text[revisionLength:], nil
 		}
-		return 0, errUnexpectedReply
+		return 0, "", errUnexpectedReply
 	}
 	if before != notLost {
-		return 0, errUnsettled
+		return 0, "", errUnsettled
 	}
-	return 0, err
+	return 0, "", err
 }
 
 // undoTimeout bounds the undo of a [Store.Take].
@@ -224,9 +277,20 @@ func (s *Store) Take(ctx context.Context, id string) (v Value, undo func(), err 
 	if len(parts) != 2 {
 		return Value{}, nil, errUnexpectedReply
 	}
+	l, owned := listingOf(id, stored)
+	if owned {
+		s.unlist(ctx, l.owner, l)
+	}
 	undo = func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 		defer cancel()
+		if owned {
+			again, err := s.list(ctx, l)
+			if err != nil {
+				return // a value that is not listed must not live
+			}
+			stored = stored[:stampAt] + again.stamp + stored[headerLength:]
+		}
 		var ttl time.Duration // 0 for none
 		if left, _ := parts[1].(int64); left >= 0 {
 			ttl = time.Duration(max(left, 1)) * time.Millisecond
@@ -247,10 +311,15 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 	reply, _, err := s.settle(ctx, key, func(on *redis.Conn, _ loss) (any, error) {
 		return s.write(ctx, on, deleteScript, key, events, name)
 	})
-	if err == nil && reply != int64(1) {
-		err = errUnexpectedReply
+	if err != nil {
+		return err
 	}
-	return err
+	if replaced, ok := reply.(string); ok {
+		s.takeBack(ctx, id, replaced)
+	} else if reply != int64(1) {
+		return errUnexpectedReply
+	}
+	return nil
 }
 
 // key returns the key of a value. No id has a space, and no name of one, so its last space ends the prefix: whatever

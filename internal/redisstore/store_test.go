@@ -182,7 +182,7 @@ func TestScriptsJudgeHeadersAsGoDoes(t *testing.T) {
 	}
 	for at := 1; at < headerLength; at++ {
 		for _, digit := range []byte("\n\x00 -gA9f") {
-			if digit != '9' && digit != 'f' || at < 49 || at >= 73 { // there it would be another lifetime
+			if digit != '9' && digit != 'f' || at < 49 { // there it would be another lifetime
 				planted = append(planted, with(at, digit))
 			}
 		}

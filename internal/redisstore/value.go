@@ -24,13 +24,13 @@ type Value struct {
 //	token     16  random, chosen by the writer: it finds its own write with it, see settle.go
 //	idle      12  how long the value lives without a use, in milliseconds; 0: the store's TTL; the largest: for ever
 //	end       12  when the value is gone in any case, in milliseconds since 1970; 0: never
-//	owner     32  a hash of what the value belongs to; 0: nothing. Nothing writes another one yet
-//	listed    16  until when the owner's index lists the value; 0: there is no owner. Nothing writes another one yet
+//	owner     32  a hash of the value's owner; 0: none
+//	listed    16  until when the owner's index lists the value, in microseconds since 1970; 0: there is no owner
 const (
 	valueVersion   = '2'
 	revisionLength = 16
 	tokenLength    = 16
-	headerLength   = 1 + 2*revisionLength + tokenLength + 12 + 12 + 32 + 16
+	headerLength   = stampAt + stampLength
 )
 
 const (
@@ -53,8 +53,8 @@ func revisionText(revision uint64) string { return fmt.Sprintf("%0*x", revisionL
 
 // afterRevisions returns the part of a new header that its writer knows before the script runs: all that follows the
 // two revisions.
-func afterRevisions(token uint64, l Lifetime) string {
-	return fmt.Sprintf("%0*x%s%032x%016x", tokenLength, token, l.text(), 0, 0)
+func afterRevisions(token uint64, l listing) string {
+	return fmt.Sprintf("%0*x%s%s%s", tokenLength, token, l.times, l.owner, l.stamp)
 }
 
 // newToken returns what tells a write from every other one of the same id.

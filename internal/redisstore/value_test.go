@@ -10,7 +10,8 @@ import (
 
 // headerWith returns the header of a value of a revision, with nothing else in it.
 func headerWith(revision uint64) string {
-	return string(rune(valueVersion)) + revisionText(revision) + noRevision + afterRevisions(0, Lifetime{})
+	nothing := listing{times: Lifetime{}.text(), owner: noOwner, stamp: noStamp}
+	return string(rune(valueVersion)) + revisionText(revision) + noRevision + afterRevisions(0, nothing)
 }
 
 func TestValueLayout(t *testing.T) {

@@ -2,6 +2,8 @@
 local headerEnd = 120 -- for GETRANGE, which counts from 0 and includes the last byte
 local none = '0000000000000000' -- in the place of a revision
 local longest = 2 ^ 43 -- milliseconds, 278 years: no key's TTL is set to more
+local hour = 3600000 -- milliseconds
+local lastStamp = 2 ^ 52 - 1 -- microseconds since 1970, in the year 2112
 
 -- Returns the 16 digits of the revision in the first headerEnd + 1 bytes of what is stored, or nil if these are no
 -- header.
@@ -25,21 +27,48 @@ local function clock()
   return time
 end
 
--- Returns for how many milliseconds a value may live from now on: for the idle time in its header, or else the TTL,
--- less the time since its use, but not past the end in its header. It has ended if there are none.
-local function lifetime(header, ttl, since)
-  local left = tonumber(string.sub(header, 50, 61), 16)
+-- Returns the time of the server in microseconds.
+local function now()
+  return clock()[1] * 1000000 + clock()[2]
+end
+
+-- Returns for how many milliseconds a value may live from now on, if it has no owner: for the idle time in its header, or
+-- else the TTL, less the time since its use, but not past the end in its header. The second result is for how much
+-- longer an owner's index lists it. The times are 24 digits of a header, idle time and end.
+local function span(times, ttl, since)
+  local left = tonumber(string.sub(times, 1, 12), 16)
   if left == 0 then
     left = tonumber(ttl)
   end
-  left = math.min(left, longest) - (since or 0)
-  local over = tonumber(string.sub(header, 62, 73), 16)
+  left = math.min(left, longest)
+  local slack = math.min(left, hour)
+  left = left - (since or 0)
+  local over = tonumber(string.sub(times, 13, 24), 16)
   if over ~= 0 then
     -- Redis keeps a key through the last millisecond of its TTL. The value must be gone when the millisecond of its end
     -- begins.
-    left = math.min(left, over - 1 - (clock()[1] * 1000 + math.floor(clock()[2] / 1000)))
+    left = math.min(left, over - 1 - math.floor(now() / 1000))
   end
-  return left
+  return left, slack
+end
+
+-- Returns the hash of the owner in a header, or nil if there is none.
+local function owner(header)
+  local hash = string.sub(header, 74, 105)
+  return hash ~= none .. none and hash or nil
+end
+
+-- Returns for how many milliseconds a value may live from now on. It has ended if there are none. A value with an owner
+-- does not outlive its listing: so whatever fails, no index misses a value that lives. The second result is true if it
+-- has to be listed anew, because it will soon live for less than its own lifetime.
+local function lifetime(header, ttl, since)
+  local left, slack = span(string.sub(header, 50, 73), ttl, since)
+  if not owner(header) then
+    return left, false
+  end
+  local stamp = tonumber(string.sub(header, 106, 121), 16)
+  local listed = math.floor((stamp - now()) / 1000)
+  return math.min(left, listed), listed < left + slack * 3 / 4 and stamp < lastStamp
 end
 
 -- Fails where writes are refused, on a replica for example, and changes nothing elsewhere. It is for writes that free

@@ -4,7 +4,8 @@
 -- KEYS[1]  the value's key
 -- ARGV[1]  the store's TTL in milliseconds
 --
--- Returns a string, or 0 if there is none, or 1 if it is of another type.
+-- Returns a string, or 0 if there is none, or 1 if it is of another type. A value that has to be listed anew with its
+-- owner is returned as {string}.
 if wrongType(stored) then
   return 1
 elseif type(stored) == 'table' then
@@ -19,6 +20,9 @@ if not revision(header) then
   return stored
 end
 -- Past its end the value could not be loaded, but a writer with a copy could store it with a later end.
-local left = lifetime(header, ARGV[1])
+local left, due = lifetime(header, ARGV[1])
 redis.call('PEXPIRE', KEYS[1], left) -- deletes a value that has ended
-return left > 0 and stored or 0
+if left <= 0 then
+  return 0
+end
+return due and {stored} or stored

@@ -7,12 +7,14 @@
 -- ARGV[3]  the channel for events
 -- ARGV[4]  the value's id
 -- ARGV[5]  the revision that must be stored now; "absent" for none; "" for any or none
--- ARGV[6]  what follows the revisions in the header, beginning with the write's token
+-- ARGV[6]  what follows the revisions in the header, beginning with the write's token; with an owner, the value has been
+--          listed in its index before
 -- ARGV[7]  "ask": nothing is written; no argument otherwise
 --
--- Returns the new revision as 16 hex digits, or "missing", "exists", "corrupt", "ended" if the value's end is over, or
--- "replaced" if the expected revision was replaced by what is stored now, "conflict" if another one is stored; "unknown"
--- if the writer asks, and another write or nothing is stored.
+-- Returns the new revision as 16 hex digits, and behind it the owner of the value that was replaced and its stamp, if
+-- that was another owner. Or "missing", "exists", "corrupt", "ended" if the value's end is over, "unlisted" if the index
+-- does not list it any more; "replaced" if the expected revision was replaced by what is stored now, "conflict" if
+-- another one is stored; "unknown" if the writer asks, and another write or nothing is stored.
 local header = redis.pcall('GETRANGE', KEYS[1], 0, headerEnd)
 if wrongType(header) then
   return 'corrupt'
@@ -24,7 +26,7 @@ local digits = revision(header)
 -- The token comes before the conditions, which are about what was stored before this write.
 if digits and string.sub(header, 34, 49) == string.sub(ARGV[6], 1, 16) then
   -- Fails where writes are refused. And WAIT covers only what its own connection has written.
-  redis.call('PEXPIRE', KEYS[1], lifetime(header, ARGV[2]))
+  redis.call('PEXPIRE', KEYS[1], (lifetime(header, ARGV[2])))
   return digits
 elseif ARGV[7] then
   return 'unknown'
@@ -49,18 +51,21 @@ elseif expected ~= '' and expected ~= 'absent' then
   return 'missing'
 end
 
-local replaced = digits or none
-local new = string.format('%016x', math.max(tonumber(replaced, 16) + 1, clock()[1] * 1000000 + clock()[2]))
+local replaced, before = digits or none, digits and header
+local new = string.format('%016x', math.max(tonumber(replaced, 16) + 1, now()))
 header = '2' .. new .. replaced .. ARGV[6]
 if not revision(header) then
   return redis.error_reply('ERR the clock of the server is past the last revision')
 end
 local left = lifetime(header, ARGV[2])
 if left <= 0 then
-  return 'ended'
+  return span(string.sub(header, 50, 73), ARGV[2]) > 0 and 'unlisted' or 'ended'
 end
 
 -- PUBLISH comes first: without permission to publish, nothing is written. A superfluous event costs one cache miss.
 redis.call('PUBLISH', ARGV[3], 'C' .. new .. ARGV[4])
 redis.call('SET', KEYS[1], header .. ARGV[1], 'PX', left)
+if before and owner(before) and owner(before) ~= owner(header) then
+  return new .. string.sub(before, 74, 121)
+end
 return new

@@ -1,0 +1,513 @@
+package redisstore
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed34611480/session/internal/redistest"
+	"github.com/seed34611480/session/internal/redistest/embedded"
+)
+
+const alice, bob = "https://issuer.example alice", "https://issuer.example bob"
+
+func withOwners(client redis.UniversalClient) *Store {
+	return storeOf(Config{Client: client, Prefix: testPrefix, TTL: time.Minute, Owners: true})
+}
+
+// putFor stores a value of an owner, whatever is there.
+func putFor(t *testing.T, s *Store, owner, id string) (revision uint64) {
+	t.Helper()
+	revision, err := s.Put(t.Context(), id, Write{Data: []byte(owner + id), Owner: owner})
+	require.NoError(t, err)
+	return revision
+}
+
+// stamps returns what the index of an owner has.
+func stamps(t *testing.T, s *Store, owner string) map[string]string {
+	t.Helper()
+	all, err := s.client.ZRangeWithScores(t.Context(), s.index(hashOf(owner)), 0, -1).Result()
+	require.NoError(t, err)
+	found := make(map[string]string)
+	for _, z := range all {
+		found[z.Member.(string)] = fmt.Sprintf("%016x", int64(z.Score))
+	}
+	return found
+}
+
+// stampOf returns the stamp in a value's header; "" if there is no value.
+func stampOf(t *testing.T, s *Store, id string) string {
+	t.Helper()
+	stored := s.client.Get(t.Context(), s.key(id)).Val()
+	l, _ := listingOf(id, stored)
+	return l.stamp
+}
+
+// owned returns the ids of an owner's values.
+func owned(t *testing.T, s *Store, owner string) (ids []string) {
+	t.Helper()
+	for o, err := range s.Owned(t.Context(), owner) {
+		require.NoError(t, err)
+		require.Equal(t, owner+o.ID, string(o.Data))
+		ids = append(ids, o.ID)
+	}
+	return ids
+}
+
+func TestOwnersIndex(t *testing.T) {
+	t.Parallel()
+	m, client, log := embedded.Start(t)
+	s := withOwners(client)
+	ctx := t.Context()
+	start := time.UnixMilli(1_800_000_000_000)
+	m.SetTime(start)
+	putFor(t, s, alice, "warm-up")
+	require.NoError(t, s.Delete(ctx, "warm-up"))
+	require.Empty(t, m.Keys(), "an index without values is no key")
+	log.Take()
+
+	revision := putFor(t, s, alice, "one")
+	require.Equal(t, []string{"EVALSHA", "EVALSHA"}, log.Take(), "the index, then the value")
+	key := "app: !owner " + hashOf(alice)
+	require.ElementsMatch(t, []string{"app: one", key}, m.Keys())
+	require.Regexp(t, "^app: !owner [0-9a-f]{32}$", key)
+	listed := fmt.Sprintf("%016x", start.Add(2*time.Minute).UnixMicro()) // a TTL, and as much slack
+	require.Equal(t, map[string]string{"one": listed}, stamps(t, s, alice))
+	require.Equal(t, listed, stampOf(t, s, "one"))
+	require.Equal(t, time.Minute, m.TTL("app: one"))
+	require.Equal(t, 3*time.Minute, m.TTL(key))
+
+	_, err := s.Put(ctx, "one", Write{Data: []byte(alice + "one"), Owner: alice, Condition: IfRevision(revision)})
+	require.NoError(t, err)
+	require.Equal(t, stamps(t, s, alice)["one"], stampOf(t, s, "one"))
+	require.Greater(t, stampOf(t, s, "one"), listed, "no stamp is used twice, although the clock stands still")
+	putFor(t, s, bob, "his")
+	put(t, s, "nobody's")
+	require.Equal(t, []string{"one"}, owned(t, s, alice))
+	require.Equal(t, []string{"his"}, owned(t, s, bob))
+
+	log.Take()
+	require.NoError(t, s.Delete(ctx, "one"))
+	require.Equal(t, []string{"EVALSHA", "EVALSHA"}, log.Take())
+	require.Empty(t, stamps(t, s, alice))
+	_, _, err = s.Take(ctx, "his")
+	require.NoError(t, err)
+	require.Equal(t, []string{"app: nobody's"}, m.Keys())
+}
+
+// TestLongListings has values of any lifetime: each is listed for longer than it lives.
+func TestLongListings(t *testing.T) {
+	t.Parallel()
+	m, client, _ := embedded.Start(t)
+	s := withOwners(client)
+	start := time.UnixMilli(1_800_000_000_000)
+	m.SetTime(start)
+	last := time.UnixMicro(1<<52 - 1)
+	for _, test := range []struct {
+		lifetime      Lifetime
+		lives, listed time.Duration
+	}{
+		{Lifetime{Idle: time.Second}, time.Second, 2 * time.Second},
+		{Lifetime{Idle: 30 * 24 * time.Hour}, 30 * 24 * time.Hour, 30*24*time.Hour + time.Hour},
+		{Lifetime{Idle: time.Hour, End: start.Add(time.Minute)}, time.Minute - 1e6, time.Minute + time.Hour - 1e6},
+		{Lifetime{Idle: -1, End: start.Add(48 * time.Hour)}, 48*time.Hour - 1e6, 49*time.Hour - 1e6},
+		{Lifetime{Idle: 1<<63 - 1}, last.Sub(start), last.Sub(start)},
+		{Lifetime{Idle: -1, End: start.AddDate(2000, 0, 0)}, last.Sub(start), last.Sub(start)},
+	} {
+		_, err := s.Put(t.Context(), testID, Write{Lifetime: test.lifetime, Owner: alice})
+		require.NoError(t, err)
+		require.Equal(t, test.lives.Truncate(time.Millisecond), m.TTL(s.key(testID)))
+		require.Equal(t, fmt.Sprintf("%016x", start.Add(test.listed).UnixMicro()), stampOf(t, s, testID))
+		_, err = s.Get(t.Context(), testID)
+		require.NoError(t, err)
+		require.Equal(t, test.lives.Truncate(time.Millisecond), m.TTL(s.key(testID)))
+		require.Equal(t, fmt.Sprintf("%016x", start.Add(test.listed).UnixMicro()), stampOf(t, s, testID), "not due")
+		require.NoError(t, s.Delete(t.Context(), testID))
+		require.Empty(t, m.Keys())
+	}
+}
+
+// inBubble runs a test in a bubble, where the server's keys expire by the bubble's clock.
+func inBubble(t *testing.T, test func(t *testing.T, m *miniredis.Miniredis, s *Store, hook *interceptor)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		m, client, _ := embedded.StartInBubble(t)
+		hook := new(interceptor)
+		client.AddHook(hook)
+		defer m.Close()
+		defer func() { require.NoError(t, client.Close()) }()
+		test(t, m, withOwners(client), hook)
+	})
+}
+
+// requireListed checks that an index names a value that lives, for at least as long as it can live.
+func requireListed(t *testing.T, s *Store, owner, id string) {
+	t.Helper()
+	require.Contains(t, stamps(t, s, owner), id)
+	require.GreaterOrEqual(t, stamps(t, s, owner)[id], stampOf(t, s, id))
+	var micros int64
+	_, err := fmt.Sscanf(stampOf(t, s, id), "%x", &micros)
+	require.NoError(t, err)
+	require.LessOrEqual(t, s.client.PTTL(t.Context(), s.key(id)).Val(), time.Until(time.UnixMicro(micros)))
+}
+
+// TestUsesKeepAListing keeps values alive for many idle times, by loads alone and by revalidations alone.
+func TestUsesKeepAListing(t *testing.T) {
+	t.Parallel()
+	for name, use := range map[string]func(ctx context.Context, s *Store, revision uint64) error{
+		"loads": func(ctx context.Context, s *Store, _ uint64) error { _, err := s.Get(ctx, testID); return err },
+		"revalidations": func(ctx context.Context, s *Store, revision uint64) error {
+			unchanged, err := s.Unchanged(ctx, []Use{
+				{ID: "another", Revision: 1}, {ID: testID, Revision: revision, Idle: 10 * time.Second},
+			})
+			if err == nil && !unchanged[1] {
+				err = ErrMissing
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T, m *miniredis.Miniredis, s *Store, _ *interceptor) {
+				revision := putFor(t, s, alice, testID)
+				for range 100 {
+					time.Sleep(45 * time.Second)
+					require.NoError(t, use(t.Context(), s, revision))
+					requireListed(t, s, alice, testID)
+					require.GreaterOrEqual(t, m.TTL(s.key(testID)), 50*time.Second)
+				}
+				require.Equal(t, []string{testID}, owned(t, s, alice))
+				ended, err := s.Revoke(t.Context(), alice)
+				require.NoError(t, err)
+				require.Equal(t, 1, ended)
+				require.Empty(t, m.Keys())
+			})
+		})
+	}
+}
+
+// TestIdleValuesLeaveTheIndex has values that nobody uses: the index is empty within idle time, slack and a minute.
+func TestIdleValuesLeaveTheIndex(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *miniredis.Miniredis, s *Store, _ *interceptor) {
+		putFor(t, s, alice, "idle")
+		time.Sleep(time.Minute + time.Second)
+		require.Empty(t, owned(t, s, alice), "it is gone, and left out")
+		putFor(t, s, alice, "busy")
+		for range 10 {
+			time.Sleep(30 * time.Second)
+			_, err := s.Get(t.Context(), "busy")
+			require.NoError(t, err)
+		}
+		require.Equal(t, []string{"busy"}, owned(t, s, alice))
+		require.NotContains(t, stamps(t, s, alice), "idle", "a reader removes what is over")
+		time.Sleep(3*time.Minute + 31*time.Second)
+		require.Empty(t, m.Keys())
+	})
+}
+
+// TestIndexHeals deletes an index by hand. The values that are used are soon in it again.
+func TestIndexHeals(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *miniredis.Miniredis, s *Store, _ *interceptor) {
+		putFor(t, s, alice, testID)
+		m.Del(s.index(hashOf(alice)))
+		require.Empty(t, owned(t, s, alice))
+		for range 2 { // a quarter of the slack
+			time.Sleep(8 * time.Second)
+			_, err := s.Get(t.Context(), testID)
+			require.NoError(t, err)
+		}
+		require.Equal(t, []string{testID}, owned(t, s, alice))
+		requireListed(t, s, alice, testID)
+	})
+}
+
+// TestIndexThatIsAway has no answer from an index for a while. Loads go on, but the value does not outlive its listing.
+func TestIndexThatIsAway(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *miniredis.Miniredis, s *Store, hook *interceptor) {
+		revision := putFor(t, s, alice, testID)
+		stored := time.Now()
+		lists := 0
+		hook.pipeline = func(ctx context.Context, cmds []redis.Cmder, next redis.ProcessPipelineHook) error {
+			if strings.Contains(fmt.Sprint(cmds[0].Args()[3]), "!owner") {
+				lists++
+				<-ctx.Done() // it does not answer
+				cmds[0].SetErr(ctx.Err())
+				return ctx.Err()
+			}
+			return next(ctx, cmds)
+		}
+		for time.Since(stored) < 2*time.Minute-time.Second {
+			began := time.Now()
+			_, err := s.Get(t.Context(), testID)
+			require.NoError(t, err)
+			require.LessOrEqual(t, time.Since(began), upkeepTimeout)
+			requireListed(t, s, alice, testID)
+			again := time.Now()
+			_, err = s.Unchanged(t.Context(), []Use{{ID: testID, Revision: revision}})
+			require.NoError(t, err)
+			require.Zero(t, time.Since(again), "another call is not delayed at once")
+			time.Sleep(10*time.Second - time.Since(began))
+		}
+		require.Greater(t, lists, 5)
+		time.Sleep(11 * time.Second)
+		_, err := s.Get(t.Context(), testID)
+		require.Equal(t, ErrMissing, err, "it ends with its listing")
+
+		hook.pipeline = nil
+		putFor(t, s, alice, testID)
+		require.True(t, m.Exists(s.index(hashOf(alice))))
+	})
+}
+
+// TestLateWriteIsNotStored holds a write back until its listing is over.
+func TestLateWriteIsNotStored(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *miniredis.Miniredis, s *Store, hook *interceptor) {
+		putFor(t, s, alice, "warm-up")
+		sent := 0
+		hook.script = func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
+			if sent++; sent == 2 { // the value, after the index
+				time.Sleep(2*time.Minute + time.Second)
+			}
+			return next(ctx, cmd)
+		}
+		_, err := s.Put(t.Context(), testID, Write{Owner: alice})
+		require.Equal(t, errUnlisted, err)
+		require.False(t, m.Exists(s.key(testID)))
+		hook.script = nil
+		_, err = s.Put(t.Context(), testID, Write{Owner: alice, Lifetime: Lifetime{End: time.Now().Add(-time.Second)}})
+		require.Equal(t, ErrEnded, err)
+	})
+}
+
+// TestOwnerOfAValueChanges gives a value to another owner, and to none.
+func TestOwnerOfAValueChanges(t *testing.T) {
+	t.Parallel()
+	_, client, _ := embedded.Start(t)
+	s := withOwners(client)
+	revision := putFor(t, s, alice, testID)
+	revision, err := s.Put(t.Context(), testID, Write{
+		Data: []byte(bob + testID), Owner: bob, Condition: IfRevision(revision),
+	})
+	require.NoError(t, err)
+	require.Empty(t, stamps(t, s, alice))
+	require.Equal(t, []string{testID}, owned(t, s, bob))
+	ended, err := s.Revoke(t.Context(), alice)
+	require.NoError(t, err)
+	require.Zero(t, ended)
+	_, err = s.Put(t.Context(), testID, Write{Condition: IfRevision(revision)})
+	require.NoError(t, err)
+	require.Empty(t, stamps(t, s, bob))
+	require.Empty(t, stampOf(t, s, testID))
+	putFor(t, s, bob, testID)
+	require.Equal(t, []string{testID}, owned(t, s, bob), "an owner for a value that had none")
+
+	// A listing that was left behind: the reader looks at the value.
+	require.NoError(t, client.ZAdd(t.Context(), s.index(hashOf(alice)), redis.Z{Score: 1 << 52, Member: testID}).Err())
+	require.Empty(t, owned(t, s, alice))
+	ended, err = s.Revoke(t.Context(), alice)
+	require.NoError(t, err)
+	require.Zero(t, ended)
+	require.Equal(t, []string{testID}, owned(t, s, bob))
+}
+
+// TestRefusedWriteTakesItsListingBack has writes that change nothing. The listing that was there is there again.
+func TestRefusedWriteTakesItsListingBack(t *testing.T) {
+	t.Parallel()
+	_, client, _ := embedded.Start(t)
+	s := withOwners(client)
+	revision := putFor(t, s, alice, testID)
+	before := stamps(t, s, alice)
+	for _, c := range []Condition{IfAbsent, IfRevision(revision - 1)} {
+		_, err := s.Put(t.Context(), testID, Write{Owner: alice, Condition: c})
+		require.Error(t, err)
+		require.Equal(t, before, stamps(t, s, alice))
+		_, err = s.Put(t.Context(), testID, Write{Owner: bob, Condition: c})
+		require.Error(t, err)
+		require.Empty(t, stamps(t, s, bob))
+	}
+	require.NoError(t, s.Delete(t.Context(), testID))
+	_, err := s.Put(t.Context(), testID, Write{Owner: alice, Condition: IfRevision(revision)})
+	require.Equal(t, ErrMissing, err)
+	require.Empty(t, client.Keys(t.Context(), "*").Val(), "a late store leaves nothing behind")
+}
+
+// TestListingOfAnotherWriterStays: a listing is taken back only if the id was not listed anew since.
+func TestListingOfAnotherWriterStays(t *testing.T) {
+	t.Parallel()
+	for _, loser := range []string{"delete", "refused write"} {
+		t.Run(loser, func(t *testing.T) {
+			t.Parallel()
+			w := newSettleWorld(t, redistest.Start(t))
+			w.store.owners, w.theirs.owners = true, true
+			putFor(t, w.theirs, alice, testID)
+			sent := 0
+			w.hook.script = func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
+				err := next(ctx, cmd)
+				if redis.HasErrorPrefix(err, "NOSCRIPT") {
+					return err
+				}
+				// Before the listing is taken back, others store the value anew.
+				if sent++; sent == map[string]int{"delete": 1, "refused write": 2}[loser] {
+					putFor(t, w.theirs, alice, testID)
+				}
+				return err
+			}
+			if loser == "delete" {
+				require.NoError(t, w.store.Delete(t.Context(), testID))
+			} else {
+				_, err := w.store.Put(t.Context(), testID, Write{Owner: alice, Condition: IfAbsent})
+				require.Equal(t, ErrExists, err)
+			}
+			require.Equal(t, []string{testID}, owned(t, w.theirs, alice))
+			requireListed(t, w.theirs, alice, testID)
+		})
+	}
+}
+
+// TestRepetitionIsListedAnew loses the reply of a creation that was executed. Others delete the value, and take its
+// listing back. The repetition creates the value again.
+func TestRepetitionIsListedAnew(t *testing.T) {
+	t.Parallel()
+	lost := false
+	var w *settleWorld
+	w, _ = scripted(t, func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
+		err := next(ctx, cmd)
+		if err == nil && !lost && cmd.Args()[3] == w.store.key(testID) {
+			lost = true
+			require.NoError(t, w.theirs.Delete(ctx, testID))
+			require.Empty(t, stamps(t, w.theirs, alice))
+			return io.EOF
+		}
+		return err
+	})
+	w.store.owners, w.theirs.owners = true, true
+	putFor(t, w.store, alice, testID)
+	require.True(t, lost)
+	require.Equal(t, []string{testID}, owned(t, w.theirs, alice))
+	requireListed(t, w.theirs, alice, testID)
+}
+
+// TestLateRelistingChangesNothing has a load that finds a value due, and notes its listing when another value is
+// stored, with another owner or another revision, or none.
+func TestLateRelistingChangesNothing(t *testing.T) {
+	t.Parallel()
+	for name, others := range map[string]func(t *testing.T, s *Store){
+		"deleted":       func(t *testing.T, s *Store) { require.NoError(t, s.Delete(t.Context(), testID)) },
+		"written":       func(t *testing.T, s *Store) { putFor(t, s, alice, testID) },
+		"another owner": func(t *testing.T, s *Store) { putFor(t, s, bob, testID) },
+		"created anew": func(t *testing.T, s *Store) {
+			require.NoError(t, s.Delete(t.Context(), testID))
+			_, err := s.Put(t.Context(), testID, Write{
+				Data: []byte(alice + testID), Owner: alice, Lifetime: Lifetime{Idle: time.Second},
+			})
+			require.NoError(t, err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T, m *miniredis.Miniredis, s *Store, hook *interceptor) {
+				putFor(t, s, alice, testID)
+				time.Sleep(50 * time.Second)
+				pipelines := 0
+				hook.pipeline = func(ctx context.Context, cmds []redis.Cmder, next redis.ProcessPipelineHook) error {
+					if pipelines++; pipelines == 3 { // EVALSHA and EVAL of the listing; then the note in the value
+						others(t, s)
+					}
+					return next(ctx, cmds)
+				}
+				_, err := s.Get(t.Context(), testID)
+				require.NoError(t, err)
+				require.GreaterOrEqual(t, pipelines, 3)
+				for _, owner := range []string{alice, bob} {
+					for _, id := range owned(t, s, owner) {
+						requireListed(t, s, owner, id)
+					}
+				}
+				if name == "deleted" {
+					require.Empty(t, m.Keys())
+				}
+			})
+		})
+	}
+}
+
+// TestTakeWithAnOwnerCanBeUndone puts a value back that is listed again.
+func TestTakeWithAnOwnerCanBeUndone(t *testing.T) {
+	t.Parallel()
+	m, client, _ := embedded.Start(t)
+	s := withOwners(client)
+	revision := putFor(t, s, alice, testID)
+	_, undo, err := s.Take(t.Context(), testID)
+	require.NoError(t, err)
+	require.Empty(t, m.Keys())
+	undo()
+	require.Equal(t, []string{testID}, owned(t, s, alice))
+	require.Equal(t, stamps(t, s, alice)[testID], stampOf(t, s, testID))
+	v, err := s.Get(t.Context(), testID)
+	require.NoError(t, err)
+	require.Equal(t, Value{[]byte(alice + testID), revision}, v)
+
+	_, undo, err = s.Take(t.Context(), testID)
+	require.NoError(t, err)
+	m.SetError("the index is away")
+	undo()
+	m.SetError("")
+	require.Empty(t, m.Keys(), "what cannot be listed does not live")
+}
+
+// TestIndexOnAReplica asks a server that takes no writes: its index may be old.
+func TestIndexOnAReplica(t *testing.T) {
+	t.Parallel()
+	client := redistest.Start(t).Client(t)
+	s := withOwners(client)
+	putFor(t, s, alice, testID)
+	require.NoError(t, client.ReplicaOf(t.Context(), "127.0.0.1", "1").Err())
+	for _, owner := range []string{alice, bob} {
+		_, err := s.Revoke(t.Context(), owner)
+		require.ErrorContains(t, err, "READONLY")
+		for _, err := range s.Owned(t.Context(), owner) {
+			require.ErrorContains(t, err, "READONLY")
+		}
+	}
+	_, err := s.Put(t.Context(), testID, Write{Owner: alice})
+	require.ErrorContains(t, err, "READONLY")
+}
+
+// TestFullServerRenewsListings: a server without memory takes no new values, but those it has live on with their uses.
+func TestFullServerRenewsListings(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := server.Client(t)
+	s := withOwners(client)
+	ctx := t.Context()
+	_, err := s.Put(ctx, testID, Write{Data: []byte(alice + testID), Owner: alice})
+	require.NoError(t, err)
+	_, err = s.Get(ctx, testID)
+	require.NoError(t, err)
+	before := stampOf(t, s, testID)
+	// Only a quarter of the slack is needed for a value to be due: pretend that it was listed earlier.
+	var micros int64
+	_, err = fmt.Sscanf(before, "%x", &micros)
+	require.NoError(t, err)
+	earlier := micros - (30 * time.Second).Microseconds()
+	require.NoError(t, client.SetRange(ctx, s.key(testID), stampAt, fmt.Sprintf("%016x", earlier)).Err())
+	require.NoError(t, client.ZAdd(ctx, s.index(hashOf(alice)), redis.Z{Score: float64(earlier), Member: testID}).Err())
+	require.NoError(t, client.ConfigSet(ctx, "maxmemory", "1").Err())
+	_, err = s.Get(ctx, testID)
+	require.NoError(t, err)
+	require.NoError(t, client.ConfigSet(ctx, "maxmemory", "0").Err())
+	require.GreaterOrEqual(t, stampOf(t, s, testID), before)
+	require.Equal(t, []string{testID}, owned(t, s, alice))
+}

@@ -1,0 +1,129 @@
+package redisstore
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"iter"
+	"slices"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed34611480/session/internal/errs"
+)
+
+var (
+	//go:embed scripts/members.lua
+	membersSource string
+	//go:embed scripts/revoke.lua
+	revokeSource string
+
+	membersScript = newScript(headerSource + indexSource + membersSource)
+	revokeScript  = newScript(headerSource + revokeSource)
+)
+
+// partSize is how many values of an owner are looked at together.
+const partSize = 128
+
+// Owned is a value of an owner.
+type Owned struct {
+	Value
+
+	ID string
+}
+
+// members returns the ids in an owner's index. They are read with one command. A reader in parts would either follow
+// the logins of a busy owner for ever, or miss what is listed anew while it reads.
+func (s *Store) members(ctx context.Context, owner string) ([]string, error) {
+	key := s.index(owner)
+	reply, _, err := s.settle(ctx, key, func(on *redis.Conn, _ loss) (any, error) {
+		return runScript(ctx, s.through(on), membersScript, []string{key})
+	})
+	if err != nil {
+		return nil, errs.Because("the owner's index", err)
+	}
+	parts, ok := reply.([]any)
+	if !ok {
+		return nil, errUnexpectedReply
+	}
+	ids := make([]string, len(parts))
+	for i, part := range parts {
+		ids[i], _ = part.(string)
+	}
+	return ids, nil
+}
+
+// Owned iterates over the values of an owner, and leaves their idle times as they are. A value that belongs to the
+// owner all the time is there, once; one that is written or deleted meanwhile may be missing. What is no value is left
+// out. An error is the last element.
+func (s *Store) Owned(ctx context.Context, owner string) iter.Seq2[Owned, error] {
+	return func(yield func(Owned, error) bool) {
+		owner := hashOf(owner)
+		ids, err := s.members(ctx, owner)
+		if err != nil {
+			yield(Owned{}, err)
+			return
+		}
+		for part := range slices.Chunk(ids, partSize) {
+			calls := make([]call, len(part))
+			for i, id := range part {
+				calls[i] = call{key: s.key(id)}
+			}
+			replies, failures := s.each(ctx, peekScript, false, calls)
+			for i, id := range part {
+				if failures[i] != nil {
+					yield(Owned{}, failures[i])
+					return
+				}
+				stored, _ := replies[i].(string)
+				v, invalid := parseValue([]byte(stored))
+				l, ok := listingOf(id, stored)
+				if invalid == nil && ok && l.owner == owner && !yield(Owned{v, id}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Revoke deletes the values of an owner, announces each, and returns how many it has deleted. A value whose Put has
+// returned before is deleted; one whose Put returns later is deleted, or lives. After an error the number is that of
+// the values which are known to be deleted, and others may live. To call it again does no harm.
+func (s *Store) Revoke(ctx context.Context, owner string) (ended int, err error) {
+	events, err := s.eventsChannel(ctx)
+	if err != nil {
+		return 0, err
+	}
+	owner = hashOf(owner)
+	ids, err := s.members(ctx, owner)
+	for part := range slices.Chunk(ids, partSize) {
+		gone, failure := s.revoke(ctx, events, owner, "", part...)
+		ended += len(gone)
+		err = cmp.Or(err, failure) // the rest is deleted all the same
+	}
+	return ended, err
+}
+
+// revoke deletes those values that belong to an owner, and have a revision if that is not "". It returns their
+// listings, which it takes back if it can.
+func (s *Store) revoke(
+	ctx context.Context, events, owner, revision string, ids ...string,
+) (gone []listing, err error) {
+	calls := make([]call, len(ids))
+	for i, id := range ids {
+		calls[i] = call{s.key(id), []any{events, id, owner, revision}}
+	}
+	replies, failures := s.each(ctx, revokeScript, true, calls)
+	for i, id := range ids {
+		switch stamp, ok := replies[i].(string); {
+		case failures[i] != nil:
+			err = failures[i] // one is enough
+		case !ok:
+			err = errUnexpectedReply
+		case stamp != "":
+			gone = append(gone, listing{id: id, owner: owner, stamp: stamp})
+		}
+	}
+	s.unlist(ctx, owner, gone...)
+	return gone, err
+}
