@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -242,7 +243,7 @@ func TestMutants(t *testing.T) {
 		t.Skip("set SIM_MUTANTS=1: it takes minutes")
 	}
 	turns := make(chan struct{}, runtime.GOMAXPROCS(0))
-	for _, m := range mutants {
+	for _, m := range slices.Concat(mutants, ownerMutants) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			turns <- struct{}{}
@@ -274,7 +275,7 @@ func (m mutant) findBy(t *testing.T) string {
 // TestMutantsApply checks, also when TestMutants is skipped, that the table still fits the code.
 func TestMutantsApply(t *testing.T) {
 	t.Parallel()
-	for _, m := range mutants {
+	for _, m := range slices.Concat(mutants, ownerMutants) {
 		m.overlay(t)
 	}
 }
