@@ -221,8 +221,10 @@ func TestDeleteExpired(t *testing.T) {
 		holds(t, m, "busy", "new")
 
 		time.Sleep(time.Hour)
+		w := m.events.join()
 		require.NoError(t, m.DeleteExpired(t.Context(), before.Add(-time.Hour)))
 		require.Zero(t, m.records.Len(), "expired sessions are removed too")
+		require.Equal(t, []Event{Gap{}}, w.backlog, "which is no news")
 	})
 }
 
@@ -560,4 +562,43 @@ func (o *ownerModel) store(s *Session) error {
 	}
 	o.sessions[s.ID()] = modelled{s.Principal(), idle, time.Now()}
 	return nil
+}
+
+// TestLimitCountsLiveSessions: what is over makes room, also before it is removed.
+func TestLimitCountsLiveSessions(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []OwnerPolicy{RefuseNew, EndIdlest} {
+		synctest.Test(t, func(t *testing.T) {
+			const limit = 20
+			m := NewMemoryStorage(time.Hour, WithOwnerLimit(limit, policy))
+			live := New(testID).WithPrincipal("p")
+			require.NoError(t, m.Store(t.Context(), live))
+			for i := range limit - 1 {
+				s := New(fmt.Sprint("id-", i)).WithPrincipal("p").WithExpiresAt(time.Now().Add(time.Minute))
+				require.NoError(t, m.Store(t.Context(), s))
+			}
+			time.Sleep(time.Minute)
+			storeMany(t, m, "p", limit-1)
+			_, err := m.Load(t.Context(), testID)
+			require.NoError(t, err)
+		})
+	}
+}
+
+func TestSessionsOfAnOwnerThatChanges(t *testing.T) {
+	t.Parallel()
+	m := NewMemoryStorage(time.Hour)
+	storeMany(t, m, "p", 10)
+	var seen []*Session
+	for s, err := range m.Sessions(t.Context(), "p") {
+		require.NoError(t, err)
+		seen = append(seen, s)
+		for i := range 10 {
+			_, err := Update(t.Context(), m, fmt.Sprint("p-", i), func(s *Session) (*Session, error) {
+				return s.WithPrincipal("q"), nil
+			})
+			require.NoError(t, err)
+		}
+	}
+	require.Len(t, seen, 1, "the others have another owner by now")
 }

@@ -337,3 +337,20 @@ func TestPeekIsUnsupported(t *testing.T) {
 		require.Len(t, peekable.peeks(), 1)
 	})
 }
+
+// TestRemovalOfASessionThatIsNeverIdle: where no event tells, a look notices it.
+func TestRemovalOfASessionThatIsNeverIdle(t *testing.T) {
+	bubble(t, func(t *testing.T, st *session.MemoryStorage) {
+		update(t, st, "a", func(s *session.Session) *session.Session {
+			return s.WithIdleTimeout(session.NoIdleTimeout).WithExpiresAt(time.Now().Add(100 * ttl))
+		})
+		w := new(workshop)
+		peekable := newPeekable(st)
+		o := setUp(t, peekable, w)
+		use(t, o, "a")
+		peekable.set(func() { peekable.lost["a"] = true })
+		time.Sleep(ttl / peeksPerTTL)
+		synctest.Wait()
+		require.Equal(t, []string{"a removed"}, w.ends())
+	})
+}
