@@ -52,6 +52,7 @@ func TestLimitedMemoryStorageConforms(t *testing.T) { //nolint:tparallel // a bu
 			return sessiontest.Subject{Storage: m, Peer: m, TTL: conformanceTTL, OwnerLimit: limit, OverLimit: over}
 		}
 		t.Run(name, func(t *testing.T) { sessiontest.RunInBubble(t, subject) })
+		t.Run(name+", Routing", func(t *testing.T) { sessiontest.RunInBubble(t, routed(subject)) })
 	}
 }
 
