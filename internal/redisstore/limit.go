@@ -20,7 +20,7 @@ var ageScript = newScript(headerSource + ageSource)
 
 // room is what a writer of a new value finds about the owner's other values that live.
 type room struct {
-	id       string
+	name     string
 	revision string // 16 hex digits, so texts compare as numbers do
 	idle     int64  // milliseconds since its last use
 }
@@ -28,9 +28,9 @@ type room struct {
 // keepLimit is called after a new value was written. When the owner has too many, it deletes the idlest of the older
 // ones, or the new one itself, and then returns ErrTooMany. Of two writers only the later one deletes the value of the
 // other: otherwise each might delete the other's.
-func (s *Store) keepLimit(ctx context.Context, events, id, owner, revision string) error {
+func (s *Store) keepLimit(ctx context.Context, events, name, owner, revision string) error {
 	for range maxRounds {
-		others, err := s.others(ctx, id, owner)
+		others, err := s.others(ctx, name, owner)
 		if err != nil {
 			return err
 		}
@@ -47,7 +47,7 @@ func (s *Store) keepLimit(ctx context.Context, events, id, owner, revision strin
 		})
 		ended := 0
 		for _, o := range others[:over] {
-			gone, err := s.revoke(ctx, events, owner, o.revision, o.id)
+			gone, err := s.revoke(ctx, events, owner, o.revision, o.name)
 			if err != nil {
 				return err
 			}
@@ -58,7 +58,7 @@ func (s *Store) keepLimit(ctx context.Context, events, id, owner, revision strin
 		}
 		// One was written, or deleted, since it was looked at.
 	}
-	if _, err := s.revoke(ctx, events, owner, revision, id); err != nil {
+	if _, err := s.revoke(ctx, events, owner, revision, name); err != nil {
 		return err
 	}
 	return ErrTooMany
@@ -68,18 +68,18 @@ func (s *Store) keepLimit(ctx context.Context, events, id, owner, revision strin
 const maxRounds = 3
 
 // others returns the owner's living values but one. It looks at none of them if there are too few in the index.
-func (s *Store) others(ctx context.Context, id, owner string) (living []room, err error) {
-	ids, err := s.members(ctx, owner)
-	if err != nil || len(ids) <= s.ownerLimit {
+func (s *Store) others(ctx context.Context, name, owner string) (living []room, err error) {
+	names, err := s.members(ctx, owner)
+	if err != nil || len(names) <= s.ownerLimit {
 		return nil, err
 	}
-	ids = slices.DeleteFunc(ids, func(other string) bool { return other == id })
-	calls := make([]call, len(ids))
-	for i, id := range ids {
-		calls[i] = call{s.key(id), []any{owner, s.ttl.Milliseconds()}}
+	names = slices.DeleteFunc(names, func(other string) bool { return other == name })
+	calls := make([]call, len(names))
+	for i, name := range names {
+		calls[i] = call{s.ownKey(name), []any{owner, s.ttl.Milliseconds()}}
 	}
 	replies, failures := s.each(ctx, ageScript, false, calls)
-	for i, id := range ids {
+	for i, name := range names {
 		if failures[i] != nil {
 			return nil, failures[i]
 		}
@@ -90,7 +90,7 @@ func (s *Store) others(ctx context.Context, id, owner string) (living []room, er
 		if len(parts) == 2 {
 			revision, _ := parts[0].(string)
 			idle, _ := parts[1].(int64)
-			living = append(living, room{id, revision, idle})
+			living = append(living, room{name, revision, idle})
 		}
 	}
 	return living, nil

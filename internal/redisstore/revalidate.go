@@ -42,7 +42,7 @@ func (s *Store) Unchanged(ctx context.Context, uses []Use) ([]bool, error) {
 	for i, u := range uses {
 		unchanged[i] = answers[i].stored
 		if answers[i].due != "" {
-			l, _ := listingOf(u.ID, answers[i].due)
+			l, _ := listingOf(s.names.Key(u.ID), answers[i].due)
 			all = append(all, due{l, revisionText(u.Revision), u.Idle})
 		}
 	}

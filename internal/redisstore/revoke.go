@@ -29,10 +29,10 @@ const partSize = 128
 type Owned struct {
 	Value
 
-	ID string
+	Name string // what stands for its id in keys, see [Names]
 }
 
-// members returns the ids in an owner's index. They are read with one command. A reader in parts would either follow
+// members returns the names in an owner's index. They are read with one command. A reader in parts would either follow
 // the logins of a busy owner for ever, or miss what is listed anew while it reads.
 func (s *Store) members(ctx context.Context, owner string) ([]string, error) {
 	key := s.index(owner)
@@ -46,11 +46,11 @@ func (s *Store) members(ctx context.Context, owner string) ([]string, error) {
 	if !ok {
 		return nil, errUnexpectedReply
 	}
-	ids := make([]string, len(parts))
+	names := make([]string, len(parts))
 	for i, part := range parts {
-		ids[i], _ = part.(string)
+		names[i], _ = part.(string)
 	}
-	return ids, nil
+	return names, nil
 }
 
 // Owned iterates over the values of an owner, and leaves their idle times as they are. A value that belongs to the
@@ -59,31 +59,40 @@ func (s *Store) members(ctx context.Context, owner string) ([]string, error) {
 func (s *Store) Owned(ctx context.Context, owner string) iter.Seq2[Owned, error] {
 	return func(yield func(Owned, error) bool) {
 		owner := hashOf(owner)
-		ids, err := s.members(ctx, owner)
+		names, err := s.members(ctx, owner)
 		if err != nil {
 			yield(Owned{}, err)
 			return
 		}
-		for part := range slices.Chunk(ids, partSize) {
-			calls := make([]call, len(part))
-			for i, id := range part {
-				calls[i] = call{key: s.key(id)}
-			}
-			replies, failures := s.each(ctx, peekScript, false, calls)
-			for i, id := range part {
+		for part := range slices.Chunk(names, partSize) {
+			stored, failures := s.peekEach(ctx, part)
+			for i, name := range part {
 				if failures[i] != nil {
 					yield(Owned{}, failures[i])
 					return
 				}
-				stored, _ := replies[i].(string)
-				v, invalid := parseValue([]byte(stored))
-				l, ok := listingOf(id, stored)
-				if invalid == nil && ok && l.owner == owner && !yield(Owned{v, id}, nil) {
+				v, invalid := parseValue([]byte(stored[i]))
+				l, ok := listingOf(name, stored[i])
+				if invalid == nil && ok && l.owner == owner && !yield(Owned{v, name}, nil) {
 					return
 				}
 			}
 		}
 	}
+}
+
+// peekEach returns what is stored under names, "" for what is no string.
+func (s *Store) peekEach(ctx context.Context, names []string) (stored []string, failures []error) {
+	calls := make([]call, len(names))
+	for i, name := range names {
+		calls[i] = call{key: s.ownKey(name)}
+	}
+	replies, failures := s.each(ctx, peekScript, false, calls)
+	stored = make([]string, len(names))
+	for i, reply := range replies {
+		stored[i], _ = reply.(string)
+	}
+	return stored, failures
 }
 
 // Revoke deletes the values of an owner, announces each, and returns how many it has deleted. A value whose Put has
@@ -95,8 +104,8 @@ func (s *Store) Revoke(ctx context.Context, owner string) (ended int, err error)
 		return 0, err
 	}
 	owner = hashOf(owner)
-	ids, err := s.members(ctx, owner)
-	for part := range slices.Chunk(ids, partSize) {
+	names, err := s.members(ctx, owner)
+	for part := range slices.Chunk(names, partSize) {
 		gone, failure := s.revoke(ctx, events, owner, "", part...)
 		ended += len(gone)
 		err = cmp.Or(err, failure) // the rest is deleted all the same
@@ -107,23 +116,41 @@ func (s *Store) Revoke(ctx context.Context, owner string) (ended int, err error)
 // revoke deletes those values that belong to an owner, and have a revision if that is not "". It returns their
 // listings, which it takes back if it can.
 func (s *Store) revoke(
-	ctx context.Context, events, owner, revision string, ids ...string,
+	ctx context.Context, events, owner, revision string, names ...string,
 ) (gone []listing, err error) {
-	calls := make([]call, len(ids))
-	for i, id := range ids {
-		calls[i] = call{s.key(id), []any{events, id, owner, revision}}
+	calls, about := make([]call, len(names)), s.eventsOf(ctx, names)
+	for i, name := range names {
+		calls[i] = call{s.ownKey(name), []any{events, about[i], owner, revision}}
 	}
 	replies, failures := s.each(ctx, revokeScript, true, calls)
-	for i, id := range ids {
+	for i, name := range names {
 		switch stamp, ok := replies[i].(string); {
 		case failures[i] != nil:
 			err = failures[i] // one is enough
 		case !ok:
 			err = errUnexpectedReply
 		case stamp != "":
-			gone = append(gone, listing{id: id, owner: owner, stamp: stamp})
+			gone = append(gone, listing{name: name, owner: owner, stamp: stamp})
 		}
 	}
 	s.unlist(ctx, owner, gone...)
 	return gone, err
+}
+
+// eventsOf returns what stands in events for the ids of values, of which only the names are known. It is "" for a value
+// that is gone, or cannot be read: an event that says "any value", should there be one by then.
+func (s *Store) eventsOf(ctx context.Context, names []string) []string {
+	if _, same := s.names.(plainNames); same {
+		return names
+	}
+	events := make([]string, len(names))
+	stored, _ := s.peekEach(ctx, names)
+	for i, name := range names {
+		if v, err := parseValue([]byte(stored[i])); err == nil {
+			if id, ok := s.names.ID(name, v.Data); ok {
+				events[i] = s.names.Event(id)
+			}
+		}
+	}
+	return events
 }

@@ -100,7 +100,7 @@ func (s *Store) Get(ctx context.Context, id string) (Value, error) {
 	stored, ok := reply.(string)
 	if parts, _ := reply.([]any); len(parts) == 1 {
 		if stored, ok = parts[0].(string); ok {
-			l, _ := listingOf(id, stored)
+			l, _ := listingOf(s.names.Key(id), stored)
 			s.relist(ctx, due{listing: l, revision: stored[1 : 1+revisionLength]})
 		}
 	}
@@ -167,7 +167,7 @@ func (s *Store) Put(ctx context.Context, id string, w Write) (revision uint64, e
 		return 0, err
 	}
 	key, token := s.key(id), newToken()
-	l := listing{id: id, times: w.Lifetime.text(), owner: noOwner, stamp: noStamp}
+	l := listing{name: s.names.Key(id), times: w.Lifetime.text(), owner: noOwner, stamp: noStamp}
 	if s.owners && w.Owner != "" {
 		l.owner = hashOf(w.Owner)
 		if l, err = s.list(ctx, l); err != nil {
@@ -196,12 +196,12 @@ func (s *Store) Put(ctx context.Context, id string, w Write) (revision uint64, e
 		return 0, err
 	}
 	revision, replaced, err := putOutcome(reply, before)
-	s.takeBack(ctx, id, replaced)
+	s.takeBack(ctx, l.name, replaced)
 	switch {
 	case isAny(err, ErrMissing, ErrExists, ErrConflict, ErrCorrupt, ErrEnded) && l.owner != noOwner:
 		s.unlist(ctx, l.owner, l) // no value has, or will have, this stamp
 	case err == nil && s.ownerLimit > 0 && l.owner != noOwner && !w.Condition.NamesRevision():
-		err = s.keepLimit(ctx, events, id, l.owner, revisionText(revision))
+		err = s.keepLimit(ctx, events, l.name, l.owner, revisionText(revision))
 	}
 	if err != nil {
 		return 0, err
@@ -277,7 +277,7 @@ func (s *Store) Take(ctx context.Context, id string) (v Value, undo func(), err 
 	if len(parts) != 2 {
 		return Value{}, nil, errUnexpectedReply
 	}
-	l, owned := listingOf(id, stored)
+	l, owned := listingOf(s.names.Key(id), stored)
 	if owned {
 		s.unlist(ctx, l.owner, l)
 	}
@@ -307,15 +307,15 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	key, name := s.key(id), s.names.Event(id)
+	key, event := s.key(id), s.names.Event(id)
 	reply, _, err := s.settle(ctx, key, func(on *redis.Conn, _ loss) (any, error) {
-		return s.write(ctx, on, deleteScript, key, events, name)
+		return s.write(ctx, on, deleteScript, key, events, event)
 	})
 	if err != nil {
 		return err
 	}
 	if replaced, ok := reply.(string); ok {
-		s.takeBack(ctx, id, replaced)
+		s.takeBack(ctx, s.names.Key(id), replaced)
 	} else if reply != int64(1) {
 		return errUnexpectedReply
 	}

@@ -185,10 +185,10 @@ func (w *workload) serve(t *testing.T, a, b replicaOf) {
 	require.NoError(t, a.Fence(ctx))
 	_, err = b.Load(ctx, deleted.ID())
 	require.ErrorIs(t, err, session.ErrNotFound)
-	w.own(t, a, b)
+	revoked := w.own(t, a, b)
 
 	gone := make(map[string]bool)
-	for !gone[deleted.ID()] {
+	for !gone[revoked] {
 		select {
 		case id := <-removed:
 			gone[id] = true
@@ -196,33 +196,30 @@ func (w *workload) serve(t *testing.T, a, b replicaOf) {
 			t.Fatal("the removal was not reported")
 		}
 	}
-	require.True(t, gone[first.ID()] && gone[renewed.ID()], "watchers get the ids themselves")
+	require.True(t, gone[first.ID()] && gone[renewed.ID()] && gone[deleted.ID()], "watchers get the ids themselves")
 	require.Equal(t, uint64(1), b.Stats().Gaps, "every event could be read")
 	stop()
 	watching.Wait()
 }
 
 // own uses what the owner index is for.
-func (w *workload) own(t *testing.T, a, b replicaOf) {
+func (w *workload) own(t *testing.T, a, b replicaOf) (revokedID string) {
 	t.Helper()
 	listed, revoked := w.session(), w.session()
 	require.NoError(t, a.Store(t.Context(), listed))
 	require.NoError(t, a.Store(t.Context(), revoked))
-	if lister, ok := any(a.remote).(session.Lister); ok {
-		var ids []string
-		for s, err := range lister.Sessions(t.Context(), listed.Principal()) {
-			require.NoError(t, err)
-			ids = append(ids, s.ID())
-		}
-		require.Equal(t, []string{listed.ID()}, ids)
-	}
-	if revoker, ok := any(b.remote).(session.Revoker); ok {
-		n, err := revoker.Revoke(t.Context(), revoked.Principal())
+	var ids []string
+	for s, err := range a.remote.Sessions(t.Context(), listed.Principal()) {
 		require.NoError(t, err)
-		require.Equal(t, 1, n)
-		_, err = b.LoadFresh(t.Context(), revoked.ID())
-		require.ErrorIs(t, err, session.ErrNotFound)
+		ids = append(ids, s.ID())
 	}
+	require.Equal(t, []string{listed.ID()}, ids)
+	n, err := a.remote.Revoke(t.Context(), revoked.Principal())
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	_, err = b.LoadFresh(t.Context(), revoked.ID())
+	require.ErrorIs(t, err, session.ErrNotFound)
+	return revoked.ID()
 }
 
 func must(s *session.Session, err error) *session.Session {

@@ -87,6 +87,7 @@ var troubles = map[string]func(*testing.T, *session.Session) trouble{
 		}}
 	},
 	"errors that tell everything": liar(func(args string) string { return "-ERR unknown command " + args }),
+	"errors of a known kind":      liar(func(args string) string { return "-ERR wrong number of arguments for " + args }),
 	"errors without a code":       liar(func(args string) string { return "-" + args }),
 	"redirections":                liar(func(args string) string { return "-MOVED 7 " + args + ":7" }),
 	"answers that tell the call":  liar(func(args string) string { return "+" + args }),
