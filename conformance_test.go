@@ -71,10 +71,14 @@ func TestSealedAndHashedStorageConforms(t *testing.T) { //nolint:tparallel // ca
 	secret := sha256.Sum256([]byte("secret"))
 	ring, err := session.NewKeyRing(session.Key{ID: "a", Secret: secret[:]})
 	require.NoError(t, err)
-	subject := redisSubject(redistest.Start(t),
-		session.WithHashedIDs(), session.WithCodec(session.NewSealedCodec(ring, session.JSONCodec{})))
+	opts := []session.RedisOption{
+		session.WithHashedIDs(), session.WithCodec(session.NewSealedCodec(ring, session.JSONCodec{})),
+		session.WithOwnerIndex(),
+	}
+	subject := redisSubject(redistest.Start(t), opts...)
 	t.Run("Redis", func(t *testing.T) { sessiontest.Run(t, subject) })
 	t.Run("Routing", func(t *testing.T) { sessiontest.Run(t, routed(subject)) })
+	t.Run("Cluster", func(t *testing.T) { sessiontest.Run(t, clusterSubject(redistest.StartCluster(t, 3, 0), opts...)) })
 }
 
 func TestRedisStorageOnRedisConforms(t *testing.T) {
@@ -132,14 +136,14 @@ func redisSubject(server *redistest.Server, opts ...session.RedisOption) func(t 
 	}
 }
 
-func clusterSubject(cluster *redistest.Cluster) func(t *testing.T) sessiontest.Subject {
+func clusterSubject(cluster *redistest.Cluster, opts ...session.RedisOption) func(t *testing.T) sessiontest.Subject {
 	return func(t *testing.T) sessiontest.Subject {
 		var d cuttableDialer
 		client := realtest.ClusterClient(t, cluster, func(o *redis.ClusterOptions) { o.Dialer = d.dial })
 		require.NoError(t, client.ForEachMaster(t.Context(), func(ctx context.Context, master *redis.Client) error {
 			return master.FlushAll(ctx).Err()
 		}))
-		subject := subjectOn(client)
+		subject := subjectOn(client, opts...)
 		subject.Advance = func(by time.Duration) { cluster.Shift(t, by) }
 		subject.Cut = d.cut
 		return subject

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,7 +33,7 @@ func TestNothingIsShownInANoisyRun(t *testing.T) {
 			for trouble, server := range troubles {
 				t.Run(name+", "+trouble, func(t *testing.T) {
 					t.Parallel()
-					n.service(t, server, append(opts, session.WithOwnerIndex()))
+					n.service(t, server, append(slices.Clone(opts), session.WithOwnerIndex()))
 				})
 			}
 		}
@@ -94,7 +95,7 @@ func (n *noise) show(op string, err error) {
 var kinds = []error{
 	session.ErrNotFound, session.ErrExists, session.ErrConflict, session.ErrInvalidID, session.ErrTooLarge,
 	session.ErrCorrupt, session.ErrEncode, session.ErrUnavailable, session.ErrClosed, session.ErrLifetime,
-	context.Canceled, errors.ErrUnsupported,
+	session.ErrTooMany, context.Canceled, errors.ErrUnsupported,
 }
 
 func kindOf(err error) error {
@@ -119,7 +120,7 @@ func (n *noise) service(t *testing.T, trouble func(*testing.T, *session.Session)
 	defer func() { require.NoError(t, client.Close()) }()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	remote := session.NewRedisStorage(client, time.Minute, append(opts, session.WithMaxSize(4096))...)
+	remote := session.NewRedisStorage(client, time.Minute, append(slices.Clone(opts), session.WithMaxSize(4096))...)
 	_ = remote.Store(ctx, s)
 	if in.begin != nil {
 		in.begin(client, s)
@@ -131,6 +132,11 @@ func (n *noise) service(t *testing.T, trouble func(*testing.T, *session.Session)
 	}
 	failing := session.NewRedisStorage(client, time.Minute, session.WithCodec(failing{}))
 	n.show("store with a codec that fails", failing.Store(ctx, n.session()))
+	limited := session.NewRedisStorage(client, time.Minute,
+		append(slices.Clone(opts), session.WithOwnerLimit(1, session.RefuseNew))...)
+	for range 2 {
+		n.show("store, one too many", limited.Store(ctx, n.session().WithPrincipal(s.Principal())))
+	}
 	n.foreign(ctx, s)
 	_, _ = fmt.Fprintf(&n.shown, "%v %+v %#v\n", st.Stats(), st.Stats(), st.Stats())
 	_, _ = fmt.Fprintf(&n.shown, "%v %+v %#v %s\n", s, s, s, slog.AnyValue(s))

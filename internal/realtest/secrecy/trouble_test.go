@@ -27,23 +27,21 @@ var troubles = map[string]func(*testing.T, *session.Session) trouble{
 	"none": func(t *testing.T, _ *session.Session) trouble { return trouble{addr: redistest.Start(t).Addr()} },
 	"values that are corrupt": func(t *testing.T, _ *session.Session) trouble {
 		return trouble{redistest.Start(t).Addr(), func(client *redis.Client, s *session.Session) {
-			for _, key := range client.Keys(t.Context(), "*").Val() {
-				value := client.Get(t.Context(), key).Val()
+			for key, value := range storedIn(t, client) {
 				client.Set(t.Context(), key, value[:len(value)-1]+s.ID(), time.Minute)
 			}
 		}}
 	},
 	"values of another": func(t *testing.T, _ *session.Session) trouble {
 		return trouble{redistest.Start(t).Addr(), func(client *redis.Client, s *session.Session) {
-			for _, key := range client.Keys(t.Context(), "*").Val() {
-				value := client.Get(t.Context(), key).Val()
+			for key, value := range storedIn(t, client) {
 				client.Set(t.Context(), key, strings.ReplaceAll(value, s.ID(), s.Principal()), time.Minute)
 			}
 		}}
 	},
 	"values of another type": func(t *testing.T, _ *session.Session) trouble {
 		return trouble{redistest.Start(t).Addr(), func(client *redis.Client, s *session.Session) {
-			for _, key := range client.Keys(t.Context(), "*").Val() {
+			for key := range storedIn(t, client) {
 				client.Del(t.Context(), key)
 				client.LPush(t.Context(), key, s.ID())
 			}
@@ -96,6 +94,18 @@ var troubles = map[string]func(*testing.T, *session.Session) trouble{
 	"answers that are no answers": liar(func(args string) string { return args }),
 	"answers that are cut off":    liar(func(args string) string { return fmt.Sprintf("$%d\r\n%s", 2*len(args), args) }),
 	"a hang-up":                   liar(nil),
+}
+
+// storedIn returns the values of all sessions by their keys.
+func storedIn(t *testing.T, client *redis.Client) map[string]string {
+	t.Helper()
+	found := make(map[string]string)
+	for _, key := range client.Keys(t.Context(), "*").Val() {
+		if value, err := client.Get(t.Context(), key).Result(); err == nil {
+			found[key] = value
+		}
+	}
+	return found
 }
 
 // liar is what only looks like a server: it answers each command by a function of its arguments, nil for not at all.
