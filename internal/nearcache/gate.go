@@ -135,16 +135,22 @@ func (c *Cache[V]) answeredLocked(sentAt instant) {
 	c.stats.staleAt.Store(0)
 }
 
-// unansweredLocked takes in that a call that was sent at the given instant has failed without an answer.
+// unansweredLocked takes in that a call that was sent at the given instant has failed without an answer. It begins an
+// outage only if it has waited for twice as long as answers took lately. A load that had to wait for its turn has less
+// time left than that, and proves nothing when it is over:
+//  1. Many loads wait for a source that is slow, and answers.
+//  2. One is sent when its LoadTimeout is nearly over, and is given up before the answer comes.
+//  3. An outage would begin, and all loads that wait would fail.
 func (c *Cache[V]) unansweredLocked(sentAt instant, probe bool) {
 	g := &c.gate
-	quick := time.Duration(c.clock.now()-sentAt) < min(slowFailure, c.config.LoadTimeout)
+	took := time.Duration(c.clock.now() - sentAt)
+	quick := took < min(slowFailure, c.config.LoadTimeout)
 	switch {
 	case probe && quick:
 		c.endOutageLocked()
 	case probe:
 		c.endProbeLocked()
-	case g.outage, g.heardAt >= sentAt, quick:
+	case g.outage, g.heardAt >= sentAt, took < min(max(slowFailure, 2*g.slowest), c.config.LoadTimeout):
 	default:
 		g.outage, g.since = true, sentAt
 		c.endProbeLocked()

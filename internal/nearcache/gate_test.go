@@ -329,3 +329,33 @@ func TestMemoryOfAFloodIsGivenBack(t *testing.T) {
 		require.Zero(t, c.gate.waiting.Len())
 	}, loadConcurrency(1))
 }
+
+// TestLoadSentLateIsNoOutage: it had to wait for its turn, and then had less time than answers take.
+func TestLoadSentLateIsNoOutage(t *testing.T) {
+	const answerTime = 300 * time.Millisecond
+	inBubble(t, func(t *testing.T, src *source, c *replica) {
+		loads := c.loadsLater(t.Context(), 10)
+		answered, late, busy := 0, 0, 0
+		for _, load := range loads {
+			switch o := <-load; {
+			case errors.Is(o.err, errAbsent):
+				answered++
+			case errors.Is(o.err, context.DeadlineExceeded):
+				late++
+			case errors.Is(o.err, ErrBusy):
+				busy++
+			}
+			require.False(t, c.Stats().Outage)
+		}
+		require.Equal(t, []int{3, 1, 6}, []int{answered, late, busy})
+	}, loadConcurrency(1), loadTimeout(time.Second), func(s *source, config *Config[state]) {
+		config.Load = func(ctx context.Context, id string) (*state, uint64, error) {
+			select {
+			case <-time.After(answerTime):
+				return s.load(ctx, id)
+			case <-ctx.Done():
+				return nil, 0, ctx.Err()
+			}
+		}
+	})
+}
