@@ -518,8 +518,12 @@ func TestBadInput(t *testing.T) {
 		"create of a nil session": {call: func(ctx context.Context, st Storage) error {
 			return st.(Creator).Create(ctx, nil)
 		}, want: ErrInvalidID},
-		"oversize session":      {call: store(big), want: ErrTooLarge},
-		"session that is over":  {call: store(New(secretID).WithExpiresAt(time.Now().Add(-1))), want: ErrLifetime},
+		"oversize session":       {call: store(big), want: ErrTooLarge},
+		"session that is over":   {call: store(New(secretID).WithExpiresAt(time.Now().Add(-1))), want: ErrLifetime},
+		"session without an end": {call: store(New(secretID).WithIdleTimeout(NoIdleTimeout)), want: ErrLifetime},
+		"stored, and over now": {
+			call: store(stamped(New(secretID).WithExpiresAt(time.Now().Add(-1)), 5)), want: ErrNotFound,
+		},
 		"unknown session":       {call: load(secretID), want: ErrNotFound},
 		"deleted session":       {call: store(stamped(New(secretID), 5)), want: ErrNotFound},
 		"changed session":       {planted: value(secretID), call: store(stamped(New(secretID), 5)), want: ErrConflict},

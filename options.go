@@ -178,6 +178,7 @@ type routingOptions struct {
 	loadConcurrency, refreshConcurrency                   int
 	fencing                                               bool
 	maxLocalBytes                                         int64
+	rememberedMisses                                      int
 	logger                                                *slog.Logger
 }
 
@@ -234,6 +235,25 @@ func WithMaxLocalBytes(bytes int64) RoutingOption {
 		panic(fmt.Sprintf("session: WithMaxLocalBytes(%d): the limit cannot be negative", bytes))
 	}
 	return routingOption(func(o *routingOptions) { o.maxLocalBytes = bytes })
+}
+
+// WithRememberedMisses remembers for up to n ids that the remote has no session, so that repeated loads of unknown ids
+// do not reach it: each of them costs at most one round trip per MaxStaleness, as long as no more than n are asked for
+// in that time; then those that were not asked for longest are forgotten. It is for services whose clients, or whose
+// attackers, go on with the ids of sessions that are gone.
+//
+// What is remembered obeys the same bound as a session: it ends when a session with that id is stored, through any
+// replica, and at the latest after the longer of MaxStaleness and RefreshAfter. A session that is put into the remote
+// by hand is found after that. [RoutingStorage.LoadFresh] and [RoutingStorage.Peek] do not use it.
+//
+// It costs hits nothing. A miss, and while something is remembered each change event, costs a SHA-256 of the id. One
+// id takes about 0.2 kB, whatever its length, which WithMaxLocalBytes does not count; no session makes room for it. 0
+// turns it off, the default. It panics when n is negative.
+func WithRememberedMisses(n int) RoutingOption {
+	if n < 0 {
+		panic(fmt.Sprintf("session: WithRememberedMisses(%d): cannot be negative", n))
+	}
+	return routingOption(func(o *routingOptions) { o.rememberedMisses = n })
 }
 
 // WithLoadTimeout sets how long a load waits for the remote at most, whatever the caller's context allows: the load is

@@ -21,6 +21,7 @@ type Stats struct {
 
 	Hits         uint64 // loads answered from the local tier
 	Misses       uint64 // loads that had to wait for the remote, as each LoadFresh does
+	Unknown      uint64 // loads answered "not found" without asking the remote, see [WithRememberedMisses]
 	Refused      uint64 // misses although there was a copy: it was too old and not covered by a lease
 	Stale        uint64 // loads answered with older state during an outage, see [WithStaleIfError]
 	RemoteLoads  uint64 // loads sent to the remote: fewer than misses when callers shared one, and refreshes
@@ -34,6 +35,7 @@ type Stats struct {
 
 	Entries   int    // entries in the local tier now, some of which may not be servable any more
 	Bytes     int64  // what the local tier takes of the heap now, within a tenth
+	Missing   int    // ids remembered now of which the remote has no session, see [WithRememberedMisses]
 	Evictions uint64 // entries that had to make room for others
 	Events    uint64 // changes and removals that the remote reported
 	Revoked   uint64 // entries that were dropped because of one of these
@@ -53,9 +55,10 @@ func (rt *RoutingStorage) Stats() Stats {
 	}
 	return Stats{
 		Mode: mode, ProofAge: c.ProofAge,
-		Hits: c.Hits, Misses: c.Misses, Refused: c.Refused, Stale: c.Stale,
+		Hits: c.Hits, Misses: c.Misses, Unknown: c.Absent, Refused: c.Refused, Stale: c.Stale,
 		RemoteLoads: c.RemoteLoads, Refreshes: c.Refreshes, DroppedFills: c.DroppedFills, TooLarge: c.TooLarge,
 		Queued: c.Queued, Rejected: c.Rejected, DroppedUses: c.DroppedUses, Panics: c.Panics,
-		Entries: c.Entries, Bytes: c.Bytes, Evictions: c.Evictions, Events: c.Events, Revoked: c.Revoked, Gaps: c.Gaps,
+		Entries: c.Entries, Bytes: c.Bytes, Missing: c.AbsentIDs, Evictions: c.Evictions,
+		Events: c.Events, Revoked: c.Revoked, Gaps: c.Gaps,
 	}
 }

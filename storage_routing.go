@@ -51,6 +51,7 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 	config := nearcache.Config[Session]{
 		MaxEntries:         maxLocalEntries,
 		MaxBytes:           o.maxLocalBytes,
+		MaxAbsent:          o.rememberedMisses,
 		TTL:                rt.ttl,
 		MaxStaleness:       o.maxStaleness,
 		RefreshAfter:       refreshInterval(o.refreshAfter, rt.ttl),
@@ -66,6 +67,7 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 		ID:                 (*Session).ID,
 		Size:               (*Session).heapBytes,
 		Unavailable:        func(err error) bool { return !isAnswer(err) },
+		Absent:             isMissing,
 		WatchChanged:       o.logWatch,
 		WatchOver:          rt.watchOver,
 	}
@@ -149,6 +151,8 @@ func (rt *RoutingStorage) fetch(
 		return nil, opErr(op, ErrNotFound)
 	case err == nil:
 		return s, nil
+	case errors.Is(err, nearcache.ErrAbsent):
+		return nil, opErr(op, ErrNotFound)
 	case errors.Is(err, nearcache.ErrClosed):
 		return nil, opErr(op, ErrClosed)
 	case errors.Is(err, nearcache.ErrTimeout):
@@ -339,6 +343,9 @@ func isAnswer(err error) bool {
 	sentinel := sentinelOf(err)
 	return sentinel != nil && sentinel != ErrUnavailable && sentinel != ErrClosed //nolint:errorlint // it is one of ours
 }
+
+// isMissing reports whether an error is the remote's answer that there is no session.
+func isMissing(err error) bool { return sentinelOf(err) == ErrNotFound } //nolint:errorlint // it is one of ours
 
 // remoteError passes on what the remote says in this package's terms. Every other error is an outage.
 func (rt *RoutingStorage) remoteError(ctx context.Context, op string, err error) error {

@@ -296,6 +296,7 @@ func TestRoutingStorageRefusesNonsense(t *testing.T) {
 		"negative concurrency":    func() { NewRoutingStorage(remote, 1, WithRefreshConcurrency(-1)) },
 		"negative stale-if-error": func() { NewRoutingStorage(remote, 1, WithStaleIfError(-1)) },
 		"negative local bytes":    func() { NewRoutingStorage(remote, 1, WithMaxLocalBytes(-1)) },
+		"negative misses":         func() { NewRoutingStorage(remote, 1, WithRememberedMisses(-1)) },
 	} {
 		require.Panics(t, construct, name)
 	}

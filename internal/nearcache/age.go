@@ -34,6 +34,10 @@ func (c *Cache[V]) Age(d time.Duration) {
 		}
 		c.table.putLocked(aged, c.clock.now())
 	}
+	for range c.absence.len() { // each goes from the front to the back
+		id, a, _ := c.absence.byID.GetOldest()
+		c.absence.byID.Add(id, absent{askedAt: a.askedAt - instant(d), epoch: a.epoch})
+	}
 	for _, u := range c.refresh.pending.byID {
 		u.at, u.due, u.notBefore = u.at-instant(d), u.due-instant(d), u.notBefore-instant(d)
 	}

@@ -20,6 +20,7 @@ type Config[V any] struct {
 	RefreshConcurrency int           // background calls to the source at a time; positive
 	LoadTimeout        time.Duration // how long a call of Load or Unchanged may take; positive
 	StaleIfError       time.Duration // how long a copy is served beyond MaxStaleness in an outage; 0: not at all
+	MaxAbsent          int           // ids remembered at most of which the source has no value; 0: none
 	LeaseOnly          bool          // a copy is served only under the lease, not for its age; needs StaleIfError 0
 
 	// Load asks the source for a value and its revision. A later state of an id has a larger revision.
@@ -56,6 +57,10 @@ type Config[V any] struct {
 	// Unavailable reports whether an error says nothing about the value: an outage, not an answer.
 	Unavailable func(err error) bool
 
+	// Absent reports whether an error of Load is the source's answer that it has no value. nil is allowed without
+	// MaxAbsent.
+	Absent func(err error) bool
+
 	// WatchOver is called when the source is not watched any more, because it cannot be, or its reports are not believed.
 	// nil is allowed.
 	WatchOver func(err error)
@@ -79,6 +84,7 @@ var (
 	ErrTimeout = fmt.Errorf("nearcache: no answer in time: %w", context.DeadlineExceeded)
 	ErrBusy    = errors.New("nearcache: too many loads wait for the source")
 	ErrOutage  = errors.New("nearcache: the source did not answer others just now")
+	ErrAbsent  = errors.New("nearcache: the source has no such value, as it has answered before")
 )
 
 // Cache holds copies of values. It is safe for concurrent use. Close it.
@@ -104,6 +110,7 @@ type Cache[V any] struct {
 	flights idMap[*flight[V]] // the one that a load may join
 	gate    gate
 	refresh refresher[V]
+	absence absence
 }
 
 // New returns an empty cache, which begins to watch the source.
@@ -114,6 +121,7 @@ func New[V any](config Config[V]) *Cache[V] {
 		table:   newTable[V](config.MaxEntries, config.MaxBytes),
 		refresh: newRefresher[V](&config),
 		loaders: make(loaders),
+		absence: newAbsence(config.MaxAbsent),
 	}
 	c.refresh.max = c.table.max
 	if !config.LeaseOnly {
@@ -181,7 +189,7 @@ func (c *Cache[V]) lookUp(l *lease, id string) (*entry[V], instant) {
 }
 
 // Fetch asks the source, together with others who ask for the same id meanwhile. The error is ErrClosed, ErrTimeout,
-// ErrBusy, ErrOutage, the end of ctx, or what Config.Load returned.
+// ErrBusy, ErrOutage, ErrAbsent, the end of ctx, or what Config.Load returned.
 func (c *Cache[V]) Fetch(ctx context.Context, id string) (*V, error) {
 	for within := anyAge; ; {
 		c.mu.Lock()
@@ -193,8 +201,13 @@ func (c *Cache[V]) Fetch(ctx context.Context, id string) (*V, error) {
 			c.mu.Unlock()
 			return value, nil
 		}
-		c.stats.misses.Add(1)
 		now := c.clock.now()
+		if c.absentLocked(id, now) {
+			c.mu.Unlock()
+			c.stats.absent.Add(1)
+			return nil, ErrAbsent
+		}
+		c.stats.misses.Add(1)
 		if !c.gate.admits(now) {
 			c.mu.Unlock()
 			c.stats.rejected.Add(1)
@@ -275,6 +288,7 @@ func (c *Cache[V]) Close() {
 		f.cancel()
 	}
 	c.refresh.stop()
+	c.absence = absence{}
 	c.mu.Unlock()
 	c.background.Wait()
 }

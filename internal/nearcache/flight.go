@@ -219,6 +219,7 @@ func (c *Cache[V]) rejectLocked(f *flight[V], err error) {
 func (c *Cache[V]) land(f *flight[V], value *V, revision uint64, err error) {
 	defer f.cancel() // tells the waiters, after the lock is free again
 	unavailable := err != nil && c.unavailable(err)
+	absent := err != nil && !unavailable && c.config.MaxAbsent > 0 && c.config.Absent(err)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -243,6 +244,9 @@ func (c *Cache[V]) land(f *flight[V], value *V, revision uint64, err error) {
 		c.keepLocked(f)
 	case !unavailable:
 		c.answeredLocked(f.startedAt)
+		if absent {
+			c.rememberLocked(f, c.table.find(f.id))
+		}
 		c.refuteLocked(f)
 	case c.closed: // which has ended the flight's context
 		f.err = ErrClosed

@@ -50,6 +50,10 @@ func maxBytes(n int64) setting {
 	return func(_ *source, config *Config[state]) { config.MaxBytes = n }
 }
 
+func maxAbsent(n int) setting {
+	return func(_ *source, config *Config[state]) { config.MaxAbsent = n }
+}
+
 func loadTimeout(d time.Duration) setting {
 	return func(_ *source, config *Config[state]) { config.LoadTimeout = d }
 }
@@ -74,6 +78,7 @@ func newReplica(s *source, settings ...setting) *replica {
 		ID:          func(s *state) string { return s.id },
 		Size:        func(s *state) int { return len(s.v) },
 		Unavailable: func(err error) bool { return !errors.Is(err, errAbsent) },
+		Absent:      func(err error) bool { return errors.Is(err, errAbsent) },
 	}
 	for _, set := range settings {
 		set(s, &config)

@@ -6,6 +6,7 @@ func (c *Cache[V]) changedLocked(id string, revision uint64) (dropped bool) {
 	if e := c.table.find(id); e != nil && e.revision < revision {
 		dropped = c.dropLocked(id)
 	}
+	c.absence.forget(id)
 	for _, k := range c.calls.get(id) {
 		k.knownRevision = max(k.knownRevision, revision)
 	}
@@ -16,6 +17,7 @@ func (c *Cache[V]) changedLocked(id string, revision uint64) (dropped bool) {
 // removedLocked takes in that a value was removed, or that its state is unknown.
 func (c *Cache[V]) removedLocked(id string) (dropped bool) {
 	dropped = c.dropLocked(id)
+	c.absence.forget(id) // a write with an unknown outcome may have created it
 	for _, k := range c.calls.get(id) {
 		k.revoked = true
 	}
@@ -53,6 +55,7 @@ func (c *Cache[V]) putLocked(k *call, value *V, revision uint64, toldAt instant)
 	if c.closed {
 		return
 	}
+	c.absence.forget(k.id)
 	if old := c.table.find(k.id); old != nil && old.fetchedAt >= k.startedAt && old.epoch >= k.epoch &&
 		old.revision >= revision {
 		return

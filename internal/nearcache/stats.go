@@ -15,6 +15,7 @@ type Stats struct {
 
 	Hits         uint64 // loads answered with a copy
 	Misses       uint64 // loads that had to wait for the source, as each fresh one does
+	Absent       uint64 // loads answered with a remembered absence
 	Refused      uint64 // misses although there was a copy: it was too old, and not covered by the lease
 	Stale        uint64 // loads answered with older state in an outage
 	RemoteLoads  uint64 // calls of Config.Load
@@ -28,6 +29,7 @@ type Stats struct {
 
 	Entries   int    // copies held now, some of which may not be servable any more
 	Bytes     int64  // what these and their index take of the heap, about
+	AbsentIDs int    // ids of which an absence is remembered now
 	Evictions uint64 // copies that made room for others
 	Events    uint64 // changes and removals that the watcher reported
 	Revoked   uint64 // copies dropped because of one of these
@@ -37,9 +39,10 @@ type Stats struct {
 type counters struct {
 	hits [hitCounters]hitCounter
 
-	misses, refused, stale, remoteLoads, refreshes, droppedFills atomic.Uint64
-	queued, rejected, droppedUses, panics, tooLarge              atomic.Uint64
-	evictions, events, revoked, gaps                             atomic.Uint64
+	misses, absent, refused, stale, remoteLoads     atomic.Uint64
+	refreshes, droppedFills                         atomic.Uint64
+	queued, rejected, droppedUses, panics, tooLarge atomic.Uint64
+	evictions, events, revoked, gaps                atomic.Uint64
 
 	provenAt atomic.Int64 // an instant; 0 if nothing was proven yet
 	staleAt  atomic.Int64 // an instant: when older state was served last; 0 if the source has answered since
@@ -88,7 +91,7 @@ func (c *counters) serveStale(now instant) {
 // may be in some and not in others.
 func (c *Cache[V]) Stats() Stats {
 	c.mu.Lock()
-	entries, bytes, outage := c.table.lenLocked(), c.table.bytes, c.gate.outage
+	entries, bytes, absentIDs, outage := c.table.lenLocked(), c.table.bytes, c.absence.len(), c.gate.outage
 	c.mu.Unlock()
 
 	now := c.clock.now()
@@ -105,6 +108,7 @@ func (c *Cache[V]) Stats() Stats {
 		ProofAge:     proofAge,
 		Hits:         c.stats.countHits(),
 		Misses:       c.stats.misses.Load(),
+		Absent:       c.stats.absent.Load(),
 		Refused:      c.stats.refused.Load(),
 		Stale:        c.stats.stale.Load(),
 		RemoteLoads:  c.stats.remoteLoads.Load(),
@@ -117,6 +121,7 @@ func (c *Cache[V]) Stats() Stats {
 		TooLarge:     c.stats.tooLarge.Load(),
 		Entries:      entries,
 		Bytes:        bytes,
+		AbsentIDs:    absentIDs,
 		Evictions:    c.stats.evictions.Load(),
 		Events:       c.stats.events.Load(),
 		Revoked:      c.stats.revoked.Load(),

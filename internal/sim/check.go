@@ -280,7 +280,7 @@ func (c *checker) notFound(op *Op) {
 	if c.expiredOnItsWay(op) {
 		return
 	}
-	if !within(c.history.told[placeOf(op)], op.Invoked, op.Returned) {
+	if !within(c.history.told[placeOf(op)], op.Invoked-c.remembers(op), op.Returned) {
 		c.violatedf("P8", op, "the remote did not answer that")
 	}
 	var last span // the last span without a session that began before the Load returned
@@ -290,6 +290,15 @@ func (c *checker) notFound(op *Op) {
 		}
 	}
 	c.present(op, &last)
+}
+
+// remembers returns for how long a replica may answer a Load with what the remote has told it.
+func (c *checker) remembers(op *Op) time.Duration {
+	cfg := &c.history.Config
+	if cfg.Misses == 0 || op.Kind != Load {
+		return 0
+	}
+	return max(cfg.RefreshAfter, cfg.stalenessOf(op.Replica))
 }
 
 // expiredOnItsWay reports whether the remote may have answered with a session that had expired when the answer arrived.

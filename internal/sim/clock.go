@@ -72,6 +72,7 @@ const (
 	fenceStream      = 4
 	fenceFaultStream = 5
 	lifetimeStream   = 6
+	missStream       = 7
 	readsStream      = 9
 	refusalStream    = 1 << 7  // one for each replica, from here on
 	clientStream     = 1 << 8  // one for each client, from here on

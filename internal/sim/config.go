@@ -29,6 +29,7 @@ type Config struct {
 	MaxLoads     int // loads at a time; 0 for the default
 	MaxRefreshes int // background calls at a time; 0 for the default
 	StaleIfError time.Duration
+	Misses       int  // ids that a replica remembers as missing; 0: none
 	Watched      bool // the remote reports changes
 	Revalidates  bool // the remote can revalidate several sessions at once
 
@@ -111,6 +112,9 @@ func NewConfig(seed uint64) Config {
 	}
 	if lifetimes := stream(seed, lifetimeStream); chance(lifetimes, 0.4) {
 		c.OwnIdle = pick(lifetimes, 0.2, 0.8)
+	}
+	if misses := stream(seed, missStream); chance(misses, 0.4) {
+		c.Misses = 1 + misses.IntN(c.IDs)
 	}
 	return c
 }

@@ -233,6 +233,62 @@ var mutants = []mutant{
 		1000, "",
 	},
 
+	// Misses that are remembered.
+	{
+		"a miss is remembered in spite of an event", "internal/nearcache/revoke.go",
+		"c.absence.forget(id)\n\tfor",
+		"for",
+		1000, "",
+	},
+	{
+		"a miss is remembered in spite of a write that failed", "internal/nearcache/revoke.go",
+		"c.absence.forget(id) // a write",
+		"// a write",
+		2000, "",
+	},
+	{
+		"a miss is remembered in spite of a copy", "internal/nearcache/revoke.go",
+		"c.absence.forget(k.id)",
+		"",
+		0, "./internal/nearcache",
+	},
+	{
+		"a miss is remembered that a change overlapped", "internal/nearcache/absent.go",
+		"f.revoked, f.knownRevision > 0:",
+		"f.revoked:",
+		2000, "",
+	},
+	{
+		"a miss is remembered that a failed write overlapped", "internal/nearcache/absent.go",
+		"f.revoked, f.knownRevision > 0:",
+		"f.knownRevision > 0:",
+		2000, "",
+	},
+	{
+		"the lease covers misses of every epoch", "internal/nearcache/absent.go",
+		"c.lease.Load().covers(a.epoch, now)",
+		"now < c.lease.Load().until",
+		2000, "",
+	},
+	{
+		"the age of a miss counts from after the call", "internal/nearcache/absent.go",
+		"absent{askedAt: f.startedAt,",
+		"absent{askedAt: c.clock.now(),",
+		2000, "",
+	},
+	{
+		"a miss is remembered for ever", "internal/nearcache/absent.go",
+		"!ok || now >= a.askedAt.add(max(c.config.RefreshAfter, c.config.MaxStaleness))",
+		"!ok",
+		1000, "",
+	},
+	{
+		"a miss is served for its age in spite of fencing", "internal/nearcache/absent.go",
+		"a.askedAt.add(c.young)",
+		"a.askedAt.add(c.config.MaxStaleness)",
+		0, "./internal/nearcache",
+	},
+
 	// Writes.
 	{
 		"a write is promoted in spite of a newer event", "internal/nearcache/write.go",
@@ -303,6 +359,12 @@ var mutants = []mutant{
 		"if g.outage && sentAt > g.since {",
 		"if false {",
 		1000, "",
+	},
+	{
+		"a load that had little time begins an outage", "internal/nearcache/gate.go",
+		"took < min(max(slowFailure, 2*g.slowest), c.config.LoadTimeout):",
+		"quick:",
+		0, "./internal/nearcache",
 	},
 	{
 		"an outage goes on although its probe failed quickly", "internal/nearcache/gate.go",

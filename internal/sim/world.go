@@ -117,6 +117,7 @@ func (r *replica) newStorage() *session.RoutingStorage {
 		session.WithLoadConcurrency(c.MaxLoads),
 		session.WithRefreshConcurrency(c.MaxRefreshes),
 		session.WithStaleIfError(c.StaleIfError),
+		session.WithRememberedMisses(c.Misses),
 		session.WithLogger(slog.New(slog.DiscardHandler)),
 	}
 	if c.Fencing {
