@@ -7,13 +7,14 @@
 //   - cache.go: [Config], and the two ways of a load: [Cache.Hit], then [Cache.Fetch]; a look that is no load
 //   - lease.go: the serving rule, the lease and its epochs, the clock
 //   - lifetime.go: values with an idle lifetime of their own
-//   - table.go: the entries, how a hit finds one, which one makes room
+//   - table.go, memory.go: the entries, how a hit finds one, which one makes room, and what they take of the heap
 //   - flight.go: one call to the source for all who wait for the same value
 //   - fresh.go: a load that must not be stale at all
 //   - write.go, sweep.go: what a write does to the copy, and the removal of many values to all copies
 //   - revoke.go: what forbids a copy, and what allows one
 //   - watch.go: what the watcher's reports do to the lease and the copies
 //   - refresh.go: how the source learns of uses, in the background, many with one call; that renews copies, too
+//   - absent.go: ids of which the source is known to have no value
 //   - gate.go, together.go: how many loads ask the source at a time, what they do in an outage, and how those that wait
 //     share a call
 //   - stale.go: answers in an outage, if asked for
@@ -89,7 +90,7 @@
 //   - A value that is used at least once every TTL - RefreshAfter does not expire in the source, as long as the source
 //     can be told in time. A value that is not used for a TTL is not kept alive, however late the source was told. If a
 //     value has an idle lifetime of its own, that one counts, and RefreshAfter is at most a quarter of it.
-//   - Memory is bounded by MaxEntries and the calls that have not ended.
+//   - Memory is bounded by MaxEntries, MaxBytes, MaxAbsent and the calls that have not ended.
 //
 // # What is not
 //
