@@ -106,6 +106,12 @@ func TestRedisStorageViaSentinelConforms(t *testing.T) { //nolint:tparallel // c
 	t.Run("Routing", func(t *testing.T) { sessiontest.Run(t, routed(subject)) })
 }
 
+// TestRoutingStorageWithBoundsConforms: what is remembered or makes room changes no answer.
+func TestRoutingStorageWithBoundsConforms(t *testing.T) {
+	t.Parallel()
+	sessiontest.RunInBubble(t, routed(memorySubject, session.WithRememberedMisses(8), session.WithMaxLocalBytes(4<<10)))
+}
+
 func memorySubject(*testing.T) sessiontest.Subject {
 	m := session.NewMemoryStorage(conformanceTTL)
 	return sessiontest.Subject{Storage: m, Peer: m, TTL: conformanceTTL}
@@ -183,11 +189,14 @@ func subjectOn(client redis.UniversalClient, opts ...session.RedisOption) sessio
 }
 
 // routed puts two replicas, each with its own local tier, over the storage of a subject.
-func routed(factory func(t *testing.T) sessiontest.Subject) func(t *testing.T) sessiontest.Subject {
+func routed(
+	factory func(t *testing.T) sessiontest.Subject, opts ...session.RoutingOption,
+) func(t *testing.T) sessiontest.Subject {
 	return func(t *testing.T) sessiontest.Subject {
 		subject := factory(t)
 		replica := func() *session.RoutingStorage {
-			st := session.NewRoutingStorage(subject.Storage, 8, session.WithMaxStaleness(conformanceStaleness))
+			st := session.NewRoutingStorage(subject.Storage, 8,
+				append(opts, session.WithMaxStaleness(conformanceStaleness))...)
 			t.Cleanup(func() { require.NoError(t, st.Close()) })
 			return st
 		}
