@@ -78,6 +78,38 @@ func TestLimitEndsTheIdlest(t *testing.T) {
 	})
 }
 
+// TestLimitForAnotherOwnersValue gives values of others to an owner who has as many as allowed.
+func TestLimitForAnotherOwnersValue(t *testing.T) {
+	t.Parallel()
+	for _, endIdlest := range []bool{false, true} {
+		inBubble(t, func(t *testing.T, _ *miniredis.Miniredis, s *Store, _ *interceptor) {
+			s = limited(s.client, 2, endIdlest)
+			putFor(t, s, alice, "one")
+			time.Sleep(time.Second)
+			putFor(t, s, alice, "two")
+			revision := putFor(t, s, bob, "his")
+			_, err := s.Put(t.Context(), "nobody's", Write{})
+			require.NoError(t, err)
+			time.Sleep(time.Second)
+			_, err = s.Put(t.Context(), "his", Write{
+				Data: []byte(alice + "his"), Owner: alice, Condition: IfRevision(revision),
+			})
+			_, second := s.Put(t.Context(), "nobody's", Write{Data: []byte(alice + "nobody's"), Owner: alice})
+			if endIdlest {
+				require.NoError(t, errors.Join(err, second))
+				require.ElementsMatch(t, []string{"his", "nobody's"}, owned(t, s, alice))
+				require.Empty(t, owned(t, s, bob))
+				return
+			}
+			require.Equal(t, ErrTooMany, err)
+			require.Equal(t, ErrTooMany, second)
+			require.ElementsMatch(t, []string{"one", "two"}, owned(t, s, alice))
+			require.Equal(t, []string{"his"}, owned(t, s, bob), "it is as it was")
+			require.Len(t, stamps(t, s, alice), 2)
+		})
+	}
+}
+
 // TestLimitWithConcurrentLogins never leaves more values than allowed.
 func TestLimitWithConcurrentLogins(t *testing.T) {
 	t.Parallel()

@@ -13,7 +13,7 @@ import (
 	"github.com/seed34611480/session/internal/errs"
 )
 
-// An owner's index is a sorted set under prefix + " !owner " + a hash of the owner: the names of its values, each with
+// An owner's index is a sorted set under prefix + " !owner " + a hash of the owner: the ids of its values, each with
 // the time until when it is listed, in microseconds. That time is also the stamp of the listing, and no id gets the
 // same stamp twice while it is listed. A value's header keeps the owner's hash and the stamp.
 //
@@ -76,20 +76,20 @@ func (s *Store) index(owner string) string { return s.ownKey("!owner " + owner) 
 
 // listing is what the index of an owner has about a value.
 type listing struct {
-	name   string // what stands for the value's id in keys
+	member string // what stands for the id, in its key as well
 	owner  string // its hash
 	times  string // as in the header
 	stamp  string
-	before string // the stamp that the name had before this listing; "" for none
+	before string // the stamp that the id had before this listing; "" for none
 }
 
 // listingOf returns the listing of a stored value, or false if it has no owner.
-func listingOf(name, stored string) (l listing, ok bool) {
+func listingOf(member, stored string) (l listing, ok bool) {
 	if len(stored) < headerLength || stored[ownerAt:stampAt] == noOwner {
 		return listing{}, false
 	}
 	return listing{
-		name: name, owner: stored[ownerAt:stampAt], times: stored[timesAt:ownerAt], stamp: stored[stampAt:headerLength],
+		member: member, owner: stored[ownerAt:stampAt], times: stored[timesAt:ownerAt], stamp: stored[stampAt:headerLength],
 	}, true
 }
 
@@ -97,7 +97,7 @@ func listingOf(name, stored string) (l listing, ok bool) {
 func (s *Store) list(ctx context.Context, l listing) (listing, error) {
 	key := s.index(l.owner)
 	reply, _, err := s.settle(ctx, key, func(on *redis.Conn, _ loss) (any, error) {
-		return s.write(ctx, on, listScript, key, l.name, s.ttl.Milliseconds(), l.times)
+		return s.write(ctx, on, listScript, key, l.member, s.ttl.Milliseconds(), l.times)
 	})
 	if err != nil {
 		return l, errs.Because("the owner's index", err)
@@ -132,7 +132,7 @@ func (s *Store) unlist(ctx context.Context, owner string, listings ...listing) {
 	defer cancel()
 	args := make([]any, 0, 3*len(listings))
 	for _, l := range listings {
-		args = append(args, l.name, l.stamp, l.before)
+		args = append(args, l.member, l.stamp, l.before)
 	}
 	// It is sent once: when a repetition succeeds, the first attempt may arrive later.
 	_, _ = s.write(ctx, nil, unlistScript, s.index(owner), args...)
@@ -162,7 +162,7 @@ func (s *Store) relist(ctx context.Context, all ...due) {
 func (s *Store) tryRelist(ctx context.Context, all []due) (failure error) {
 	calls := make([]call, len(all))
 	for i, d := range all {
-		calls[i] = call{s.index(d.owner), []any{d.name, s.ttl.Milliseconds(), d.times}}
+		calls[i] = call{s.index(d.owner), []any{d.member, s.ttl.Milliseconds(), d.times}}
 	}
 	replies, failures := s.each(ctx, listScript, true, calls)
 	var listed []due
@@ -181,7 +181,7 @@ func (s *Store) tryRelist(ctx context.Context, all []due) (failure error) {
 		}
 		listed = append(listed, d)
 		notes = append(notes, call{
-			s.ownKey(d.name), []any{d.revision, d.owner, d.stamp, s.ttl.Milliseconds(), inMilliseconds(max(0, d.since))},
+			s.ownKey(d.member), []any{d.revision, d.stamp, s.ttl.Milliseconds(), inMilliseconds(max(0, d.since))},
 		})
 	}
 	replies, failures = s.each(ctx, extendScript, true, notes)
@@ -197,9 +197,9 @@ func (s *Store) tryRelist(ctx context.Context, all []due) (failure error) {
 }
 
 // takeBack takes the listing back of a value that was deleted, as delete.lua and put.lua tell it: owner and stamp.
-func (s *Store) takeBack(ctx context.Context, name, ownerAndStamp string) {
+func (s *Store) takeBack(ctx context.Context, member, ownerAndStamp string) {
 	if len(ownerAndStamp) == ownerLength+stampLength {
 		owner := ownerAndStamp[:ownerLength]
-		s.unlist(ctx, owner, listing{name: name, owner: owner, stamp: ownerAndStamp[ownerLength:]})
+		s.unlist(ctx, owner, listing{member: member, owner: owner, stamp: ownerAndStamp[ownerLength:]})
 	}
 }

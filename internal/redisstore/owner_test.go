@@ -404,9 +404,14 @@ func TestRepetitionIsListedAnew(t *testing.T) {
 func TestLateRelistingChangesNothing(t *testing.T) {
 	t.Parallel()
 	for name, others := range map[string]func(t *testing.T, s *Store){
-		"deleted":       func(t *testing.T, s *Store) { require.NoError(t, s.Delete(t.Context(), testID)) },
-		"written":       func(t *testing.T, s *Store) { putFor(t, s, alice, testID) },
-		"another owner": func(t *testing.T, s *Store) { putFor(t, s, bob, testID) },
+		"deleted": func(t *testing.T, s *Store) { require.NoError(t, s.Delete(t.Context(), testID)) },
+		"written": func(t *testing.T, s *Store) { putFor(t, s, alice, testID) },
+		"another owner": func(t *testing.T, s *Store) {
+			_, err := s.Put(t.Context(), testID, Write{
+				Data: []byte(bob + testID), Owner: bob, Lifetime: Lifetime{Idle: time.Second},
+			})
+			require.NoError(t, err)
+		},
 		"created anew": func(t *testing.T, s *Store) {
 			require.NoError(t, s.Delete(t.Context(), testID))
 			_, err := s.Put(t.Context(), testID, Write{
@@ -440,6 +445,27 @@ func TestLateRelistingChangesNothing(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestEarlierListingIsNotNoted has two replicas that list a value anew, and note that in the other order.
+func TestEarlierListingIsNotNoted(t *testing.T) {
+	t.Parallel()
+	_, client, _ := embedded.Start(t)
+	s := withOwners(client)
+	revision := revisionText(putFor(t, s, alice, testID))
+	l := listing{member: testID, owner: hashOf(alice), times: Lifetime{}.text()}
+	first, err := s.list(t.Context(), l)
+	require.NoError(t, err)
+	second, err := s.list(t.Context(), l)
+	require.NoError(t, err)
+	require.Equal(t, first.stamp, second.before)
+	for _, l := range []listing{second, first} {
+		replies, failures := s.each(t.Context(), extendScript, true, []call{
+			{s.key(testID), []any{revision, l.stamp, s.ttl.Milliseconds(), 0}},
+		})
+		require.Equal(t, []any{int64(1)}, replies, "%v", failures)
+		require.Equal(t, second.stamp, stampOf(t, s, testID))
 	}
 }
 

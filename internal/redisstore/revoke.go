@@ -130,7 +130,7 @@ func (s *Store) revoke(
 		case !ok:
 			err = errUnexpectedReply
 		case stamp != "":
-			gone = append(gone, listing{name: name, owner: owner, stamp: stamp})
+			gone = append(gone, listing{member: name, owner: owner, stamp: stamp})
 		}
 	}
 	s.unlist(ctx, owner, gone...)

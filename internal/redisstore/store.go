@@ -56,10 +56,10 @@ type Store struct {
 	ttl            time.Duration
 	minReplicas    int
 	replicaTimeout time.Duration
+	names          Names
 	owners         bool
 	ownerLimit     int
 	endIdlest      bool
-	names          Names
 	events         atomic.Pointer[string] // see eventsChannel
 	oneKeyOnly     atomic.Bool            // the server was found to refuse scripts with several keys
 	relistAfter    atomic.Int64           // see relist; nanoseconds since 1970
@@ -80,8 +80,7 @@ func New(c Config) (*Store, error) {
 	return &Store{
 		client: c.Client, base: base, prefix: c.Prefix, ttl: min(c.TTL, longest),
 		minReplicas: c.MinReplicas, replicaTimeout: c.ReplicaTimeout,
-		owners: c.Owners, ownerLimit: c.OwnerLimit, endIdlest: c.EndIdlest,
-		names: c.Names,
+		names: c.Names, owners: c.Owners, ownerLimit: c.OwnerLimit, endIdlest: c.EndIdlest,
 	}, nil
 }
 
@@ -127,124 +126,6 @@ func noString(reply any) error {
 		return errAnotherType
 	}
 	return errUnexpectedReply
-}
-
-// Condition is what must be stored for a [Store.Put] to take place.
-type Condition string
-
-// The conditions that name no revision.
-const (
-	Always   Condition = ""       // a value, or none
-	IfAbsent Condition = "absent" // none, else ErrExists
-)
-
-// IfRevision is the condition that the stored value has this revision, else ErrConflict or ErrMissing.
-func IfRevision(revision uint64) Condition { return Condition(revisionText(revision)) }
-
-// NamesRevision reports whether the condition can be true once only: a revision that is gone never comes back.
-func (c Condition) NamesRevision() bool { return c != Always && c != IfAbsent }
-
-// Write is what a [Store.Put] writes, and when.
-type Write struct {
-	Data      []byte
-	Condition Condition
-	Lifetime  Lifetime
-	Owner     string // "" for none; it counts only with Owners
-}
-
-// Put writes a value, and returns its new revision, which is higher than the stored one. A value that would never end
-// is refused. A value with an owner takes a second round trip, which lists it.
-//
-// ErrExists, ErrConflict and ErrCorrupt say that this Put has written nothing, and will not. ErrEnded says that the end
-// of the value is over. ErrTooMany says that the owner has as many values as it may, and that this one was deleted
-// again.
-func (s *Store) Put(ctx context.Context, id string, w Write) (revision uint64, err error) {
-	if w.Lifetime.endless() {
-		return 0, errEndless
-	}
-	events, err := s.eventsChannel(ctx)
-	if err != nil {
-		return 0, err
-	}
-	key, token := s.key(id), newToken()
-	l := listing{name: s.names.Key(id), times: w.Lifetime.text(), owner: noOwner, stamp: noStamp}
-	if s.owners && w.Owner != "" {
-		l.owner = hashOf(w.Owner)
-		if l, err = s.list(ctx, l); err != nil {
-			return 0, err
-		}
-	}
-	args := []any{
-		w.Data, s.ttl.Milliseconds(), events, s.names.Event(id), string(w.Condition), afterRevisions(token, l),
-	}
-	reply, before, err := s.settle(ctx, key, func(on *redis.Conn, before loss) (any, error) {
-		if before == overdue && !w.Condition.NamesRevision() {
-			return s.write(ctx, on, putScript, key, append(args, "ask")...)
-		}
-		if before == closed && !w.Condition.NamesRevision() && l.owner != noOwner {
-			// 1. The first attempt was executed. 2. The value was deleted, and its listing taken back. 3. This attempt would
-			// write a value that is not listed.
-			again, err := s.list(ctx, l)
-			if err != nil {
-				return nil, err
-			}
-			args[5] = afterRevisions(token, again)
-		}
-		return s.write(ctx, on, putScript, key, args...)
-	})
-	if err != nil {
-		return 0, err
-	}
-	revision, replaced, err := putOutcome(reply, before)
-	s.takeBack(ctx, l.name, replaced)
-	switch {
-	case isAny(err, ErrMissing, ErrExists, ErrConflict, ErrCorrupt, ErrEnded) && l.owner != noOwner:
-		s.unlist(ctx, l.owner, l) // no value has, or will have, this stamp
-	case err == nil && s.ownerLimit > 0 && l.owner != noOwner && !w.Condition.NamesRevision():
-		err = s.keepLimit(ctx, events, l.name, l.owner, revisionText(revision))
-	}
-	if err != nil {
-		return 0, err
-	}
-	return revision, nil
-}
-
-// putOutcome reads the reply of put.lua. In the reply to a repetition only some answers are about the whole Put: that
-// the value is stored, that it is missing now, that it has ended, or that another write has replaced the very revision
-// that this one was to replace. The other answers may be about what the first attempt has stored, and others have
-// changed since.
-//
-// replaced is the owner of the value that was replaced, and its stamp, if that was another owner.
-func putOutcome(reply any, before loss) (revision uint64, replaced string, err error) {
-	switch reply {
-	case "missing":
-		return 0, "", ErrMissing
-	case "ended":
-		return 0, "", ErrEnded
-	case "replaced":
-		return 0, "", ErrConflict
-	case "unknown":
-		return 0, "", errUnsettled
-	case "unlisted":
-		return 0, "", errUnlisted
-	case "conflict":
-		err = ErrConflict
-	case "exists":
-		err = ErrExists
-	case "corrupt":
-		err = ErrCorrupt
-	default:
-		text, _ := reply.(string)
-		digits := text[:min(len(text), revisionLength)]
-		if revision, ok := parseRevision(digits); ok {
-			return revision, text[revisionLength:], nil
-		}
-		return 0, "", errUnexpectedReply
-	}
-	if before != notLost {
-		return 0, "", errUnsettled
-	}
-	return 0, "", err
 }
 
 // undoTimeout bounds the undo of a [Store.Take].
@@ -307,9 +188,9 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	key, event := s.key(id), s.names.Event(id)
+	key, name := s.key(id), s.names.Event(id)
 	reply, _, err := s.settle(ctx, key, func(on *redis.Conn, _ loss) (any, error) {
-		return s.write(ctx, on, deleteScript, key, events, event)
+		return s.write(ctx, on, deleteScript, key, events, name)
 	})
 	if err != nil {
 		return err

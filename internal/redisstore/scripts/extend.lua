@@ -2,20 +2,19 @@
 --
 -- KEYS[1]  the value's key
 -- ARGV[1]  the revision that must be stored
--- ARGV[2]  the owner that it must have
--- ARGV[3]  the stamp of the listing
--- ARGV[4]  the store's TTL in milliseconds
--- ARGV[5]  the time since the last use, in milliseconds
+-- ARGV[2]  the stamp of the listing
+-- ARGV[3]  the store's TTL in milliseconds
+-- ARGV[4]  the time since the last use, in milliseconds
 --
 -- Returns 1, or 0 if another revision is stored, or none.
 local left = refuseHere(KEYS[1])
 local header = redis.pcall('GETRANGE', KEYS[1], 0, headerEnd)
-if type(header) ~= 'string' or revision(header) ~= ARGV[1] or owner(header) ~= ARGV[2] then
+if type(header) ~= 'string' or revision(header) ~= ARGV[1] then
   return 0
 end
-if string.sub(header, 106, 121) < ARGV[3] then -- else another writer has listed it later
-  redis.call('SETRANGE', KEYS[1], headerEnd + 1 - #ARGV[3], ARGV[3])
-  header = string.sub(header, 1, 105) .. ARGV[3]
+if string.sub(header, 106, 121) < ARGV[2] then -- else it has been listed later by another replica
+  redis.call('SETRANGE', KEYS[1], headerEnd + 1 - #ARGV[2], ARGV[2])
+  header = string.sub(header, 1, 105) .. ARGV[2]
 end
-redis.call('PEXPIRE', KEYS[1], math.max(left, (lifetime(header, ARGV[4], ARGV[5]))))
+redis.call('PEXPIRE', KEYS[1], math.max(left, (lifetime(header, ARGV[3], ARGV[4]))))
 return 1

@@ -9,11 +9,11 @@
 -- ARGV[5]  the revision that must be stored now; "absent" for none; "" for any or none
 -- ARGV[6]  what follows the revisions in the header, beginning with the write's token; with an owner, the value has been
 --          listed in its index before
--- ARGV[7]  "ask": nothing is written; no argument otherwise
+-- ARGV[7]  "ask": nothing is written; "keep": no value of another owner is replaced; else ""
 --
 -- Returns the new revision as 16 hex digits, and behind it the owner of the value that was replaced and its stamp, if
 -- that was another owner. Or "missing", "exists", "corrupt", "ended" if the value's end is over, "unlisted" if the index
--- does not list it any more; "replaced" if the expected revision was replaced by what is stored now, "conflict" if
+-- does not list it any more; "owner" if a value of another one was to be kept; "replaced" if the expected revision was replaced by what is stored now, "conflict" if
 -- another one is stored; "unknown" if the writer asks, and another write or nothing is stored.
 local header = redis.pcall('GETRANGE', KEYS[1], 0, headerEnd)
 if wrongType(header) then
@@ -28,7 +28,7 @@ if digits and string.sub(header, 34, 49) == string.sub(ARGV[6], 1, 16) then
   -- Fails where writes are refused. And WAIT covers only what its own connection has written.
   redis.call('PEXPIRE', KEYS[1], (lifetime(header, ARGV[2])))
   return digits
-elseif ARGV[7] then
+elseif ARGV[7] == 'ask' then
   return 'unknown'
 end
 
@@ -46,6 +46,8 @@ if exists then
     return 'corrupt'
   elseif expected ~= '' and expected ~= digits then
     return string.sub(header, 18, 33) == expected and 'replaced' or 'conflict'
+  elseif ARGV[7] == 'keep' and string.sub(header, 74, 105) ~= string.sub(ARGV[6], 41, 72) then
+    return 'owner'
   end
 elseif expected ~= '' and expected ~= 'absent' then
   return 'missing'
