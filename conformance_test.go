@@ -61,6 +61,23 @@ func TestRedisStorageOnMiniredisConforms(t *testing.T) {
 	sessiontest.Run(t, miniredisSubject)
 }
 
+func TestLimitedRedisStorageConforms(t *testing.T) {
+	t.Parallel()
+	for name, over := range map[string]session.OwnerPolicy{"refuse": session.RefuseNew, "end": session.EndIdlest} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const limit = 50
+			subject := redisSubject(redistest.Start(t),
+				session.WithOwnerLimit(limit, over), session.WithMaxLifetime(1000*time.Hour))
+			sessiontest.Run(t, func(t *testing.T) sessiontest.Subject {
+				s := subject(t)
+				s.OwnerLimit, s.OverLimit = limit, over
+				return s
+			})
+		})
+	}
+}
+
 func TestRoutingStorageOverMiniredisConforms(t *testing.T) {
 	t.Parallel()
 	sessiontest.Run(t, routed(miniredisSubject))
@@ -73,12 +90,25 @@ func TestSealedAndHashedStorageConforms(t *testing.T) { //nolint:tparallel // ca
 	require.NoError(t, err)
 	opts := []session.RedisOption{
 		session.WithHashedIDs(), session.WithCodec(session.NewSealedCodec(ring, session.JSONCodec{})),
-		session.WithOwnerIndex(),
 	}
-	subject := redisSubject(redistest.Start(t), opts...)
+	subject := underHashes(redisSubject(redistest.Start(t), opts...))
 	t.Run("Redis", func(t *testing.T) { sessiontest.Run(t, subject) })
 	t.Run("Routing", func(t *testing.T) { sessiontest.Run(t, routed(subject)) })
-	t.Run("Cluster", func(t *testing.T) { sessiontest.Run(t, clusterSubject(redistest.StartCluster(t, 3, 0), opts...)) })
+	t.Run("Cluster", func(t *testing.T) {
+		sessiontest.Run(t, underHashes(clusterSubject(redistest.StartCluster(t, 3, 0), opts...)))
+	})
+}
+
+// underHashes has a subject find its values under the hashes of their ids.
+func underHashes(factory func(t *testing.T) sessiontest.Subject) func(t *testing.T) sessiontest.Subject {
+	hash := func(id string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(id))) }
+	return func(t *testing.T) sessiontest.Subject {
+		subject := factory(t)
+		raw, plant := subject.Raw, subject.Plant
+		subject.Raw = func(id string) []byte { return raw(hash(id)) }
+		subject.Plant = func(id string, value []byte) { plant(hash(id), value) }
+		return subject
+	}
 }
 
 func TestRedisStorageOnRedisConforms(t *testing.T) {
@@ -117,6 +147,7 @@ func memorySubject(*testing.T) sessiontest.Subject {
 	return sessiontest.Subject{Storage: m, Peer: m, TTL: conformanceTTL}
 }
 
+// miniredisSubject has no index of owners.
 func miniredisSubject(t *testing.T) sessiontest.Subject {
 	m := miniredis.RunT(t)
 	client := redis.NewClient(&redis.Options{Addr: m.Addr(), MaxRetries: -1, DialerRetries: 1})
@@ -127,12 +158,12 @@ func miniredisSubject(t *testing.T) sessiontest.Subject {
 	return subject
 }
 
-// redisSubject uses one server for all cases, emptied before each. With options, keys have the hash of an id.
+// redisSubject uses one server for all cases, emptied before each.
 func redisSubject(server *redistest.Server, opts ...session.RedisOption) func(t *testing.T) sessiontest.Subject {
 	return func(t *testing.T) sessiontest.Subject {
 		client := server.Client(t, func(o *redis.Options) { o.MaxRetries, o.DialerRetries = -1, 1 })
 		require.NoError(t, client.FlushAll(t.Context()).Err())
-		subject := subjectOn(client, opts...)
+		subject := subjectOn(client, append(opts, session.WithOwnerIndex())...)
 		subject.Advance = func(d time.Duration) { server.Shift(t, d) }
 		subject.Cut = func() {
 			server.Stop()
@@ -149,7 +180,7 @@ func clusterSubject(cluster *redistest.Cluster, opts ...session.RedisOption) fun
 		require.NoError(t, client.ForEachMaster(t.Context(), func(ctx context.Context, master *redis.Client) error {
 			return master.FlushAll(ctx).Err()
 		}))
-		subject := subjectOn(client, opts...)
+		subject := subjectOn(client, append(opts, session.WithOwnerIndex())...)
 		subject.Advance = func(by time.Duration) { cluster.Shift(t, by) }
 		subject.Cut = d.cut
 		return subject
@@ -161,7 +192,7 @@ func sentinelSubject(sentinel *redistest.Sentinel) func(t *testing.T) sessiontes
 		var d cuttableDialer
 		client := realtest.SentinelClient(t, sentinel, func(o *redis.FailoverOptions) { o.Dialer = d.dial })
 		require.NoError(t, client.FlushAll(t.Context()).Err())
-		subject := subjectOn(client)
+		subject := subjectOn(client, session.WithOwnerIndex())
 		subject.Advance = func(by time.Duration) { sentinel.Shift(t, by) }
 		subject.Cut = d.cut
 		return subject
@@ -170,20 +201,16 @@ func sentinelSubject(sentinel *redistest.Sentinel) func(t *testing.T) sessiontes
 
 func subjectOn(client redis.UniversalClient, opts ...session.RedisOption) sessiontest.Subject {
 	st := session.NewRedisStorage(client, conformanceTTL, opts...)
-	keyOf := realtest.KeyOf
-	if len(opts) > 0 {
-		keyOf = func(id string) string { return realtest.KeyOf(fmt.Sprintf("%x", sha256.Sum256([]byte(id)))) }
-	}
 	return sessiontest.Subject{
 		Storage: st,
 		Peer:    st,
 		TTL:     conformanceTTL,
 		Raw: func(id string) []byte {
-			value, _ := client.Get(context.Background(), keyOf(id)).Bytes()
+			value, _ := client.Get(context.Background(), realtest.KeyOf(id)).Bytes()
 			return value
 		},
 		Plant: func(id string, value []byte) {
-			client.Set(context.Background(), keyOf(id), value, conformanceTTL)
+			client.Set(context.Background(), realtest.KeyOf(id), value, conformanceTTL)
 		},
 	}
 }

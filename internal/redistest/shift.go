@@ -17,8 +17,8 @@ var shiftSource string
 
 var shiftScript = redis.NewScript(shiftSource)
 
-// Shift makes d pass for all keys of the server at once: each expires that much earlier. The server's clock does not
-// change.
+// Shift makes d pass for all keys of the server at once: each expires that much earlier, and so do the listings in the
+// indexes of owners. The server's clock does not change.
 func (s *Server) Shift(t testing.TB, d time.Duration) {
 	t.Helper()
 	s.do(t, func(ctx context.Context, client *redis.Client) error { return shift(ctx, client, d) })
