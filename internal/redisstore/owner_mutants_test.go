@@ -196,8 +196,8 @@ var ownerMutants = []mutant{
 	},
 	{
 		"a list shows the values of other owners", "revoke.go",
-		"ok && l.owner == owner && invalid == nil {",
-		"ok && invalid == nil {",
+		"invalid == nil && ok && l.owner == owner &&",
+		"invalid == nil && ok &&",
 		"TestOwnerOfAValueChanges",
 	},
 	{
