@@ -92,11 +92,6 @@ const (
 // decodeFor decodes a value that was found under an id, and refuses it if it belongs to another id: a value that was
 // copied or restored to the wrong key must not hand one user the session of another.
 func decodeFor(codec Codec, id string, data []byte, revision uint64) (*Session, error) {
-	return decodeWhere(codec, func(found string) bool { return found == id }, data, revision)
-}
-
-// decodeWhere is decodeFor for an id of which only a property is known.
-func decodeWhere(codec Codec, right func(id string) bool, data []byte, revision uint64) (*Session, error) {
 	s, err := codec.Decode(data)
 	if reason, ok := errors.AsType[errs.SafeError](err); ok { // of a SealedCodec
 		return nil, errs.Because(reason.Error(), err)
@@ -104,7 +99,7 @@ func decodeWhere(codec Codec, right func(id string) bool, data []byte, revision 
 	if err != nil {
 		return nil, errs.Because("the codec cannot decode the value", err)
 	}
-	if s == nil || !right(s.id) {
+	if s == nil || s.id != id {
 		return nil, errWrongID
 	}
 	Stamp(s, revision)

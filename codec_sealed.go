@@ -92,10 +92,7 @@ func (c *SealedCodec) Decode(data []byte) (*Session, error) {
 
 // hashedNames has Redis see the SHA-256 of an id, in hex, where it has to find something by it. In an event, whose
 // readers need the id itself, Redis sees it sealed. See [WithHashedIDs].
-type hashedNames struct {
-	codec  *SealedCodec
-	events *Sealer
-}
+type hashedNames struct{ sealer *Sealer }
 
 func newHashedNames(codec Codec) hashedNames {
 	sealed, ok := codec.(*SealedCodec)
@@ -105,7 +102,7 @@ func newHashedNames(codec Codec) hashedNames {
 	case sealed.writePlain:
 		panic("session: NewRedisStorage: WithHashedIDs: the codec has WritePlain, and values hold the ids")
 	}
-	return hashedNames{sealed, sealed.ring.Sealer("session/event")}
+	return hashedNames{sealed.ring.Sealer("session/event")}
 }
 
 // Key returns what the key of a session ends in.
@@ -114,24 +111,26 @@ func (hashedNames) Key(id string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// ID returns the id of a session by its key and its value.
-func (n hashedNames) ID(key string, data []byte) (id string, ok bool) {
-	s, err := n.codec.Decode(data)
-	if err != nil || s == nil || n.Key(s.id) != key {
-		return "", false
-	}
-	return s.id, true
-}
-
 // Event returns what stands for the id in an event.
-func (n hashedNames) Event(id string) string { return string(n.events.Seal([]byte(id), nil)) }
+func (n hashedNames) Event(id string) string { return string(n.sealer.Seal([]byte(id), nil)) }
 
 // ParseEvent is the reverse of Event. What it cannot read, be it of a key that is not in the ring yet, may be a change
 // of any session.
 func (n hashedNames) ParseEvent(text string) (id string, ok bool) {
-	opened, err := n.events.open([]byte(text), nil)
+	opened, err := n.sealer.open([]byte(text), nil)
 	if err != nil || ValidateID(string(opened)) != nil {
 		return "", false
 	}
 	return string(opened), true
+}
+
+// idOf returns a function that reads the id in a value.
+func idOf(codec Codec) func(data []byte) (id string, ok bool) {
+	return func(data []byte) (id string, ok bool) {
+		s, err := codec.Decode(data)
+		if err != nil || s == nil {
+			return "", false
+		}
+		return s.id, true
+	}
 }

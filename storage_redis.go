@@ -50,8 +50,7 @@ type RedisStorage struct {
 	codec       Codec
 	maxSize     int
 	maxLifetime time.Duration
-	owners      bool                   // there is an index of each owner's sessions
-	nameOf      func(id string) string // what stands for an id in keys
+	owners      bool // there is an index of each owner's sessions
 }
 
 // NewRedisStorage returns a storage on the caller's client. A session without an idle time-out of its own is gone
@@ -71,10 +70,8 @@ func NewRedisStorage(client redis.UniversalClient, ttl time.Duration, opts ...Re
 		Owners: o.ownerIndex || o.ownerLimit > 0, OwnerLimit: o.ownerLimit, EndIdlest: o.overLimit == EndIdlest,
 		ValidID: func(id string) bool { return ValidateID(id) == nil },
 	}
-	nameOf := func(id string) string { return id }
 	if o.hashedIDs {
-		names := newHashedNames(o.codec)
-		config.Names, nameOf = names, names.Key
+		config.Names, config.IDOf = newHashedNames(o.codec), idOf(o.codec)
 	}
 	store, err := redisstore.New(config)
 	if err != nil {
@@ -82,7 +79,7 @@ func NewRedisStorage(client redis.UniversalClient, ttl time.Duration, opts ...Re
 	}
 	return &RedisStorage{
 		store: store, ttl: ttl, codec: o.codec, maxSize: o.maxSize, maxLifetime: o.maxLifetime,
-		owners: o.ownerIndex || o.ownerLimit > 0, nameOf: nameOf,
+		owners: o.ownerIndex || o.ownerLimit > 0,
 	}
 }
 

@@ -16,7 +16,7 @@ const errNoOwnerIndex = errs.SafeError("the RedisStorage was made without WithOw
 // It reads the index of the principal, and ends the sessions in it with one script for each, 128 in a round trip, on a
 // Cluster one to each master. When one master does not answer, the sessions on the others are ended all the same. A
 // session whose deletion was acknowledged only by the repetition of a lost reply is not counted. [WithHashedIDs] costs
-// another round trip for each 128, to read the ids that the events are about.
+// another round trip for each 128, which reads the ids that the events are about.
 func (rs *RedisStorage) Revoke(ctx context.Context, principal string) (int, error) {
 	const op = "revoke"
 	if err := rs.checkOwner(ctx, op); err != nil || principal == "" {
@@ -48,8 +48,7 @@ func (rs *RedisStorage) Sessions(ctx context.Context, principal string) iter.Seq
 				yield(nil, rs.failure(ctx, op, err))
 				return
 			}
-			named := func(id string) bool { return rs.nameOf(id) == owned.Name }
-			s, err := decodeWhere(rs.codec, named, owned.Data, owned.Revision)
+			s, err := decodeFor(rs.codec, owned.ID, owned.Data, owned.Revision)
 			switch {
 			case err != nil:
 				corrupt = opErrBecause(op, ErrCorrupt, err)

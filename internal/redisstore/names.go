@@ -3,11 +3,7 @@ package redisstore
 // Names says what Redis sees of the ids, which may be secrets. It is safe for concurrent use.
 type Names interface {
 	// Key returns what stands for an id in keys: the same text each time, another one for each id, and without a space.
-	// It is called the name of a value.
 	Key(id string) string
-
-	// ID returns the id of a value by its name and data. It is false if it cannot be told.
-	ID(name string, data []byte) (id string, ok bool)
 
 	// Event returns what stands for an id in events.
 	Event(id string) string
@@ -21,9 +17,6 @@ type plainNames struct{ valid func(id string) bool }
 
 // Key implements [Names].
 func (plainNames) Key(id string) string { return id }
-
-// ID implements [Names].
-func (plainNames) ID(name string, _ []byte) (id string, ok bool) { return name, true }
 
 // Event implements [Names].
 func (plainNames) Event(id string) string { return id }

@@ -196,8 +196,8 @@ var ownerMutants = []mutant{
 	},
 	{
 		"a list shows the values of other owners", "revoke.go",
-		"invalid == nil && ok && l.owner == owner &&",
-		"invalid == nil && ok &&",
+		"ok && l.owner == owner && invalid == nil {",
+		"ok && invalid == nil {",
 		"TestOwnerOfAValueChanges",
 	},
 	{

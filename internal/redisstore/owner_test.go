@@ -56,8 +56,8 @@ func owned(t *testing.T, s *Store, owner string) (ids []string) {
 	t.Helper()
 	for o, err := range s.Owned(t.Context(), owner) {
 		require.NoError(t, err)
-		require.Equal(t, owner+o.Name, string(o.Data))
-		ids = append(ids, o.Name)
+		require.Equal(t, owner+o.ID, string(o.Data))
+		ids = append(ids, o.ID)
 	}
 	return ids
 }

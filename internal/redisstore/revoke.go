@@ -29,11 +29,11 @@ const partSize = 128
 type Owned struct {
 	Value
 
-	Name string // what stands for its id in keys, see [Names]
+	ID string
 }
 
-// members returns the names in an owner's index. They are read with one command. A reader in parts would either follow
-// the logins of a busy owner for ever, or miss what is listed anew while it reads.
+// members returns what stands for each id in an owner's index. They are read with one command. A reader in parts would
+// either follow the logins of a busy owner for ever, or miss what is listed anew while it reads.
 func (s *Store) members(ctx context.Context, owner string) ([]string, error) {
 	key := s.index(owner)
 	reply, _, err := s.settle(ctx, key, func(on *redis.Conn, _ loss) (any, error) {
@@ -46,11 +46,11 @@ func (s *Store) members(ctx context.Context, owner string) ([]string, error) {
 	if !ok {
 		return nil, errUnexpectedReply
 	}
-	names := make([]string, len(parts))
+	members := make([]string, len(parts))
 	for i, part := range parts {
-		names[i], _ = part.(string)
+		members[i], _ = part.(string)
 	}
-	return names, nil
+	return members, nil
 }
 
 // Owned iterates over the values of an owner, and leaves their idle times as they are. A value that belongs to the
@@ -59,21 +59,19 @@ func (s *Store) members(ctx context.Context, owner string) ([]string, error) {
 func (s *Store) Owned(ctx context.Context, owner string) iter.Seq2[Owned, error] {
 	return func(yield func(Owned, error) bool) {
 		owner := hashOf(owner)
-		names, err := s.members(ctx, owner)
+		members, err := s.members(ctx, owner)
 		if err != nil {
 			yield(Owned{}, err)
 			return
 		}
-		for part := range slices.Chunk(names, partSize) {
-			stored, failures := s.peekEach(ctx, part)
-			for i, name := range part {
+		for part := range slices.Chunk(members, partSize) {
+			values, failures := s.look(ctx, owner, part)
+			for i, o := range values {
 				if failures[i] != nil {
 					yield(Owned{}, failures[i])
 					return
 				}
-				v, invalid := parseValue([]byte(stored[i]))
-				l, ok := listingOf(name, stored[i])
-				if invalid == nil && ok && l.owner == owner && !yield(Owned{v, name}, nil) {
+				if o.Revision != 0 && !yield(o, nil) {
 					return
 				}
 			}
@@ -81,18 +79,34 @@ func (s *Store) Owned(ctx context.Context, owner string) iter.Seq2[Owned, error]
 	}
 }
 
-// peekEach returns what is stored under names, "" for what is no string.
-func (s *Store) peekEach(ctx context.Context, names []string) (stored []string, failures []error) {
-	calls := make([]call, len(names))
-	for i, name := range names {
-		calls[i] = call{key: s.ownKey(name)}
+// look returns for each member of an owner's index the value that the owner has there, with revision 0 if there is
+// none, or an error.
+func (s *Store) look(ctx context.Context, owner string, members []string) ([]Owned, []error) {
+	calls, values := make([]call, len(members)), make([]Owned, len(members))
+	for i, member := range members {
+		calls[i] = call{key: s.ownKey(member)}
 	}
 	replies, failures := s.each(ctx, peekScript, false, calls)
-	stored = make([]string, len(names))
-	for i, reply := range replies {
-		stored[i], _ = reply.(string)
+	for i, member := range members {
+		stored, _ := replies[i].(string)
+		v, invalid := parseValue([]byte(stored))
+		if l, ok := listingOf(member, stored); ok && l.owner == owner && invalid == nil {
+			values[i] = Owned{v, member}
+			if s.idOf != nil {
+				values[i].ID = s.idNamed(member, v.Data) // "" if it cannot be read, which its reader notices
+			}
+		}
 	}
-	return stored, failures
+	return values, failures
+}
+
+// idNamed returns the id of a value, or "" if it cannot be read, or is not the id that the name stands for: another
+// program can put a value under any key.
+func (s *Store) idNamed(name string, data []byte) string {
+	if id, ok := s.idOf(data); ok && s.names.Key(id) == name {
+		return id
+	}
+	return ""
 }
 
 // Revoke deletes the values of an owner, announces each, and returns how many it has deleted. A value whose Put has
@@ -104,8 +118,8 @@ func (s *Store) Revoke(ctx context.Context, owner string) (ended int, err error)
 		return 0, err
 	}
 	owner = hashOf(owner)
-	names, err := s.members(ctx, owner)
-	for part := range slices.Chunk(names, partSize) {
+	members, err := s.members(ctx, owner)
+	for part := range slices.Chunk(members, partSize) {
 		gone, failure := s.revoke(ctx, events, owner, "", part...)
 		ended += len(gone)
 		err = cmp.Or(err, failure) // the rest is deleted all the same
@@ -113,44 +127,46 @@ func (s *Store) Revoke(ctx context.Context, owner string) (ended int, err error)
 	return ended, err
 }
 
-// revoke deletes those values that belong to an owner, and have a revision if that is not "". It returns their
-// listings, which it takes back if it can.
+// revoke deletes those values of an owner that have a revision, or any if that is "". It returns their listings, which
+// it takes back if it can.
 func (s *Store) revoke(
-	ctx context.Context, events, owner, revision string, names ...string,
+	ctx context.Context, events, owner, revision string, members ...string,
 ) (gone []listing, err error) {
-	calls, about := make([]call, len(names)), s.eventsOf(ctx, names)
-	for i, name := range names {
-		calls[i] = call{s.ownKey(name), []any{events, about[i], owner, revision}}
+	names, err := s.eventNames(ctx, owner, members)
+	calls := make([]call, len(members))
+	for i, member := range members {
+		calls[i] = call{s.ownKey(member), []any{events, names[i], owner, revision}}
 	}
 	replies, failures := s.each(ctx, revokeScript, true, calls)
-	for i, name := range names {
+	for i, member := range members {
 		switch stamp, ok := replies[i].(string); {
 		case failures[i] != nil:
 			err = failures[i] // one is enough
 		case !ok:
 			err = errUnexpectedReply
 		case stamp != "":
-			gone = append(gone, listing{member: name, owner: owner, stamp: stamp})
+			gone = append(gone, listing{member: member, owner: owner, stamp: stamp})
 		}
 	}
 	s.unlist(ctx, owner, gone...)
 	return gone, err
 }
 
-// eventsOf returns what stands in events for the ids of values, of which only the names are known. It is "" for a value
-// that is gone, or cannot be read: an event that says "any value", should there be one by then.
-func (s *Store) eventsOf(ctx context.Context, names []string) []string {
-	if _, same := s.names.(plainNames); same {
-		return names
+// eventNames returns what stands for the ids in events. If an index does not have the ids, the values have. For a value
+// that cannot be read it is "": such an event is a Gap to all watches, which drops the copies of any id.
+func (s *Store) eventNames(ctx context.Context, owner string, members []string) (names []string, err error) {
+	if s.idOf == nil {
+		for _, id := range members {
+			names = append(names, s.names.Event(id))
+		}
+		return names, nil
 	}
-	events := make([]string, len(names))
-	stored, _ := s.peekEach(ctx, names)
-	for i, name := range names {
-		if v, err := parseValue([]byte(stored[i])); err == nil {
-			if id, ok := s.names.ID(name, v.Data); ok {
-				events[i] = s.names.Event(id)
-			}
+	names = make([]string, len(members))
+	values, failures := s.look(ctx, owner, members)
+	for i, o := range values {
+		if err = cmp.Or(err, failures[i]); o.ID != "" {
+			names[i] = s.names.Event(o.ID)
 		}
 	}
-	return events
+	return names, err
 }

@@ -46,6 +46,9 @@ type Config struct {
 
 	// Names says what Redis sees of the ids. By default it sees them as they are. With Names, ValidID does not count.
 	Names Names
+
+	// IDOf returns the id of a value. With Names and Owners it is needed: an index has only the names in keys.
+	IDOf func(data []byte) (id string, ok bool)
 }
 
 // Store keeps values of one prefix. It is safe for concurrent use by any number of processes.
@@ -60,9 +63,10 @@ type Store struct {
 	owners         bool
 	ownerLimit     int
 	endIdlest      bool
-	events         atomic.Pointer[string] // see eventsChannel
-	oneKeyOnly     atomic.Bool            // the server was found to refuse scripts with several keys
-	relistAfter    atomic.Int64           // see relist; nanoseconds since 1970
+	idOf           func(data []byte) (id string, ok bool) // nil if names are the ids
+	events         atomic.Pointer[string]                 // see eventsChannel
+	oneKeyOnly     atomic.Bool                            // the server was found to refuse scripts with several keys
+	relistAfter    atomic.Int64                           // see relist; nanoseconds since 1970
 }
 
 // New returns a store. Redis need not be there yet. It is an error when the promises cannot be kept through the client.
@@ -80,7 +84,7 @@ func New(c Config) (*Store, error) {
 	return &Store{
 		client: c.Client, base: base, prefix: c.Prefix, ttl: min(c.TTL, longest),
 		minReplicas: c.MinReplicas, replicaTimeout: c.ReplicaTimeout,
-		names: c.Names, owners: c.Owners, ownerLimit: c.OwnerLimit, endIdlest: c.EndIdlest,
+		names: c.Names, owners: c.Owners, ownerLimit: c.OwnerLimit, endIdlest: c.EndIdlest, idOf: c.IDOf,
 	}, nil
 }
 
