@@ -19,7 +19,7 @@ import (
 // and the revision in 16 hex digits, and the encoded session. Redis expires it: each Load and Store lets it live for
 // its [Session.IdleTimeout] or else the storage's TTL, but not past its [Session.ExpiresAt], and not for more than 278
 // years. Every operation is a script, and one round trip, whatever the session's lifetime. The first use of a script
-// on a server needs a second one.
+// on a server needs a second one, and with [WithOwnerIndex] a change of a session with a principal does, too.
 //
 // The client is made by redis.NewClient, NewFailoverClient, NewFailoverClusterClient, NewClusterClient or
 // NewUniversalClient. A client that wraps one of these has a method Unwrap() redis.UniversalClient. Other clients are

@@ -182,5 +182,5 @@ var commands = []string{
 	"getrange", "hdel", "hello", "hget", "hgetall", "hset", "incr", "info", "multi", "pexpire", "pexpireat", "ping",
 	"psubscribe", "pttl", "publish", "pubsub", "readonly", "role", "script", "select", "sentinel", "set", "setnx",
 	"setrange", "spublish", "ssubscribe", "subscribe", "sunsubscribe", "time", "ttl", "type", "unlink", "unsubscribe",
-	"unwatch", "wait", "watch",
+	"unwatch", "wait", "watch", "zadd", "zrange", "zrem", "zremrangebyscore", "zscore",
 }

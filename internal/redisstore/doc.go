@@ -7,7 +7,7 @@
 //
 //	2 00064a2f3c5b8e10 00064a2f3c5b8d00 9f86d081884c7d65 ... {"id":...
 //	| |                |                |                |   +- the data
-//	| |                |                |                +- idle time, end, owner
+//	| |                |                |                +- idle time, end, owner, stamp
 //	| |                |                +- the token of the write
 //	| |                +- the revision that it replaced
 //	| +- the revision in 16 hex digits
@@ -85,9 +85,14 @@
 // heartbeats follow its reply. A marker is a message on a link's own channel; the script that publishes it counts the
 // receivers on its own server.
 //
+// # Owners
+//
+// With Owners, each owner has a sorted set, prefix + " !owner " + a hash, of what stands for the ids of its values in
+// keys. owner.go has the rules, and guarantees.md the argument.
+//
 // # Reading order
 //
-//   - store.go: Config and the operations on one value, with scripts/put.lua beside it, and
+//   - store.go, put.go: Config and the operations on one value, with scripts/put.lua beside it, and
 //     scripts/header.lua in front of it
 //   - value.go, lifetime.go: the header, and when a value is gone
 //   - names.go: what Redis sees of the ids
@@ -95,6 +100,7 @@
 //   - client.go: which clients a store works with
 //   - scripts.go: how a script runs, once
 //   - replicas.go: writes that wait for replicas
+//   - owner.go, revoke.go, limit.go: which values an owner has, how they end together, and how many there may be
 //   - revalidate.go, each.go: one question about many values, and one script for many keys
 //   - watch.go: Sink, Watch, and the payload of an event
 //   - link.go: the subscription to one master, and its heartbeats

@@ -15,11 +15,11 @@ var ageScript = newScript(headerSource + ageSource)
 
 // A limit is kept by each writer of a new value for itself, after its write: it counts, and undoes what is too much. Of
 // concurrent writers the one whose write comes last sees the values of all others, because the index names each before
-// it is there. So they never leave more than the limit. They may leave less: each of two may see the other, and undo its
-// own write.
+// it is there. So they never leave more than the limit. They may leave less: each of two may see the other, and undo
+// its own write.
 //
-// What a value was before it got another owner cannot be written again. So room for it is made before it is written, and
-// concurrent writers of that kind may leave more.
+// What a value was before it got another owner cannot be written again. So room for it is made before it is written,
+// and concurrent writers of that kind may leave more.
 
 // room is what a writer finds about another living value of the owner.
 type room struct {
@@ -52,9 +52,9 @@ func (p *pendingPut) withinLimit(ctx context.Context) (revision uint64, err erro
 	return revision, err
 }
 
-// makeRoom returns ErrTooMany if the owner has too many other values. With EndIdlest it deletes the idlest of those with
-// a lower revision instead. So of two writers of new values only one deletes the value of the other: otherwise each
-// might delete the other's.
+// makeRoom returns ErrTooMany if the owner has too many other values. With EndIdlest it deletes the idlest of those
+// with a lower revision instead. So of two writers of new values only one deletes the value of the other: otherwise
+// each might delete the other's.
 func (p *pendingPut) makeRoom(ctx context.Context, before uint64) error {
 	s := p.store
 	for range maxRounds {

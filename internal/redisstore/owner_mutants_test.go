@@ -203,7 +203,7 @@ var ownerMutants = []mutant{
 	{
 		"new values are not counted", "limit.go",
 		"case err == nil && !c.NamesRevision():",
-		"case false:",
+		"case err != nil && !c.NamesRevision():",
 		"TestLimit",
 	},
 	{
@@ -220,8 +220,8 @@ var ownerMutants = []mutant{
 	},
 	{
 		"a writer ends the values of later ones", "limit.go",
-		"return o.revision >= revision",
-		"return false",
+		"return o.revision >= revisionText(before)",
+		"return before == 0",
 		"TestLimitWithConcurrentLogins",
 	},
 	{

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
@@ -536,4 +537,46 @@ func TestFullServerRenewsListings(t *testing.T) {
 	require.NoError(t, client.ConfigSet(ctx, "maxmemory", "0").Err())
 	require.GreaterOrEqual(t, stampOf(t, s, testID), before)
 	require.Equal(t, []string{testID}, owned(t, s, alice))
+}
+
+// TestNonsenseInsteadOfAnOwnersReply has replies of the right kind, and nothing of what belongs into them.
+func TestNonsenseInsteadOfAnOwnersReply(t *testing.T) {
+	t.Parallel()
+	m, client, _ := embedded.Start(t)
+	s := limited(client, 1, true)
+	ctx := t.Context()
+	calls := map[string]func() error{
+		"get":       func() error { _, err := s.Get(ctx, testID); return err },
+		"unchanged": func() error { _, err := s.Unchanged(ctx, []Use{{ID: testID, Revision: 1}}); return err },
+		"put":       func() error { _, err := s.Put(ctx, testID, Write{Owner: alice}); return err },
+		"delete":    func() error { return s.Delete(ctx, testID) },
+		"revoke":    func() error { _, err := s.Revoke(ctx, alice); return err },
+		"owned": func() error {
+			for _, err := range s.Owned(ctx, alice) {
+				return err
+			}
+			return nil
+		},
+	}
+	for name, write := range map[string]func(peer *server.Peer){
+		"number":      func(peer *server.Peer) { peer.WriteInt(7) },
+		"text":        func(peer *server.Peer) { peer.WriteBulk("2") },
+		"empty":       func(peer *server.Peer) { peer.WriteBulk("") },
+		"short array": func(peer *server.Peer) { peer.WriteStrings([]string{"x"}) },
+		"two texts":   func(peer *server.Peer) { peer.WriteStrings([]string{"x", "y"}) },
+		"empty array": func(peer *server.Peer) { peer.WriteLen(0) },
+	} {
+		m.Server().SetPreHook(func(peer *server.Peer, command string, _ ...string) bool {
+			if !strings.HasPrefix(command, "EVAL") {
+				return false
+			}
+			write(peer)
+			return true
+		})
+		for operation, call := range calls {
+			err := call() // it must not panic
+			harmless := (operation == "revoke" || operation == "owned") && name == "empty array"
+			require.True(t, err != nil || harmless, "%s, %s", name, operation)
+		}
+	}
 }

@@ -88,7 +88,10 @@ func (s *Store) look(ctx context.Context, owner string, members []string) ([]Own
 	}
 	replies, failures := s.each(ctx, peekScript, false, calls)
 	for i, member := range members {
-		stored, _ := replies[i].(string)
+		stored, ok := replies[i].(string)
+		if !ok && failures[i] == nil && noString(replies[i]) == errUnexpectedReply { //nolint:errorlint // it is not wrapped
+			failures[i] = errUnexpectedReply
+		}
 		v, invalid := parseValue([]byte(stored))
 		if l, ok := listingOf(member, stored); ok && l.owner == owner && invalid == nil {
 			values[i] = Owned{v, member}

@@ -48,9 +48,14 @@ func TestRevoke(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 10, ended)
 		require.Empty(t, stamps(t, s, alice))
-		for len(want) > 0 {
-			delete(want, next())
+		untilAfter(nextAlive) // and so all events of the revoke have arrived
+		for marker := changed("marker", put(t, s, "marker")); ; {
+			e := next()
+			if delete(want, e); e == marker {
+				break
+			}
 		}
+		require.Empty(t, want, "each is announced")
 		_, err = s.Get(t.Context(), "his")
 		require.NoError(t, err)
 		ended, err = s.Revoke(t.Context(), alice)

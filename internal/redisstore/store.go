@@ -102,8 +102,8 @@ func (s *Store) Get(ctx context.Context, id string) (Value, error) {
 	}
 	stored, ok := reply.(string)
 	if parts, _ := reply.([]any); len(parts) == 1 {
-		if stored, ok = parts[0].(string); ok {
-			l, _ := listingOf(s.names.Key(id), stored)
+		stored, ok = parts[0].(string)
+		if l, owned := listingOf(s.names.Key(id), stored); owned {
 			s.relist(ctx, due{listing: l, revision: stored[1 : 1+revisionLength]})
 		}
 	}
@@ -199,11 +199,11 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if replaced, ok := reply.(string); ok {
-		s.takeBack(ctx, s.names.Key(id), replaced)
-	} else if reply != int64(1) {
+	gone, ok := reply.(string)
+	if reply != int64(1) && (!ok || len(gone) != ownerLength+stampLength) {
 		return errUnexpectedReply
 	}
+	s.takeBack(ctx, s.names.Key(id), gone)
 	return nil
 }
 

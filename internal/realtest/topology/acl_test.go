@@ -2,6 +2,7 @@ package topology
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -129,11 +130,69 @@ func TestEachDocumentedPermissionIsNeeded(t *testing.T) {
 		if err == nil {
 			err = useFences(t.Context(), clientAs(t, server, all))
 		}
+		if err == nil {
+			err = useOwners(t.Context(), clientAs(t, server, all), admin)
+		}
 		require.Error(t, err, "without "+rule)
 	}
 	all.Grant(t, server)
 	require.NoError(t, useAll(t.Context(), clientAs(t, server, all), admin))
 	require.NoError(t, useFences(t.Context(), clientAs(t, server, all)))
+	require.NoError(t, useOwners(t.Context(), clientAs(t, server, all), admin))
+}
+
+// useOwners stores sessions with an owner, and returns an error when that fails, or leaves something in the index.
+func useOwners(ctx context.Context, client, admin redis.UniversalClient) error {
+	st := session.NewRedisStorage(client, time.Minute, session.WithOwnerIndex())
+	const owner = "https://issuer.example user"
+	hash := sha256.Sum256([]byte(owner))
+	index := fmt.Sprintf("session: !owner %x", hash[:16])
+	create := func() (*session.Session, error) {
+		for _, key := range []string{realtest.KeyOf("owned"), index} {
+			if err := admin.Del(ctx, key).Err(); err != nil {
+				return nil, err
+			}
+		}
+		s := session.New("owned").WithPrincipal(owner)
+		return s, st.Create(ctx, s)
+	}
+	s, err := create()
+	if err != nil {
+		return err
+	}
+	if err := st.Create(ctx, s.Detached()); !errors.Is(err, session.ErrExists) {
+		return fmt.Errorf("create of what exists: %w", err)
+	}
+	// As if the session had been listed earlier: the next load lists it anew.
+	const stampAt = 105
+	earlier := fmt.Sprintf("%016x", time.Now().Add(90*time.Second).UnixMicro())
+	if err := admin.SetRange(ctx, realtest.KeyOf("owned"), stampAt, earlier).Err(); err != nil {
+		return err
+	}
+	if _, err := st.Load(ctx, "owned"); err != nil {
+		return err
+	}
+	if admin.GetRange(ctx, realtest.KeyOf("owned"), stampAt, stampAt+15).Val() == earlier {
+		return errors.New("a load does not list its session anew")
+	}
+	if err := st.Delete(ctx, "owned"); err != nil {
+		return err
+	}
+	if admin.Exists(ctx, index).Val() != 0 {
+		return errors.New("the index is not empty")
+	}
+	if _, err = create(); err != nil {
+		return err
+	}
+	for _, err := range st.Sessions(ctx, owner) {
+		if err != nil {
+			return err
+		}
+	}
+	if ended, err := st.Revoke(ctx, owner); err != nil || ended != 1 {
+		return fmt.Errorf("%d sessions were revoked: %w", ended, err)
+	}
+	return nil
 }
 
 // TestWithoutInfo: all works. What is missing then, TestMasterThatComesBack of package redisstore shows.
@@ -265,6 +324,7 @@ func clientAs(t *testing.T, server *redistest.Server, p realtest.Permissions) *r
 func requireServed(t *testing.T, client, admin redis.UniversalClient) {
 	t.Helper()
 	require.NoError(t, useAll(t.Context(), client, admin))
+	require.NoError(t, useOwners(t.Context(), client, admin))
 	a, b := realtest.Replica(t, client), realtest.Replica(t, client)
 	realtest.RequireEventsFlow(t, []string{"one", "two", "three"}, a, b)
 }
