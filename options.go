@@ -215,8 +215,8 @@ func WithMaxStaleness(d time.Duration) RoutingOption {
 
 // WithRefreshAfter sets how old a local copy gets before a hit renews it in the background, which also keeps the
 // session alive in the remote. 0 means the default: an eighth of the remote's TTL, and at most a minute. It is never
-// more than a quarter of the TTL. While local copies are bounded by their age, they are renewed after half of
-// MaxStaleness if that is sooner. It panics when d is negative.
+// more than a quarter of the TTL, nor of the session's own idle time-out. While local copies are bounded by their age,
+// they are renewed after half of MaxStaleness if that is sooner. It panics when d is negative.
 //
 // If the remote is a [Revalidator], copies that are due at about the same time are renewed together, some of them a
 // little early: by up to a 64th of d, or a quarter of MaxStaleness if that is less.

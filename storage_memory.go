@@ -33,8 +33,8 @@ type MemoryStorage struct {
 // record is one stored session. Its Value is never handed out, so the revision of that stays the stored one.
 type record = expiry.Entry[*Session]
 
-// NewMemoryStorage returns an empty storage. A session in it is gone after ttl without a Load or Store. It panics if
-// ttl is not positive.
+// NewMemoryStorage returns an empty storage. A session in it is gone after ttl without a Load or Store, if it has no
+// [Session.IdleTimeout] of its own. It panics if ttl is not positive.
 func NewMemoryStorage(ttl time.Duration, opts ...MemoryOption) *MemoryStorage {
 	if ttl <= 0 {
 		panic(fmt.Sprintf("session: NewMemoryStorage: ttl %v: must be positive", ttl))

@@ -276,7 +276,19 @@ func TestMemoryStorageRefusesNonsense(t *testing.T) {
 	for _, ttl := range []time.Duration{0, -1} {
 		require.Panics(t, func() { NewMemoryStorage(ttl) })
 	}
-	require.Equal(t, time.Hour, NewMemoryStorage(time.Hour).TTL())
+	for name, option := range map[string]func(){
+		"negative lifetime":  func() { WithMaxLifetime(-1) },
+		"too short lifetime": func() { WithMaxLifetime(time.Millisecond - 1) },
+		"no sessions at all": func() { WithOwnerLimit(0, RefuseNew) },
+		"negative limit":     func() { WithOwnerLimit(-1, EndIdlest) },
+		"unknown policy":     func() { WithOwnerLimit(1, EndIdlest+1) },
+		"negative policy":    func() { WithOwnerLimit(1, -1) },
+	} {
+		require.Panics(t, option, name)
+	}
+	m := NewMemoryStorage(time.Hour, WithMaxLifetime(time.Minute), WithMaxLifetime(0))
+	require.Equal(t, time.Hour, m.TTL())
+	require.Zero(t, m.MaxLifetime(), "the last option counts, and 0 is none")
 }
 
 func TestMemoryWatch(t *testing.T) {
