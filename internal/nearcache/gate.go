@@ -146,6 +146,7 @@ func (c *Cache[V]) unansweredLocked(sentAt instant, probe bool) {
 	took := time.Duration(c.clock.now() - sentAt)
 	quick := took < min(slowFailure, c.config.LoadTimeout)
 	switch {
+	case c.closed: // which has ended the call; loads that wait are to learn of that, and not of an outage
 	case probe && quick:
 		c.endOutageLocked()
 	case probe:

@@ -359,3 +359,25 @@ func TestLoadSentLateIsNoOutage(t *testing.T) {
 		}
 	})
 }
+
+// TestCloseIsNoOutage: Close ends a call that has taken long, and the call notices before a load that waits for its
+// turn does. The load is to learn of Close, and not of an outage.
+func TestCloseIsNoOutage(t *testing.T) {
+	inBubble(t, func(t *testing.T, src *source, c *replica) {
+		release := src.hold("load", "request")
+		sent := c.loadLater(t.Context())
+		synctest.Wait()
+		waits := c.loadsLater(t.Context(), 1)
+		time.Sleep(2 * slowFailure)
+		c.mu.Lock()
+		c.closed = true
+		c.unansweredLocked(c.gate.heardAt+1, false)
+		require.False(t, c.gate.outage)
+		require.Equal(t, 1, c.gate.waiting.Len())
+		c.closed = false
+		c.mu.Unlock()
+		release()
+		require.ErrorIs(t, (<-sent).err, errAbsent)
+		require.ErrorIs(t, (<-waits[0]).err, errAbsent)
+	}, loadConcurrency(1))
+}
