@@ -39,7 +39,7 @@ func Check(h *History) []Violation {
 		switch {
 		case m.op.Kind.reads():
 			c.load(m.op)
-		case m.op.Kind == DeleteExpired:
+		case m.op.Kind.sweeps():
 			c.swept(m.op)
 		case m.op.Kind == Fence:
 			c.fence(m.op)
@@ -132,7 +132,7 @@ func (c *checker) excused(op *Op) bool {
 }
 
 func placeOf(op *Op) place {
-	if op.Kind == DeleteExpired {
+	if op.Kind.sweeps() {
 		return place{replica: op.Replica}
 	}
 	return place{op.Replica, op.ID}

@@ -24,7 +24,7 @@ func (c *checker) write(op *Op) {
 	c.horizons[at] = max(c.horizons[at], op.Returned)
 }
 
-// swept notes that a replica must have known, when its DeleteExpired returned, what that had removed by then.
+// swept notes that a replica must have known, when its DeleteExpired or Revoke returned, what that had removed by then.
 func (c *checker) swept(op *Op) {
 	if op.Committed == 0 || op.Committed > op.Returned {
 		return

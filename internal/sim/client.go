@@ -17,6 +17,7 @@ type client struct {
 	rng   *rand.Rand
 	reads *rand.Rand
 	lives *rand.Rand
+	owns  *rand.Rand
 	known map[string]*session.Session
 	ops   []*Op
 }
@@ -60,10 +61,9 @@ func (c *client) awaitReplica(r *replica) {
 
 func (c *client) do(r *replica) {
 	w := c.world
-	op := &Op{
-		Client: c.index, Number: len(c.ops), Replica: r.link.replica,
-		Kind: c.kind(), ID: nameOf(c.rng.IntN(w.IDs)),
-	}
+	op := &Op{Client: c.index, Number: len(c.ops), Replica: r.link.replica, Kind: c.kind()}
+	number := c.rng.IntN(w.IDs)
+	op.ID, op.Owner = nameOf(number), ownerOf(number)
 	w.mu.Lock()
 	st := r.storage
 	op.Life, op.AfterClose = r.life, r.closed
@@ -89,6 +89,9 @@ func (c *client) kind() Kind {
 	}
 	if !chance(c.rng, c.world.Writes) {
 		return c.read()
+	}
+	if chance(c.owns, c.world.Revokes) {
+		return Revoke
 	}
 	switch p := c.rng.Float64(); {
 	case p < 0.6:
@@ -152,6 +155,9 @@ func (c *client) perform(ctx context.Context, st *session.RoutingStorage, op *Op
 		return st.Take(ctx, op.ID)
 	case Fence:
 		return nil, st.Fence(ctx)
+	case Revoke:
+		_, err := st.Revoke(ctx, op.Owner)
+		return nil, err
 	case DeleteExpired:
 		idle := skewed(c.rng, 2*c.world.TTL)
 		if c.world.Fresh > 0 && chance(c.reads, 0.5) {
@@ -170,7 +176,7 @@ func (c *client) draft(op *Op) *session.Session {
 	case !fresh && chance(c.rng, 0.1):
 	default:
 		if fresh {
-			s = session.New(op.ID)
+			s = session.New(op.ID).WithPrincipal(op.Owner)
 			if chance(c.lives, c.world.OwnIdle) {
 				s = s.WithIdleTimeout(c.world.ownIdle(c.lives))
 			}

@@ -73,12 +73,14 @@ const (
 	fenceFaultStream = 5
 	lifetimeStream   = 6
 	missStream       = 7
+	ownerStream      = 8
 	readsStream      = 9
 	refusalStream    = 1 << 7  // one for each replica, from here on
 	clientStream     = 1 << 8  // one for each client, from here on
 	readStream       = 1 << 9  // one for each client, from here on: which of its loads are others' reads
 	earlyStream      = 1 << 10 // one for each replica, from here on
 	lifeStream       = 1 << 11 // one for each client, from here on: the idle lifetimes of its sessions
+	revokeStream     = 1 << 12 // one for each client, from here on
 	linkStream       = 1 << 16 // one for each lot, from here on
 	fenceLots        = 1 << 18 // one for each replica, from here on
 )

@@ -19,6 +19,7 @@ type Config struct {
 	Writes                 float64       // share of operations that change something
 	Impatience             float64       // share of operations that are given up early
 	Fresh, Peeks           float64       // shares of loads that must not be stale, and that are no use
+	Revokes                float64       // share of changes that end all sessions of an owner
 	OwnIdle                float64       // share of new sessions with an idle lifetime of their own
 
 	MaxEntries   int
@@ -115,6 +116,9 @@ func NewConfig(seed uint64) Config {
 	}
 	if misses := stream(seed, missStream); chance(misses, 0.4) {
 		c.Misses = 1 + misses.IntN(c.IDs)
+	}
+	if owners := stream(seed, ownerStream); chance(owners, 0.4) {
+		c.Revokes = pick(owners, 0.05, 0.2)
 	}
 	return c
 }

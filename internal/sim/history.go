@@ -25,8 +25,12 @@ const (
 	Delete        Kind = "delete"
 	Take          Kind = "take"
 	DeleteExpired Kind = "delete expired"
+	Revoke        Kind = "revoke"
 	Fence         Kind = "fence"
 )
+
+// sweeps reports whether an operation removes any number of sessions.
+func (k Kind) sweeps() bool { return k == DeleteExpired || k == Revoke }
 
 // reads reports whether an operation returns a session, and changes none.
 func (k Kind) reads() bool { return k == Load || k == LoadFresh || k == Peek }
@@ -75,6 +79,7 @@ type Op struct {
 	Life           int // which life of the replica: 1 after its first restart
 	Kind           Kind
 	ID             string
+	Owner          string // of that session, or whose sessions a Revoke ends
 	Base           uint64 // the revision of the session to store
 	Value          string // its value
 	Impatient      bool   // the caller's context is set to end early

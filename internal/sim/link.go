@@ -452,6 +452,20 @@ func (l *link) DeleteExpired(ctx context.Context, before time.Time) error {
 	})
 }
 
+// Revoke implements [session.Revoker].
+func (l *link) Revoke(ctx context.Context, owner string) (removed int, err error) {
+	op := ctx.Value(opKey{}).(*Op)
+	number := 0
+	err = l.call(ctx, "", func() {
+		number = l.world.server.removeOwned(owner)
+		op.Committed = l.world.now()
+	})
+	if err != nil {
+		return 0, err
+	}
+	return number, nil
+}
+
 type opKey struct{}
 
 // commit calls the remote for a write, and records in the client's operation what it did there.

@@ -323,8 +323,8 @@ var mutants = []mutant{
 	},
 	{
 		"a loaded session is stored unconditionally", "storage_routing.go",
-		"own := s.clone()",
-		"own := s.Detached()",
+		"own := s.limited(rt.maxLifetime).clone()",
+		"own := s.limited(rt.maxLifetime).Detached()",
 		50, "",
 	},
 	{
@@ -533,6 +533,19 @@ var mutants = []mutant{
 		"return k.startedAt < limit",
 		"return false",
 		300, "",
+	},
+
+	{
+		"a revoke leaves the copies", "internal/nearcache/sweep.go",
+		"return match(e.value)",
+		"return false",
+		300, "",
+	},
+	{
+		"a revoke does not revoke the flights under way", "internal/nearcache/sweep.go",
+		"func(*call) bool { return true }",
+		"func(*call) bool { return false }",
+		1000, "",
 	},
 
 	// The adapter.

@@ -172,6 +172,17 @@ func (s *server) removeIdle(before time.Duration) {
 	}
 }
 
+// removeOwned removes the sessions of an owner, in order.
+func (s *server) removeOwned(owner string) (removed int) {
+	for _, id := range slices.Sorted(maps.Keys(s.records)) {
+		if r := s.get(id); r != nil && r.snapshot.Principal() == owner {
+			s.remove(id)
+			removed++
+		}
+	}
+	return removed
+}
+
 // revision returns the stored revision, or 0.
 func (s *server) revision(id string) uint64 {
 	if r := s.get(id); r != nil {

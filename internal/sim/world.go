@@ -71,6 +71,7 @@ func (w *world) play() {
 			rng:   stream(w.Seed, clientStream+uint64(i)),
 			reads: stream(w.Seed, readStream+uint64(i)),
 			lives: stream(w.Seed, lifeStream+uint64(i)),
+			owns:  stream(w.Seed, revokeStream+uint64(i)),
 		}
 		clients.Go(all[i].run)
 	}
@@ -131,6 +132,7 @@ type withoutRevalidator interface {
 	session.Creator
 	session.Taker
 	session.Peeker
+	session.Revoker
 	session.Fencer
 }
 
@@ -149,5 +151,8 @@ func (r *replica) restart() {
 	r.storage, r.closed = storage, false
 	r.life++
 }
+
+// ownerOf returns the owner of a session: there are two.
+func ownerOf(i int) string { return "owner-" + strconv.Itoa(i%2) }
 
 func nameOf(i int) string { return "session-" + strconv.Itoa(i) }
