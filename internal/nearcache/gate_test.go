@@ -372,10 +372,11 @@ func TestCloseIsNoOutage(t *testing.T) {
 		c.mu.Lock()
 		c.closed = true
 		c.unansweredLocked(c.gate.heardAt+1, false)
-		require.False(t, c.gate.outage)
-		require.Equal(t, 1, c.gate.waiting.Len())
 		c.closed = false
+		outage, waiting := c.gate.outage, c.gate.waiting.Len()
 		c.mu.Unlock()
+		require.False(t, outage)
+		require.Equal(t, 1, waiting)
 		release()
 		require.ErrorIs(t, (<-sent).err, errAbsent)
 		require.ErrorIs(t, (<-waits[0]).err, errAbsent)
