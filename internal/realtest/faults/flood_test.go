@@ -65,7 +65,8 @@ func TestFloodOfUnknownIDs(t *testing.T) {
 			// One for each caller, one for each load that was sent, and, for an instant, one for each deadline that passes.
 			require.LessOrEqual(t, top.goroutines, base+2*floodCallers+min(loads, floodCallers)+floodOthers)
 			require.LessOrEqual(t, top.connections, floodPool)
-			require.LessOrEqual(t, top.atServer, 8*floodPool, "those of the pool, some that it has just given up, and three others")
+			require.LessOrEqual(t, top.atServer, 8*floodPool,
+				"those of the pool, some that it has just given up, and three others")
 			require.LessOrEqual(t, top.missing, floodMisses)
 			require.Less(t, top.proofAge, floodStaleness, "the lease lasts")
 			require.Equal(t, before.Gaps, now.Gaps)
