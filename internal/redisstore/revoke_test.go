@@ -256,8 +256,9 @@ func TestRevokeWithoutAMaster(t *testing.T) {
 	away := slices.IndexFunc(cluster.Nodes, func(n *redistest.Server) bool {
 		return n != cluster.Master(t, s.index(hashOf(alice)))
 	})
+	const n = partSize + 50
 	want := 0
-	for i := range 30 {
+	for i := range n {
 		id := fmt.Sprint("id-", i)
 		putFor(t, s, alice, id)
 		if cluster.Master(t, s.key(id)) != cluster.Nodes[away] {
@@ -269,7 +270,7 @@ func TestRevokeWithoutAMaster(t *testing.T) {
 	require.Error(t, err)
 	require.False(t, isAnswer(err))
 	require.Equal(t, want, ended)
-	require.Len(t, stamps(t, s, alice), 30-want, "the others are still in the index")
+	require.Len(t, stamps(t, s, alice), n-want, "the others are still in the index")
 }
 
 // TestRevokeWaitsForReplicas has none.
