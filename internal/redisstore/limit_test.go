@@ -177,6 +177,25 @@ func TestLimitSparesWhatIsUsed(t *testing.T) {
 	})
 }
 
+// TestLimitSparesTheLaterWriter has two writers who have both written before either of them counts. Only the later one
+// ends the value of the other.
+func TestLimitSparesTheLaterWriter(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, _ *miniredis.Miniredis, plain *Store, _ *interceptor) {
+		s := limited(plain.client, 1, true)
+		first := putFor(t, plain, alice, "first")
+		time.Sleep(time.Millisecond)
+		second := putFor(t, plain, alice, "second")
+		counting := func(id string) *pendingPut {
+			return &pendingPut{store: s, listing: listing{member: id, owner: hashOf(alice)}, events: eventsOf(t, s)}
+		}
+		require.Equal(t, ErrTooMany, counting("first").makeRoom(t.Context(), first))
+		require.ElementsMatch(t, []string{"first", "second"}, owned(t, s, alice))
+		require.NoError(t, counting("second").makeRoom(t.Context(), second))
+		require.Equal(t, []string{"second"}, owned(t, s, alice))
+	})
+}
+
 // TestLimitThatCannotBeKept counts what does not answer: the login fails, and is not called successful.
 func TestLimitThatCannotBeKept(t *testing.T) {
 	t.Parallel()

@@ -222,7 +222,7 @@ var ownerMutants = []mutant{
 		"a writer ends the values of later ones", "limit.go",
 		"return o.revision >= revisionText(before)",
 		"return before == 0",
-		"TestLimitWithConcurrentLogins",
+		"TestLimitSparesTheLaterWriter",
 	},
 	{
 		"the value that was used last is ended", "limit.go",
