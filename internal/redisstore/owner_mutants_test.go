@@ -48,7 +48,7 @@ var ownerMutants = []mutant{
 		"the next listing shortens the life of the index", "scripts/list.lua",
 		"math.max(alive, redis.call('PTTL', KEYS[1]))",
 		"alive",
-		"TestIndexMissesNoValue",
+		"TestIndexOutlivesItsShortListings",
 	},
 	{
 		"what is over stays in the index", "scripts/index.lua",
@@ -90,7 +90,7 @@ var ownerMutants = []mutant{
 		"a listing that is renewed does not prolong the life of the value", "scripts/extend.lua",
 		"math.max(left, (lifetime(header, ARGV[3], ARGV[4])))",
 		"left",
-		"TestUsesKeepAListing",
+		"TestRelistingProlongsTheValue",
 	},
 	{
 		"a value whose listing is over is written", "scripts/put.lua",

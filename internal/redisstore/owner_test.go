@@ -543,6 +543,34 @@ func TestFullServerRenewsListings(t *testing.T) {
 	require.Equal(t, []string{testID}, owned(t, s, alice))
 }
 
+// TestIndexOutlivesItsShortListings lists a value that lives for long, and then one that does not.
+func TestIndexOutlivesItsShortListings(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *miniredis.Miniredis, s *Store, _ *interceptor) {
+		for id, idle := range map[string]time.Duration{"long": time.Hour, "short": time.Second} {
+			_, err := s.Put(t.Context(), id, Write{Owner: alice, Lifetime: Lifetime{Idle: idle}})
+			require.NoError(t, err)
+		}
+		_, err := s.Put(t.Context(), "short", Write{Owner: alice, Lifetime: Lifetime{Idle: time.Second}})
+		require.NoError(t, err)
+		require.Equal(t, 2*time.Hour+time.Minute, m.TTL(s.index(hashOf(alice))).Truncate(time.Second))
+	})
+}
+
+// TestRelistingProlongsTheValue has a value whose listing is nearly over, after an index that was away.
+func TestRelistingProlongsTheValue(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *miniredis.Miniredis, s *Store, _ *interceptor) {
+		putFor(t, s, alice, testID)
+		soon := time.Now().Add(10 * time.Second).UnixMicro()
+		require.NoError(t, s.client.SetRange(t.Context(), s.key(testID), stampAt, fmt.Sprintf("%016x", soon)).Err())
+		_, err := s.Get(t.Context(), testID)
+		require.NoError(t, err)
+		require.Equal(t, time.Minute, m.TTL(s.key(testID)))
+		requireListed(t, s, alice, testID)
+	})
+}
+
 // TestNonsenseInsteadOfAnOwnersReply has replies of the right kind, and nothing of what belongs into them.
 func TestNonsenseInsteadOfAnOwnersReply(t *testing.T) {
 	t.Parallel()
