@@ -157,11 +157,13 @@ type Removed struct {
 	Revision uint64 // the last one that the session had; 0: not known, or there was no session
 }
 
-// Gap says that events flow from here on, and that earlier ones may be missing.
+// Gap says that events may be missing until the next [Alive] is reported, those from before the Gap included. What was
+// loaded until then may be out of date without a notice: a program that acts on removals looks again after that Alive.
 type Gap struct{}
 
-// Alive says that every change that was acknowledged before AsOf, and not before the last [Gap], has been reported.
-// AsOf is an instant of this process and carries a monotonic clock reading.
+// Alive says that no event is missing, until the next [Gap]: of the changes that are acknowledged after the first Alive
+// after a Gap, all that were acknowledged before AsOf have been reported. AsOf is an instant of this process and carries
+// a monotonic clock reading.
 type Alive struct{ AsOf time.Time }
 
 func (Changed) event() {}

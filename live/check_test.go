@@ -42,14 +42,15 @@ func TestExpiry(t *testing.T) {
 		for _, inUse := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, in use: %t", name, inUse), func(t *testing.T) {
 				bubble(t, func(t *testing.T, st *session.MemoryStorage) {
+					w := new(workshop)
+					o := setUp(t, test.storage(st), w)
+					time.Sleep(2 * heartbeat) // until events are complete, which is a reason to look
 					update(t, st, "a", func(s *session.Session) *session.Session {
 						if test.until > 0 {
 							s = s.WithExpiresAt(time.Now().Add(test.until))
 						}
 						return s.WithIdleTimeout(test.idle)
 					})
-					w := new(workshop)
-					o := setUp(t, test.storage(st), w)
 					ref := get(t, o, "a")
 					if !inUse {
 						ref.Release()
@@ -180,6 +181,28 @@ func TestGap(t *testing.T) {
 		require.Same(t, kept, use(t, o, "c"))
 		held.Release()
 		require.Equal(t, []string{"b superseded"}, w.ends())
+	})
+}
+
+// TestRemovalDuringAGap is lost after the Gap was reported, and before events are complete again.
+func TestRemovalDuringAGap(t *testing.T) {
+	bubble(t, func(t *testing.T, st *session.MemoryStorage) {
+		reporter := newReporter(st)
+		peekable := newPeekable(st)
+		peekable.Watcher = reporter
+		w := new(workshop)
+		o := setUp(t, peekable, w)
+		use(t, o, "a")
+		reporter.report(session.Gap{})
+		use(t, o, "b")
+		peekable.set(func() { peekable.lost["a"], peekable.lost["b"] = true, true })
+		reporter.report(session.Alive{AsOf: time.Now()})
+		require.ElementsMatch(t, []string{"a removed", "b removed"}, w.ends())
+
+		use(t, o, "c")
+		peekable.peeks()
+		reporter.report(session.Alive{AsOf: time.Now()})
+		require.Empty(t, peekable.peeks(), "nothing is missed any more")
 	})
 }
 

@@ -53,8 +53,8 @@
 //   - A [session.Watcher] reports removals and changes as they happen. Without one these are noticed by the next Get,
 //     and by the timers.
 //   - A method Peek(context.Context, string) (*session.Session, error) loads a session without keeping it alive. When
-//     events may have been missed (a [session.Gap]), or a session has changed, the set looks at the sessions of its
-//     objects with it, in the background, a few at a time. Without one, only the next Get and the timers notice what
+//     events may have been missed (from a [session.Gap] to the next [session.Alive]), or a session has changed, the set
+//     looks at the sessions of its objects with it, in the background, a few at a time. Without one, only the next Get and the timers notice what
 //     was missed, and only the next Get calls the function of [WithSame].
 //   - A [session.Expirer] tells the TTL of sessions that have no idle time-out of their own. Without one, only the
 //     absolute lifetime ends an object of such a session that is not asked for. With Peek, the set looks at a session
@@ -62,7 +62,8 @@
 //     used here for a TTL counts as expired.
 //
 // A storage that caches must not lag behind its own reports: a load that begins after a removal was reported must not
-// return what was removed, and a Peek that begins after a Gap must not return what was read before it.
+// return what was removed, and a Peek that begins after a Gap, or after the first Alive that follows, must not return
+// what was read before.
 //
 // # A comparison
 //

@@ -70,11 +70,27 @@ func (o *Objects[T]) eventLocked(e session.Event) {
 			o.changedLocked(sl, e.Revision)
 		}
 	case session.Gap:
-		o.gaps++
-		for _, sl := range o.slots {
-			if sl.current != nil && sl.current.phase == opened {
-				o.checkLocked(sl.current)
-			}
+		o.missed = true
+		o.checkAllLocked()
+	case session.Alive:
+		if o.missed {
+			o.missed = false
+			o.checkAllLocked()
+		}
+	}
+}
+
+// checkAllLocked looks at all sessions after a Gap, and once more when nothing is missed any more, for this could happen:
+//
+//  1. The subscription is made to a server that is about to be promoted: a Gap.
+//  2. The set looks at a session, which the old master still has.
+//  3. The session is deleted there. The new master takes that in with the whole data, and so passes no event on.
+//  4. The new master is promoted. Its first proof is true from here on.
+func (o *Objects[T]) checkAllLocked() {
+	o.gaps++
+	for _, sl := range o.slots {
+		if sl.current != nil && sl.current.phase == opened {
+			o.checkLocked(sl.current)
 		}
 	}
 }

@@ -35,7 +35,7 @@ type object[T any] struct {
 	usedAt time.Time     // when a Get last loaded the session
 	seenAt time.Time     // when it was last loaded or looked at
 	queued bool          // for a check
-	gaps   uint64        // reported before its session was loaded, or looked at
+	gaps   uint64        // as they were before its session was loaded, or looked at
 }
 
 type phase int

@@ -29,7 +29,8 @@ type Objects[T any] struct {
 	slots  map[string]*slot[T]
 	room   room[T]
 	checks checks[T]
-	gaps   uint64 // that the storage has reported
+	missed bool   // a Gap was reported, and no Alive since
+	gaps   uint64 // beginnings and ends of gaps
 }
 
 // slot is what the set knows of one id, for as long as it has an object or a Get has not ended.
