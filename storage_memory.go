@@ -11,7 +11,7 @@ import (
 )
 
 // MemoryStorage keeps sessions in this process: for a single replica, and for tests. It is safe for concurrent use,
-// needs no Close, and starts no goroutine.
+// needs no Close, and starts no goroutine but those of [KeepAlive].
 //
 // Each call removes a few of the sessions that are over, at a cost that is at most the logarithm of their number. So
 // memory is bounded by the sessions that were used within their idle time, or have none and are not past their
@@ -29,6 +29,8 @@ type MemoryStorage struct {
 
 	events  feed // changes are announced while mu is held, so in their order
 	holders memoryHolders
+
+	keeper keeper
 }
 
 // record is one stored session. Its Value is never handed out, so the revision of that stays the stored one.

@@ -51,6 +51,7 @@ type RedisStorage struct {
 	maxSize     int
 	maxLifetime time.Duration
 	owners      bool // there is an index of each owner's sessions
+	keeper      keeper
 }
 
 // NewRedisStorage returns a storage on the caller's client. A session without an idle time-out of its own is gone

@@ -30,6 +30,7 @@ type RoutingStorage struct {
 
 	cache  *nearcache.Cache[Session] // the local tier, and the protocol that keeps it coherent
 	events feed                      // those of the remote, for the callers of Watch
+	keeper keeper
 }
 
 // NewRoutingStorage returns a storage with at most maxLocalEntries sessions in its local tier; [WithMaxLocalBytes]
@@ -313,6 +314,7 @@ const leaveTimeout = time.Second
 func (rt *RoutingStorage) Close() error {
 	rt.cache.Close()
 	rt.events.end(opErr("watch", ErrClosed))
+	rt.keeper.close()
 	if rt.holder != nil { // after it has stopped to serve
 		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 		defer cancel()

@@ -40,8 +40,7 @@
 //
 // Get loads the session, which is a use of it, and keeps it alive. With a [session.RoutingStorage] that is normally
 // free. While an object is handed out for long, to serve a stream for instance, nothing loads the session: it expires
-// when no request comes for its TTL. A caller that wants to keep it alive calls Get for it at least every quarter of
-// the TTL, and releases that at once. Where no events tell, this is also how it learns that the session is gone.
+// when no request comes for its TTL. A caller that wants to keep it alive has [session.KeepAlive] for that.
 //
 // While the storage is unavailable, Get fails with [session.ErrUnavailable], as a load does. Objects stay open, and
 // their users keep them.
