@@ -1,0 +1,2 @@
+// Package heaptest measures the heap, which needs a process without other tests.
+package heaptest
