@@ -162,8 +162,8 @@ type Removed struct {
 type Gap struct{}
 
 // Alive says that no event is missing, until the next [Gap]: of the changes that are acknowledged after the first Alive
-// after a Gap, all that were acknowledged before AsOf have been reported. AsOf is an instant of this process and carries
-// a monotonic clock reading.
+// after a Gap, all that were acknowledged before AsOf have been reported. AsOf is an instant of this process, and has a
+// monotonic clock reading.
 type Alive struct{ AsOf time.Time }
 
 func (Changed) event() {}

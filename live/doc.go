@@ -53,8 +53,8 @@
 //     and by the timers.
 //   - A method Peek(context.Context, string) (*session.Session, error) loads a session without keeping it alive. When
 //     events may have been missed (from a [session.Gap] to the next [session.Alive]), or a session has changed, the set
-//     looks at the sessions of its objects with it, in the background, a few at a time. Without one, only the next Get and the timers notice what
-//     was missed, and only the next Get calls the function of [WithSame].
+//     looks at the sessions of its objects with it, in the background, a few at a time. Without one, only the next Get
+//     and the timers notice what was missed, and only the next Get calls the function of [WithSame].
 //   - A [session.Expirer] tells the TTL of sessions that have no idle time-out of their own. Without one, only the
 //     absolute lifetime ends an object of such a session that is not asked for. With Peek, the set looks at a session
 //     that it has not seen for a quarter of the TTL, as other replicas may use it. Without Peek, a session that was not

@@ -80,7 +80,8 @@ func (o *Objects[T]) eventLocked(e session.Event) {
 	}
 }
 
-// checkAllLocked looks at all sessions after a Gap, and once more when nothing is missed any more, for this could happen:
+// checkAllLocked looks at all sessions. That is done at a Gap, and once more when nothing is missed any more, for this
+// could happen:
 //
 //  1. The subscription is made to a server that is about to be promoted: a Gap.
 //  2. The set looks at a session, which the old master still has.

@@ -58,7 +58,8 @@ func TestBytesOfTheLocalTier(t *testing.T) {
 	recipes := map[string]recipe{
 		"empty": session.New,
 		"usual": func(id string) *session.Session {
-			return session.New(id).WithType(session.TypeStreamable).WithPrincipal(session.Principal("https://issuer.example", "user-4711")).
+			return session.New(id).WithType(session.TypeStreamable).
+				WithPrincipal(session.Principal("https://issuer.example", "user-4711")).
 				With("backend_url", "http://10.0.0.7:8080/mcp").With("tenant", "acme").With("version", "2025-06-18")
 		},
 		"metadata": func(id string) *session.Session {
@@ -69,7 +70,9 @@ func TestBytesOfTheLocalTier(t *testing.T) {
 			return s
 		},
 		"a kilobyte of data": func(id string) *session.Session { return session.New(id).WithData([]byte(text(1000))) },
-		"data of many sizes": func(id string) *session.Session { return session.New(id).WithData([]byte(text(len(id) * 83 % 5000))) },
+		"data of many sizes": func(id string) *session.Session {
+			return session.New(id).WithData([]byte(text(len(id) * 83 % 5000)))
+		},
 	}
 	for name, r := range recipes {
 		all := []limits{{entries: entries}, {entries: 1 << 22, bytes: 4 << 20}, {entries: entries + entries/2}}
