@@ -13,7 +13,7 @@ import (
 	"github.com/seed34611480/session"
 )
 
-func TestReferencePasses(t *testing.T) {
+func TestReferenceConforms(t *testing.T) {
 	t.Run("in a bubble", func(t *testing.T) {
 		RunInBubble(t, func(*testing.T) Subject { return newReference(none).subject() })
 	})
