@@ -350,7 +350,7 @@ var mutants = []mutant{
 		"a waiting load gets a copy that has changed", "internal/nearcache/together.go",
 		"if err == nil && unchanged[i] && c.config",
 		"if err == nil && (unchanged[i] || true) && c.config",
-		1000, "",
+		0, "./internal/nearcache",
 	},
 
 	// Outages.
@@ -369,7 +369,7 @@ var mutants = []mutant{
 	{
 		"an outage goes on although its probe failed quickly", "internal/nearcache/gate.go",
 		"case probe && quick:",
-		"case false:",
+		"case probe && quick && false:",
 		0, "./internal/nearcache",
 	},
 	{
@@ -438,7 +438,7 @@ var mutants = []mutant{
 		"a fence returns at half of S", "internal/fence/fence.go",
 		"end := called.Add(lease + Margin(lease))",
 		"end := called.Add(lease / 2)",
-		1000, "",
+		0, "./internal/fence",
 	},
 	{
 		"a fence leaves no margin for the clocks", "internal/fence/fence.go",
@@ -532,7 +532,7 @@ var mutants = []mutant{
 		"a sweep does not revoke the flights under way", "internal/nearcache/sweep.go",
 		"return k.startedAt < limit",
 		"return false",
-		300, "",
+		0, "./internal/nearcache",
 	},
 
 	{
