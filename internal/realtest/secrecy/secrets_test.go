@@ -41,6 +41,7 @@ func formsOf(secret []byte) map[string]string {
 	numbers := strings.Trim(fmt.Sprintf("%d", secret), "[]")
 	forms := map[string]string{
 		"as it is": string(secret),
+		"lowered":  strings.ToLower(string(secret)),
 		"quoted":   strings.Trim(strconv.Quote(string(secret)), `"`),
 		"in hex":   hex.EncodeToString(secret),
 		"in HEX":   strings.ToUpper(hex.EncodeToString(secret)),
