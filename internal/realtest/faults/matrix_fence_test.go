@@ -37,6 +37,9 @@ func fenceRows() (rows []matrixRow) {
 	})
 }
 
+// someLoads is how many loads after fences there have to be, before the fault and after it.
+const someLoads = 20
+
 // startFences begins to call fences, once they return early. The third replica is loaded from, too.
 func (r *rowRun) startFences() *realtest.Fences {
 	if !r.fencing {
@@ -49,7 +52,7 @@ func (r *rowRun) startFences() *realtest.Fences {
 	}
 	r.awaitEarlyFences()
 	fences := r.traffic.StartFences(r.t, others...)
-	fences.Await(r.t, 20)
+	fences.Await(r.t, someLoads)
 	require.Positive(r.t, fences.Take().Early, "before the fault")
 	return fences
 }

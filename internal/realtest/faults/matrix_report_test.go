@@ -52,9 +52,9 @@ table, checked as there. Besides, eight workers delete sessions of which every r
 ` + "`Fence`" + ` through either replica, and then load the session through every replica at once. A client that is
 stopped or killed is a third replica, in a process of its own; the one that is stopped loads, too.
 
-Everything counts from the beginning of the fault until fences return early again. A fence has to return nil within S
-and two thousandths of that. One that returns %s later than a timer of that length fails the test, and so does one
-that returns an error.
+Everything counts from the beginning of the fault until fences return early again, and some loads after that. A fence
+has to return nil within S and two thousandths of that. One that returns %s later than a timer of that length fails
+the test, and so does one that returns an error.
 
 - **Early**: fences that took less than half of S. The others waited for a lease that could not be accounted for.
 - **Loads**: of a session that was deleted before a fence, from when the fence has returned.

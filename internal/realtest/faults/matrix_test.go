@@ -133,9 +133,9 @@ func measure(t *testing.T, row matrixRow, fencing bool) measurement {
 	m.leased = time.Since(r.ended)
 	if fencing {
 		m.early = r.awaitEarlyFences()
+		fences.Await(t, someLoads) // a fault that takes all sessions leaves none to delete for a while
 		m.fences = fences.Take()
 		require.Positive(t, m.fences.Fences, "no fence was called")
-		require.Positive(t, m.fences.Loads, "nothing was loaded after a fence")
 	}
 
 	// An older state that the fault held back could still be served until the bound has passed.
