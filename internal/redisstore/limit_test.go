@@ -88,16 +88,16 @@ func TestLimitForAnotherOwnersValue(t *testing.T) {
 			time.Sleep(time.Second)
 			putFor(t, s, alice, "two")
 			revision := putFor(t, s, bob, "his")
-			_, err := s.Put(t.Context(), "nobody's", Write{})
+			_, err := s.Put(t.Context(), "ownerless", Write{})
 			require.NoError(t, err)
 			time.Sleep(time.Second)
 			_, err = s.Put(t.Context(), "his", Write{
 				Data: []byte(alice + "his"), Owner: alice, Condition: IfRevision(revision),
 			})
-			_, second := s.Put(t.Context(), "nobody's", Write{Data: []byte(alice + "nobody's"), Owner: alice})
+			_, second := s.Put(t.Context(), "ownerless", Write{Data: []byte(alice + "ownerless"), Owner: alice})
 			if endIdlest {
 				require.NoError(t, errors.Join(err, second))
-				require.ElementsMatch(t, []string{"his", "nobody's"}, owned(t, s, alice))
+				require.ElementsMatch(t, []string{"his", "ownerless"}, owned(t, s, alice))
 				require.Empty(t, owned(t, s, bob))
 				return
 			}

@@ -91,7 +91,7 @@ func TestOwnersIndex(t *testing.T) {
 	require.Equal(t, stamps(t, s, alice)["one"], stampOf(t, s, "one"))
 	require.Greater(t, stampOf(t, s, "one"), listed, "no stamp is used twice, although the clock stands still")
 	putFor(t, s, bob, "his")
-	put(t, s, "nobody's")
+	put(t, s, "ownerless")
 	require.Equal(t, []string{"one"}, owned(t, s, alice))
 	require.Equal(t, []string{"his"}, owned(t, s, bob))
 
@@ -101,7 +101,7 @@ func TestOwnersIndex(t *testing.T) {
 	require.Empty(t, stamps(t, s, alice))
 	_, _, err = s.Take(ctx, "his")
 	require.NoError(t, err)
-	require.Equal(t, []string{"app: nobody's"}, m.Keys())
+	require.Equal(t, []string{"app: ownerless"}, m.Keys())
 }
 
 // TestLongListings has values of any lifetime: each is listed for longer than it lives.
@@ -195,7 +195,7 @@ func TestUsesKeepAListing(t *testing.T) {
 	}
 }
 
-// TestIdleValuesLeaveTheIndex has values that nobody uses: the index is empty within idle time, slack and a minute.
+// TestIdleValuesLeaveTheIndex has values that are not used: the index is empty within idle time, slack and a minute.
 func TestIdleValuesLeaveTheIndex(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *miniredis.Miniredis, s *Store, _ *interceptor) {

@@ -46,7 +46,7 @@ func New(key []byte) *Key {
 	return k
 }
 
-// Seal appends a random nonce and the sealed message to dst. Whoever opens it needs the same additional data.
+// Seal appends a random nonce and the sealed message to dst. To open it takes the same additional data.
 func (k *Key) Seal(dst, plain, additional []byte) []byte {
 	var half [halfSize]byte
 	_, _ = rand.Read(half[:]) // never fails
