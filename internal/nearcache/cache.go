@@ -100,28 +100,29 @@ type Cache[V any] struct {
 	closing    context.Context // ends at Close
 	cancel     context.CancelFunc
 	background sync.WaitGroup
-	loaders    loaders
 
 	noUnchanged atomic.Bool // Unchanged has turned out to be unsupported
 
-	mu      sync.Mutex // protects following fields; nothing waits, and nothing is called out to, while holding it
-	closed  bool
-	calls   idMap[[]*call]    // every flight and write that was sent and has not ended
-	flights idMap[*flight[V]] // the one that a load may join
-	gate    gate
-	refresh refresher[V]
-	absence absence
+	mu        sync.Mutex // protects following fields; nothing waits, and nothing is called out to, while holding it
+	closed    bool
+	calls     idMap[[]*call]    // every flight and write that was sent and has not ended
+	flights   idMap[*flight[V]] // the one that a load may join
+	gate      gate
+	loaders   loaders
+	deadlines deadlines[V]
+	refresh   refresher[V]
+	absence   absence
 }
 
 // New returns an empty cache, which begins to watch the source.
 func New[V any](config Config[V]) *Cache[V] {
 	c := &Cache[V]{
-		config:  config,
-		clock:   newClock(),
-		table:   newTable[V](config.MaxEntries, config.MaxBytes),
-		refresh: newRefresher[V](&config),
-		loaders: make(loaders),
-		absence: newAbsence(config.MaxAbsent),
+		config:    config,
+		deadlines: deadlines[V]{flights: make(map[*flight[V]]struct{})},
+		clock:     newClock(),
+		table:     newTable[V](config.MaxEntries, config.MaxBytes),
+		refresh:   newRefresher[V](&config),
+		absence:   newAbsence(config.MaxAbsent),
 	}
 	c.refresh.max = c.table.max
 	if !config.LeaseOnly {
@@ -276,18 +277,20 @@ func (c *Cache[V]) Close() {
 	for _, calls := range c.calls.byID {
 		for _, other := range calls {
 			if other.cancel != nil {
-				other.cancel()
+				other.cancel(nil)
 			}
 		}
 	}
 	for _, f := range c.flights.byID { // those that have not been sent
-		f.cancel()
+		f.cancel(nil)
 	}
 	for e := c.gate.waiting.Front(); e != nil; e = e.Next() {
 		f, _ := e.Value.(*flight[V])
-		f.cancel()
+		f.cancel(nil)
 	}
 	c.refresh.stop()
+	c.deadlines.stop()
+	c.dismissLoadersLocked()
 	c.absence = absence{}
 	c.mu.Unlock()
 	c.background.Wait()

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,7 +18,7 @@ type call struct {
 	revoked       bool   // the result is not kept, whatever it is
 	knownRevision uint64 // the value has reached this revision: an older result is not kept
 
-	cancel context.CancelFunc // for Close; nil for a write, which has its caller's context
+	cancel context.CancelCauseFunc // for Close; nil for a write, which has its caller's context
 }
 
 func (k *call) mayKeep(revision uint64) bool { return !k.revoked && revision >= k.knownRevision }
@@ -41,10 +42,11 @@ func (c *Cache[V]) endLocked(k *call) {
 }
 
 // flight is a load from the source that any number of callers wait for. It may have to wait for its turn before it is
-// sent. All fields but ctx are guarded by Cache.mu until it has landed; the result is fixed then.
+// sent. All fields but ctx and landed are guarded by Cache.mu until it has landed; the result is fixed then.
 type flight[V any] struct {
 	call
-	ctx context.Context // of the load; it ends when the flight has landed, or has to
+	ctx   context.Context // of the load; it ends when the flight has landed, or has to
+	until instant         // when its time is up
 
 	waiters   int           // a flight without waiters is not sent; if it was sent already, its context ends
 	sent      bool          // the source is asked; before that, the flight waits for its turn
@@ -57,7 +59,7 @@ type flight[V any] struct {
 	alone     bool          // it is loaded: a call for many was no answer for it, or is none for a waiter
 	copy      *entry[V]     // what it asks about while a call for many is sent
 
-	landed   bool
+	landed   atomic.Bool // written under Cache.mu
 	value    *V
 	revision uint64
 	err      error
@@ -103,12 +105,12 @@ func (c *Cache[V]) startLocked(ctx context.Context, id string) *flight[V] {
 		timeout = min(timeout, c.gate.beginProbe())
 	}
 	f.id = id
-	f.ctx, f.cancel = context.WithTimeoutCause(context.WithoutCancel(ctx), timeout, ErrTimeout)
+	c.limitLocked(ctx, f, timeout)
 	last := c.flights.get(id)
 	c.flights.set(id, f)
 	switch {
 	case f.probe:
-		context.AfterFunc(f.ctx, func() { c.land(f, nil, 0, context.Cause(f.ctx)) }) // its waiters may all have left
+		context.AfterFunc(f.ctx, func() { c.land(f, context.Cause(f.ctx)) }) // its waiters may all have left
 		c.sendLocked(f)
 	case c.config.LeaseOnly && last != nil && last.ctx.Err() == nil:
 		// Without a lease no flight that was sent is joined. So that each load does not send its own, one flight of an id is
@@ -137,10 +139,10 @@ func (c *Cache[V]) admitNextLocked(f *flight[V]) {
 		next.ahead = nil
 	}
 	switch {
-	case next == nil || next.landed || next.ctx.Err() != nil:
+	case next == nil || next.landed.Load() || next.ctx.Err() != nil:
 	case c.gate.outage:
 		c.rejectLocked(next, ErrOutage)
-		next.cancel()
+		next.cancel(nil)
 	default:
 		c.admitLocked(next)
 	}
@@ -148,17 +150,13 @@ func (c *Cache[V]) admitNextLocked(f *flight[V]) {
 
 // sendLocked calls the source for a flight.
 func (c *Cache[V]) sendLocked(f *flight[V]) {
-	c.gate.sent++
 	f.sent = true
 	c.stats.remoteLoads.Add(1)
 	c.beginLocked(&f.call, f.id)
-	c.onLoader(func() {
+	c.onLoaderLocked(func() func() {
 		value, revision, err := c.load(f.ctx, f.id)
-		c.land(f, value, revision, err)
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.gate.sent-- // not before the call has returned: a source that ignores its context still does the work
-		c.sendWaitingLocked()
+		o := c.result(value, revision, err)
+		return func() { c.landLocked(f, o) }
 	})
 }
 
@@ -166,7 +164,9 @@ func (c *Cache[V]) sendLocked(f *flight[V]) {
 func (c *Cache[V]) await(ctx context.Context, f *flight[V]) error {
 	select {
 	case <-f.ctx.Done():
-		c.land(f, nil, 0, context.Cause(f.ctx)) // in case the source ignores the end of its context
+		if !f.landed.Load() {
+			c.land(f, context.Cause(f.ctx)) // in case the source ignores the end of its context
+		}
 		return nil
 	case <-ctx.Done():
 		c.leave(f)
@@ -180,14 +180,14 @@ func (c *Cache[V]) leave(f *flight[V]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f.waiters--
-	if f.waiters > 0 || f.landed || f.probe { // a probe goes on, so that impatient callers learn of the outage's end
+	if f.waiters > 0 || f.landed.Load() || f.probe { // a probe goes on, to find the end of the outage
 		return
 	}
 	f.abandoned = true
-	f.cancel()
+	f.cancel(nil)
 	c.forgetLocked(f)
 	if !f.sent {
-		f.landed = true
+		c.fixLocked(f)
 		c.unqueueLocked(f)
 	}
 	c.admitNextLocked(f)
@@ -210,41 +210,62 @@ func (c *Cache[V]) forgetLocked(f *flight[V]) {
 func (c *Cache[V]) rejectLocked(f *flight[V], err error) {
 	c.unqueueLocked(f)
 	c.forgetLocked(f)
-	f.landed, f.err, f.outage = true, err, true
+	f.err, f.outage = err, err != ErrClosed //nolint:errorlint // it is one of this package's own, as it is
+	c.fixLocked(f)
 	c.stats.rejected.Add(1)
 }
 
-// land ends a flight, once, and its result is fixed then. The end of the flight's context is also what tells the
-// waiters, so each of them comes here again after the answer has landed, and does nothing.
-func (c *Cache[V]) land(f *flight[V], value *V, revision uint64, err error) {
-	defer f.cancel() // tells the waiters, after the lock is free again
-	unavailable := err != nil && c.unavailable(err)
-	absent := err != nil && !unavailable && c.config.MaxAbsent > 0 && c.config.Absent(err)
+// result is what the source has answered to a flight.
+type result[V any] struct {
+	value       *V
+	revision    uint64
+	err         error
+	unavailable bool // the error says nothing about the value
+	absent      bool // the error says that there is no value, which is worth remembering
+}
+
+func (c *Cache[V]) result(value *V, revision uint64, err error) result[V] {
+	o := result[V]{value: value, revision: revision, err: err}
+	if err != nil {
+		o.unavailable = c.unavailable(err)
+		o.absent = !o.unavailable && c.config.MaxAbsent > 0 && c.config.Absent(err)
+	}
+	return o
+}
+
+// land ends a flight that has no answer.
+func (c *Cache[V]) land(f *flight[V], err error) {
+	o := c.result(nil, 0, err)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.landLocked(f, o)
+}
+
+// landLocked ends a flight, once, and its result is fixed then. The end of the flight's context tells the waiters.
+func (c *Cache[V]) landLocked(f *flight[V], o result[V]) {
+	defer f.cancel(nil)
 	switch {
-	case f.landed:
+	case f.landed.Load():
 		return
 	case !f.sent && c.closed:
 		c.rejectLocked(f, ErrClosed)
-		f.outage = false
 		return
 	case !f.sent: // its time is up
 		c.rejectLocked(f, ErrBusy)
 		return
 	}
-	f.landed = true
+	defer c.fixLocked(f)
 	defer c.admitNextLocked(f)
 	c.forgetLocked(f)
 	c.endLocked(&f.call)
-	f.value, f.revision, f.err = value, revision, err
+	f.value, f.revision, f.err = o.value, o.revision, o.err
 	switch {
-	case err == nil:
+	case o.err == nil:
 		c.answeredLocked(f.startedAt)
 		c.keepLocked(f)
-	case !unavailable:
+	case !o.unavailable:
 		c.answeredLocked(f.startedAt)
-		if absent {
+		if o.absent {
 			c.rememberLocked(f, c.table.find(f.id))
 		}
 		c.refuteLocked(f)

@@ -108,7 +108,7 @@ func (c *Cache[V]) rejectWaitingLocked(err error) {
 	for c.gate.waiting.Len() > 0 {
 		f, _ := c.gate.waiting.Front().Value.(*flight[V])
 		c.rejectLocked(f, err)
-		f.cancel()
+		f.cancel(nil)
 	}
 }
 

@@ -1,36 +1,51 @@
 package nearcache
 
-import "time"
-
-// loaders runs calls to the source on goroutines that are used again. A fresh one begins with a small stack, and a
-// client needs a larger one: growing it took a sixth of the processor time of a miss.
-type loaders chan func()
-
-// loaderIdle is how long a goroutine waits for its next call before it ends.
-const loaderIdle = time.Second
-
-// onLoader runs f on a goroutine that waits for one, or on a new one. There are as many as there were calls at a time
-// lately.
-func (c *Cache[V]) onLoader(f func()) {
-	select {
-	case c.loaders <- f:
-	default:
-		c.background.Go(func() { c.runLoader(f) })
-	}
+// loaders are goroutines that call the source. They are used again: a fresh one begins with a small stack, a client
+// needs a larger one, and growing it took a sixth of the processor time of a miss. They end when no flight was in the
+// air at a time that the deadlines' timer has looked. Guarded by Cache.mu.
+type loaders struct {
+	idle []chan question // of loaders that wait for work
 }
 
-func (c *Cache[V]) runLoader(f func()) {
-	idle := time.NewTimer(loaderIdle)
-	defer idle.Stop()
-	for {
-		f()
-		idle.Reset(loaderIdle)
-		select {
-		case f = <-c.loaders:
-		case <-idle.C:
-			return
-		case <-c.closing.Done():
-			return
-		}
+// question calls the source, without a lock, and returns what takes the answer in, under the lock.
+type question func() (answerLocked func())
+
+// onLoaderLocked has a loader ask a question. There are as many as there were questions at a time lately.
+func (c *Cache[V]) onLoaderLocked(q question) {
+	c.gate.sent++
+	if last := len(c.loaders.idle) - 1; last >= 0 {
+		loader := c.loaders.idle[last]
+		c.loaders.idle = c.loaders.idle[:last]
+		loader <- q
+		return
 	}
+	loader := make(chan question, 1)
+	loader <- q
+	c.background.Go(func() {
+		for q := range loader {
+			c.ask(q, loader)
+		}
+	})
+}
+
+// ask asks a question, and makes its loader idle.
+func (c *Cache[V]) ask(q question, loader chan question) {
+	answerLocked := q()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	answerLocked()
+	c.gate.sent-- // not before the call has returned: a source that ignores its context still does the work
+	if c.deadlines.next == 0 || c.closed {
+		close(loader) // no timer will dismiss it
+	} else {
+		c.loaders.idle = append(c.loaders.idle, loader)
+	}
+	c.sendWaitingLocked()
+}
+
+func (c *Cache[V]) dismissLoadersLocked() {
+	for _, loader := range c.loaders.idle {
+		close(loader)
+	}
+	c.loaders.idle = nil
 }

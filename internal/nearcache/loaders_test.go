@@ -39,7 +39,7 @@ func TestLoadsShareAGoroutine(t *testing.T) {
 		}
 		load(0)
 		require.Len(t, used, 1)
-		time.Sleep(loaderIdle + time.Nanosecond)
+		time.Sleep(2 * c.config.LoadTimeout)
 		synctest.Wait()
 		load(loads)
 		require.Len(t, used, 2)

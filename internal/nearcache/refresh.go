@@ -331,7 +331,7 @@ func (c *Cache[V]) tellByLoad(u *use[V], probe bool) {
 	c.stats.refreshes.Add(1)
 	f := &flight[V]{probe: probe, renewal: true, waiters: 1}
 	f.id = u.id
-	f.ctx, f.cancel = context.WithTimeoutCause(context.Background(), c.config.LoadTimeout, ErrTimeout)
+	c.limitLocked(context.Background(), f, c.config.LoadTimeout)
 	c.flights.set(u.id, f)
 	c.sendLocked(f)
 	c.mu.Unlock()

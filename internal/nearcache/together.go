@@ -37,7 +37,6 @@ func (c *Cache[V]) takeTogetherLocked() (flights []*flight[V]) {
 // sendTogetherLocked asks for the copies of several flights with one call. Flights for which this was no answer go back
 // to the front of the queue, to be loaded.
 func (c *Cache[V]) sendTogetherLocked(flights []*flight[V]) {
-	c.gate.sent++
 	c.stats.remoteLoads.Add(1)
 	uses := make([]Use, len(flights))
 	for i, f := range flights {
@@ -51,30 +50,30 @@ func (c *Cache[V]) sendTogetherLocked(flights []*flight[V]) {
 		}
 	}
 	sentAt := flights[0].startedAt
-	c.onLoader(func() {
+	c.onLoaderLocked(func() func() {
 		unchanged, err := c.callUnchanged(uses)
-		for i, f := range flights {
-			if err == nil && unchanged[i] && c.config.Current(f.copy.value, f.copy.revision) {
-				c.land(f, f.copy.value, f.copy.revision, nil)
-			}
-		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.gate.sent--
-		switch {
-		case err == nil:
-			c.answeredLocked(sentAt)
-		case errs.Unsupported(err):
-			c.refresh.batch, c.refresh.linger = 1, 0
-			c.noUnchanged.Store(true)
-		default:
-			c.unansweredLocked(sentAt, false)
-		}
-		for _, f := range slices.Backward(flights) { // to the front, in their order
+		return func() { c.togetherLocked(flights, sentAt, unchanged, err) }
+	})
+}
+
+// togetherLocked takes in the answer about several flights.
+func (c *Cache[V]) togetherLocked(flights []*flight[V], sentAt instant, unchanged []bool, err error) {
+	switch {
+	case err == nil:
+		c.answeredLocked(sentAt)
+	case errs.Unsupported(err):
+		c.refresh.batch, c.refresh.linger = 1, 0
+		c.noUnchanged.Store(true)
+	default:
+		c.unansweredLocked(sentAt, false)
+	}
+	for i, f := range slices.Backward(flights) { // those that go back to the front are then in their order
+		if err == nil && unchanged[i] && c.config.Current(f.copy.value, f.copy.revision) {
+			c.landLocked(f, result[V]{value: f.copy.value, revision: f.copy.revision})
+		} else {
 			c.queueAgainLocked(f, err == nil)
 		}
-		c.sendWaitingLocked()
-	})
+	}
 }
 
 // callUnchanged calls Unchanged for at most LoadTimeout.
@@ -92,7 +91,7 @@ func (c *Cache[V]) callUnchanged(uses []Use) (unchanged []bool, err error) {
 // queueAgainLocked puts a flight that has not landed back, ahead of those that have not been sent yet. A copy that the
 // source has called outdated is dropped.
 func (c *Cache[V]) queueAgainLocked(f *flight[V], outdated bool) {
-	if f.landed {
+	if f.landed.Load() {
 		return
 	}
 	c.endLocked(&f.call)

@@ -582,9 +582,9 @@ var mutants = []mutant{
 		50, "",
 	},
 	{
-		"a waiter's end is the flight's", "internal/nearcache/flight.go",
-		"f.ctx, f.cancel = context.WithTimeoutCause(context.WithoutCancel(ctx),",
-		"f.ctx, f.cancel = context.WithTimeoutCause(ctx,",
+		"a waiter's end is the flight's", "internal/nearcache/deadline.go",
+		"context.WithCancelCause(context.WithoutCancel(ctx))",
+		"context.WithCancelCause(ctx)",
 		1000, "",
 	},
 	{
