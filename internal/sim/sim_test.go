@@ -16,6 +16,7 @@ import (
 
 var (
 	seeds    = flag.Uint64("sim.seeds", 300, "simulate the seeds from 1 to this number")
+	first    = flag.Uint64("sim.first", 0, "simulate this seed before the others")
 	oneSeed  = flag.Uint64("sim.seed", 0, "simulate this seed only, and with -v print its history")
 	duration = flag.Duration("sim.for", 0, "simulate one seed after the other for this long")
 )
@@ -25,6 +26,9 @@ func TestSimulate(t *testing.T) {
 		h := simulate(t, *oneSeed)
 		t.Logf("%+v\n%s", h.Config, h)
 		judge(t, h)
+		return
+	}
+	if *first != 0 && !judge(t, simulate(t, *first)) {
 		return
 	}
 	sum := tally{began: time.Now(), faults: make(map[string]int)}
