@@ -1,7 +1,6 @@
 package redisstore
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -22,7 +21,7 @@ import (
 // mutant is a deliberate mistake in a rule, in a file of Go or a script.
 type mutant struct {
 	name, file, old, new string // as in mutate.Mutant, but for the folder
-	test                 string // what finds it; "" for TestSettleRules and its neighbours
+	test                 string // the pattern of the tests that find it
 }
 
 const folder = "internal/redisstore"
@@ -55,12 +54,9 @@ func TestMutants(t *testing.T) {
 
 var failedTest = regexp.MustCompile(`(?m)^--- FAIL: (\w+)`)
 
-// tests returns the pattern of the tests that find a mutant.
-func (m mutant) tests() string { return cmp.Or(m.test, "TestSettle[A-Z]") }
-
 func testsOf(mutants []mutant) (all []string) {
 	for _, m := range mutants {
-		all = append(all, m.tests())
+		all = append(all, m.test)
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
@@ -69,7 +65,7 @@ func testsOf(mutants []mutant) (all []string) {
 // run runs the tests that find a mutant, with mutant i.
 func (m mutant) run(t *testing.T, binary string, i int) ([]byte, error) {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), binary, "-test.failfast", "-test.timeout=2m", "-test.run=^"+m.tests())
+	command := exec.CommandContext(t.Context(), binary, "-test.failfast", "-test.timeout=2m", "-test.run=^"+m.test)
 	command.Env = mutate.Choose(i)
 	output, err := command.CombinedOutput()
 	if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {

@@ -1,69 +1,48 @@
 package redisstore
 
-import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
-	"runtime"
-	"slices"
-	"testing"
-
-	"github.com/stretchr/testify/require"
-)
-
-// mutant is a deliberate mistake in a rule: one text in one file is replaced by another, in a copy that only the
-// compiler sees.
-type mutant struct {
-	name, file, old, new string
-	test                 string // what finds it, if TestSettleRules and its neighbours do not
-}
-
-var mutants = []mutant{
+// settleMutants break the rules of settle.go, put.go and the scripts.
+var settleMutants = []mutant{
 	{
 		"nothing is repeated", "settle.go",
 		"if before == notLost || ctx.Err() != nil {",
 		"if true {",
-		"",
+		"TestSettleStartsTheTTLAnew$",
 	},
 	{
 		"a repetition outlives the caller's context", "settle.go",
 		"if before == notLost || ctx.Err() != nil {",
 		"if ctx = context.WithoutCancel(ctx); before == notLost {",
-		"",
+		"TestSettleWithinTheContext$",
 	},
 	{
 		"a refusal counts as a lost reply", "settle.go",
 		"case answered(err), errors.Is(err, ErrTooFewReplicas),",
 		"case hasCode(err, \"LOADING\"):\n\t\treturn closed\n\tcase answered(err), errors.Is(err, ErrTooFewReplicas),",
-		"",
+		"TestSettleRefusalIsNoLostReply$",
 	},
 	{
 		"too few replicas count as a lost reply", "settle.go",
 		"case answered(err), errors.Is(err, ErrTooFewReplicas), network",
 		"case errors.Is(err, ErrTooFewReplicas):\n\t\treturn closed\n\tcase answered(err), network",
-		"",
+		"TestSettleRefusalIsNoLostReply$",
 	},
 	{
 		"a time-out counts as a closed connection", "settle.go",
 		"return overdue\n\t}\n\treturn notLost",
 		"return closed\n\t}\n\treturn notLost",
-		"",
+		"TestSettleByWhatEnded$",
 	},
 	{
 		"a closed connection counts as a time-out", "settle.go",
 		"syscall.EPIPE):\n\t\treturn closed",
 		"syscall.EPIPE):\n\t\treturn overdue",
-		"",
+		"TestSettleByWhatEnded$",
 	},
 	{
 		"a connection that this side closed counts as closed by the server", "settle.go",
 		"isAny(err, io.EOF,",
 		"isAny(err, net.ErrClosed, io.EOF,",
-		"",
+		"TestSettleByWhatEnded$",
 	},
 	{
 		"the repetition goes over an idle connection", "settle.go",
@@ -87,62 +66,62 @@ var mutants = []mutant{
 		"after a time-out, a write without a revision is repeated", "put.go",
 		"if before == overdue && !c.NamesRevision() {",
 		"if false {",
-		"",
+		"TestSettleRules$",
 	},
 	{
 		"... the creation of a value is", "put.go",
 		"if before == overdue && !c.NamesRevision() {",
 		"if before == overdue && c == Always {",
-		"",
+		"TestSettleRules$",
 	},
 	{
 		"a write without a revision is never repeated", "put.go",
 		"if before == overdue && !c.NamesRevision() {",
 		"if before != notLost && !c.NamesRevision() {",
-		"",
+		"TestSettleRules$",
 	},
 	{
 		"after a time-out, a write with a revision only asks", "put.go",
 		"if before == overdue && !c.NamesRevision() {",
 		"if before == overdue {",
-		"",
+		"TestSettleRules$",
 	},
 	{
 		"a conflict of a repetition is believed", "put.go",
 		"if before != notLost {\n\t\treturn 0, \"\", errUnsettled",
 		"if before != notLost && err != ErrConflict {\n\t\treturn 0, \"\", errUnsettled",
-		"",
+		"TestSettleRules$",
 	},
 	{
 		"that a value exists is believed of a repetition", "put.go",
 		"if before != notLost {\n\t\treturn 0, \"\", errUnsettled",
 		"if before != notLost && err != ErrExists {\n\t\treturn 0, \"\", errUnsettled",
-		"",
+		"TestSettleRules$",
 	},
 	{
 		"a replaced base says nothing", "put.go",
 		"case \"replaced\":\n\t\treturn 0, \"\", ErrConflict",
 		"case \"replaced\":\n\t\terr = ErrConflict",
-		"",
+		"TestSettleRules$",
 	},
 	{
 		"what a script does not know is missing", "put.go",
 		"return 0, \"\", errUnsettled\n\tcase \"unlisted\"",
 		"return 0, \"\", ErrMissing\n\tcase \"unlisted\"",
-		"",
+		"TestSettleRules$",
 	},
 	{
 		"a repetition has another token", "put.go",
 		"return send(on, mode)",
 		"p.token = newToken()\n\t\treturn send(on, mode)",
-		"",
+		"TestSettleAfterAnUnknownScript$",
 	},
 	{
 		"a take is repeated", "store.go",
 		"reply, err := s.write(ctx, nil, takeScript, s.key(id), events, s.names.Event(id))",
 		"reply, _, err := s.settle(ctx, s.key(id), func(on *redis.Conn, _ loss) (any, error) " +
 			"{ return s.write(ctx, on, takeScript, s.key(id), events, s.names.Event(id)) })",
-		"",
+		"TestSettleWhatIsRepeated$",
 	},
 	{
 		"a repetition does not wait for replicas", "replicas.go",
@@ -154,43 +133,43 @@ var mutants = []mutant{
 		"the token is not looked for", "scripts/put.lua",
 		"if digits and string.sub(header, 34, 49) ==",
 		"if false and string.sub(header, 34, 49) ==",
-		"",
+		"TestSettleAfterAnUnknownScript$",
 	},
 	{
 		"the token is looked for after the conditions of a creation", "scripts/put.lua",
 		"string.sub(ARGV[6], 1, 16) then",
 		"string.sub(ARGV[6], 1, 16) and ARGV[5] ~= 'absent' then",
-		"",
+		"TestSettleAfterAnUnknownScript$",
 	},
 	{
 		"the replaced revision is not stored", "scripts/put.lua",
 		"'2' .. new .. replaced ..",
 		"'2' .. new .. none ..",
-		"",
+		"TestSettleRules$",
 	},
 	{
 		"every conflict counts as a replaced base", "scripts/put.lua",
 		"and 'replaced' or 'conflict'",
 		"and 'replaced' or 'replaced'",
-		"",
+		"TestSettleRules$",
 	},
 	{
 		"who asks writes", "scripts/put.lua",
 		"elseif ARGV[7] == 'ask' then",
 		"elseif false then",
-		"",
+		"TestSettleRules$",
 	},
 	{
 		"a found token leaves the TTL as it is", "scripts/put.lua",
 		"redis.call('PEXPIRE', KEYS[1], (lifetime(header, ARGV[2])))",
 		"",
-		"",
+		"TestSettleStartsTheTTLAnew$",
 	},
 	{
 		"a found token starts the TTL anew past the end", "scripts/put.lua",
 		"redis.call('PEXPIRE', KEYS[1], (lifetime(header, ARGV[2])))",
 		"redis.call('PEXPIRE', KEYS[1], ARGV[2])",
-		"",
+		"TestSettleStartsTheTTLAnew$",
 	},
 	{
 		"a value's own idle time is ignored", "scripts/header.lua",
@@ -234,67 +213,4 @@ var mutants = []mutant{
 		"if false {",
 		"TestEndlessValuesAreRefused",
 	},
-}
-
-// TestMutants runs the tests of lost replies with each mutant. If none fails, a rule is not tested.
-func TestMutants(t *testing.T) {
-	t.Parallel()
-	if os.Getenv("SIM_MUTANTS") == "" {
-		t.Skip("set SIM_MUTANTS=1: it takes minutes")
-	}
-	turns := make(chan struct{}, runtime.GOMAXPROCS(0))
-	for _, m := range slices.Concat(mutants, ownerMutants) {
-		t.Run(m.name, func(t *testing.T) {
-			t.Parallel()
-			turns <- struct{}{}
-			defer func() { <-turns }()
-			t.Logf("found by %s", m.findBy(t))
-		})
-	}
-}
-
-var failedTest = regexp.MustCompile(`(?m)^--- FAIL: (\w+)`)
-
-// findBy returns the test that fails.
-func (m mutant) findBy(t *testing.T) string {
-	t.Helper()
-	tests := m.test
-	if tests == "" {
-		tests = "TestSettle[A-Z]"
-	}
-	output, err := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-failfast", "-overlay", m.overlay(t),
-		"-run", "^"+tests, "-timeout", "2m", ".").CombinedOutput()
-	if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
-		t.Fatal(err)
-	}
-	found := failedTest.FindSubmatch(output)
-	require.NotNil(t, found, "no test fails, or the mutant does not run:\n%s", output)
-	return string(found[1])
-}
-
-// TestMutantsApply checks, also when TestMutants is skipped, that the table still fits the code.
-func TestMutantsApply(t *testing.T) {
-	t.Parallel()
-	for _, m := range slices.Concat(mutants, ownerMutants) {
-		m.overlay(t)
-	}
-}
-
-// overlay writes the file that `go test -overlay` needs, and returns its name.
-func (m mutant) overlay(t *testing.T) string {
-	t.Helper()
-	original, err := filepath.Abs(m.file)
-	require.NoError(t, err)
-	source, err := os.ReadFile(original)
-	require.NoError(t, err)
-	require.Equal(t, 1, bytes.Count(source, []byte(m.old)), "this must occur exactly once in %s: %s", m.file, m.old)
-
-	dir := t.TempDir()
-	changed, name := filepath.Join(dir, filepath.Base(m.file)), filepath.Join(dir, "overlay.json")
-	source = bytes.Replace(source, []byte(m.old), []byte(m.new), 1)
-	require.NoError(t, os.WriteFile(changed, source, 0o600))
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {original: changed}})
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(name, overlay, 0o600))
-	return name
 }

@@ -92,7 +92,7 @@ var mutants = []mutant{
 		"the epoch is read after the call", "internal/nearcache/flight.go",
 		"c.putLocked(&f.call, f.value, f.revision, f.startedAt)",
 		"f.epoch = c.lease.Load().epoch\n\tc.putLocked(&f.call, f.value, f.revision, f.startedAt)",
-		0, "./internal/nearcache",
+		0, "nearcache.TestEpochIsReadBeforeTheCall",
 	},
 	{
 		"the watcher reports no gap when it connects again", "internal/sim/watch.go",
@@ -130,7 +130,7 @@ var mutants = []mutant{
 		"an old flight is joined", "internal/nearcache/flight.go",
 		"limit := min(c.config.MaxStaleness, c.config.LoadTimeout)",
 		"limit := c.config.LoadTimeout",
-		0, "./internal/nearcache",
+		0, "nearcache.TestOldFlightIsNotJoined",
 	},
 	{
 		"an idle session is served", "internal/nearcache/lease.go",
@@ -198,13 +198,13 @@ var mutants = []mutant{
 		"a load that asks anew joins any flight", "internal/nearcache/cache.go",
 		"within = c.idle(f.value)",
 		"",
-		0, "./internal/nearcache",
+		0, "nearcache.TestRetryJoinsOnlyAYoungFlight",
 	},
 	{
 		"a use is told for a TTL", "internal/nearcache/refresh.go",
 		"return now >= idleEnd(u.at, u.idle)",
 		"return now >= idleEnd(u.at, c.config.TTL)",
-		0, "./internal/nearcache",
+		0, "nearcache.TestUseTakesTheLaterIdleTime",
 	},
 
 	// Revalidation in batches.
@@ -250,7 +250,7 @@ var mutants = []mutant{
 		"a miss is remembered in spite of a copy", "internal/nearcache/revoke.go",
 		"c.absence.forget(k.id)",
 		"",
-		0, "./internal/nearcache",
+		0, "nearcache.TestChangeEndsAnAbsence",
 	},
 	{
 		"a miss is remembered that a change overlapped", "internal/nearcache/absent.go",
@@ -286,7 +286,7 @@ var mutants = []mutant{
 		"a miss is served for its age in spite of fencing", "internal/nearcache/absent.go",
 		"a.askedAt.add(c.young)",
 		"a.askedAt.add(c.config.MaxStaleness)",
-		0, "./internal/nearcache",
+		0, "nearcache.TestUnknownIDIsAskedForOnce",
 	},
 
 	// Writes.
@@ -350,7 +350,7 @@ var mutants = []mutant{
 		"a waiting load gets a copy that has changed", "internal/nearcache/together.go",
 		"if err == nil && unchanged[i] && c.config",
 		"if err == nil && (unchanged[i] || true) && c.config",
-		0, "./internal/nearcache",
+		0, "nearcache.TestLoadsThatWaitShareACall",
 	},
 
 	// Outages.
@@ -364,13 +364,13 @@ var mutants = []mutant{
 		"a load that had little time begins an outage", "internal/nearcache/gate.go",
 		"took < min(max(slowFailure, 2*g.slowest), c.config.LoadTimeout):",
 		"quick:",
-		0, "./internal/nearcache",
+		0, "nearcache.TestLoadSentLateIsNoOutage",
 	},
 	{
 		"an outage goes on although its probe failed quickly", "internal/nearcache/gate.go",
 		"case probe && quick:",
 		"case probe && quick && false:",
-		0, "./internal/nearcache",
+		0, "nearcache.TestQuickErrorEndsAnOutage",
 	},
 	{
 		"a place is not given back", "internal/nearcache/flight.go",
@@ -384,13 +384,13 @@ var mutants = []mutant{
 		"a copy is served for its age in spite of fencing", "internal/nearcache/cache.go",
 		"if !config.LeaseOnly {",
 		"if true {",
-		0, "./internal/nearcache",
+		0, "nearcache.TestLeaseOnlyJoinsNoUncoveredFlight",
 	},
 	{
 		"a flight is joined for its age in spite of fencing", "internal/nearcache/flight.go",
 		"(!c.config.LeaseOnly || c.lease.Load().covers(f.epoch, now))",
 		"true",
-		0, "./internal/nearcache",
+		0, "nearcache.TestLeaseOnlyJoinsNoUncoveredFlight",
 	},
 	{
 		"a fence does not wait for the answers", "internal/fence/fence.go",
@@ -402,67 +402,67 @@ var mutants = []mutant{
 		"an answer to another fence counts", "internal/fence/holder.go",
 		"if a := h.attempts[fence]; a != nil {\n\t\ta.answered",
 		"for _, a := range h.attempts {\n\t\ta.answered",
-		0, "./internal/fence",
+		0, "fence.TestEventsDuringAFence",
 	},
 	{
 		"a marker that another server passes on counts", "internal/fence/fence.go",
 		"expected[link] = false",
 		"expected[link] = true",
-		0, "./internal/fence",
+		0, "fence.TestFenceReturnsEarlyOnlyIfAllHolds",
 	},
 	{
 		"the caller's own marker need not arrive", "internal/fence/fence.go",
 		"!arrived || epoch != w.epoch",
 		"arrived && epoch != w.epoch",
-		0, "./internal/fence",
+		0, "fence.TestFenceReturnsEarlyOnlyIfAllHolds",
 	},
 	{
 		"the caller's epoch may be young", "internal/fence/fence.go",
 		"old := w.begunAt.Add(a.lease + Margin(a.lease))",
 		"old := w.begunAt",
-		0, "./internal/fence",
+		0, "fence.TestFenceReturnsEarlyOnlyIfAllHolds",
 	},
 	{
 		"the caller's epoch begins with the subscription", "internal/fence/holder.go",
 		"w.begunAt = time.Time{}",
 		"w.begunAt = time.Now()",
-		0, "./internal/fence",
+		0, "fence.TestFenceReturnsEarlyOnlyIfAllHolds",
 	},
 	{
 		"the registry may be a new one", "internal/fence/fence.go",
 		"known := w.knownSince.Add(a.lease + Margin(a.lease))",
 		"known := w.knownSince",
-		0, "./internal/fence",
+		0, "fence.TestFenceReturnsEarlyOnlyIfAllHolds",
 	},
 	{
 		"a fence returns at half of S", "internal/fence/fence.go",
 		"end := called.Add(lease + Margin(lease))",
 		"end := called.Add(lease / 2)",
-		0, "./internal/fence",
+		0, "fence.TestFenceTriesAgain",
 	},
 	{
 		"a fence leaves no margin for the clocks", "internal/fence/fence.go",
 		"return max(time.Millisecond, lease/500)",
 		"return 0",
-		0, "./internal/fence",
+		0, "fence.TestFenceReturnsEarlyOnlyIfAllHolds",
 	},
 	{
 		"a holder is forgotten after one look", "internal/fence/forget.go",
 		"now.Add(lease+Margin(lease))",
 		"now",
-		0, "./internal/fence",
+		0, "fence.TestCrashedHolderIsForgotten",
 	},
 	{
 		"a holder is forgotten although it has beaten", "internal/fence/forget.go",
 		"notes[name], lease = e.Note,",
 		"notes[name], lease = \"\",",
-		0, "./internal/fence",
+		0, "fence.TestCrashedHolderIsForgotten",
 	},
 	{
 		"a former name is removed while its lease runs", "internal/fence/holder.go",
 		"if h.watch == nil || !h.watch.leaseEnded {",
 		"if h.watch == nil {",
-		0, "./internal/fence",
+		0, "fence.TestFormerNames",
 	},
 
 	// Pressure.
@@ -514,7 +514,7 @@ var mutants = []mutant{
 		"a peek is answered by a young copy", "internal/nearcache/cache.go",
 		"e == nil || !l.covers(e.epoch, now) {",
 		"e == nil || now < 0 {",
-		0, "./internal/nearcache",
+		0, "nearcache.TestPeekNeedsTheLease",
 	},
 	{
 		"a sweep leaves the copies", "internal/nearcache/sweep.go",
@@ -532,7 +532,7 @@ var mutants = []mutant{
 		"a sweep does not revoke the flights under way", "internal/nearcache/sweep.go",
 		"return k.startedAt < limit",
 		"return false",
-		0, "./internal/nearcache",
+		0, "nearcache.TestStoreFromBeforeASweepIsNoCopy",
 	},
 
 	{
@@ -571,7 +571,7 @@ var mutants = []mutant{
 		"the end of a waiter's context is an outage", "internal/nearcache/cache.go",
 		"if err := c.await(ctx, f); err != nil {\n\t\t\treturn nil, err",
 		"if err := c.await(ctx, f); err != nil {\n\t\t\treturn c.orStale(id, err)",
-		0, "./internal/nearcache",
+		0, "nearcache.TestEndOfTheCallersContextIsNoOutage",
 	},
 
 	// Outages, callers, memory.

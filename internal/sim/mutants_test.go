@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -25,10 +27,10 @@ type mutant struct {
 	file     string // from the module's root
 	old, new string // as in mutate.Mutant
 	within   int    // number of seeds that suffice to find it
-	by       string // the package whose tests find it, where the simulation needs too long; "" for the simulation
+	by       string // the test that finds it, where the simulation needs too long; "" for the simulation
 }
 
-const simulation = "./internal/sim"
+const simulation = "sim.TestSimulate"
 
 // lateSeeds have found mutants that the first seeds do not find. They are tried first; a wrong one costs only time.
 var lateSeeds = map[string]uint64{
@@ -66,13 +68,15 @@ func TestMutants(t *testing.T) {
 		t.Skip("set SIM_MUTANTS=1: it takes a minute")
 	}
 	code := overlay(t)
-	binaries := make(map[string]string)
+	tests, binaries := make(map[string][]string), make(map[string]string)
 	for _, m := range mutants {
-		if binaries[m.where()] == "" {
-			binaries[m.where()] = code.Build(t, m.where())
-			output, err := m.run(t, binaries[m.where()], mutate.None)
-			require.NoError(t, err, "without a mutant:\n%s", output)
-		}
+		folder, test := m.where()
+		tests[folder] = append(tests[folder], test)
+	}
+	for folder, names := range tests {
+		binaries[folder] = code.Build(t, folder)
+		output, err := run(t, folder, binaries[folder], mutate.None, "-test.run=^("+strings.Join(names, "|")+")$")
+		require.NoError(t, err, "without a mutant:\n%s", output)
 	}
 	var mu sync.Mutex
 	found := make(map[string]string, len(mutants))
@@ -83,7 +87,7 @@ func TestMutants(t *testing.T) {
 				t.Parallel()
 				turns <- struct{}{}
 				defer func() { <-turns }()
-				by := m.find(t, binaries[m.where()], i)
+				by := m.find(t, binaries, i)
 				mu.Lock()
 				defer mu.Unlock()
 				found[m.name] = by
@@ -99,50 +103,45 @@ func TestMutants(t *testing.T) {
 
 var (
 	violationText = regexp.MustCompile(`seed (\d+): \d+ violations, the first is of (P\d+)`)
-	failedTest    = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
 	hangText      = regexp.MustCompile(`seed (\d+): (an operation does not end)`)
 )
 
-// where returns the package whose tests find a mutant.
-func (m *mutant) where() string {
-	if m.by != "" {
-		return m.by
-	}
-	return simulation
+// where returns the package and the name of the test that finds a mutant.
+func (m *mutant) where() (folder, test string) {
+	pkg, test, _ := strings.Cut(cmp.Or(m.by, simulation), ".")
+	return "./internal/" + pkg, test
 }
 
 // find returns the promise that mutant i breaks, and the seed that shows it.
-func (m *mutant) find(t *testing.T, binary string, i int) string {
+func (m *mutant) find(t *testing.T, binaries map[string]string, i int) string {
+	folder, test := m.where()
+	args := []string{"-test.run=^" + test + "$"}
+	if m.by == "" {
+		args = append(args, fmt.Sprint("-sim.first=", lateSeeds[m.name]), fmt.Sprint("-sim.seeds=", m.within))
+	}
 	start := time.Now()
-	output, err := m.run(t, binary, i)
+	output, err := run(t, folder, binaries[folder], i, args...)
 	took := time.Since(start).Round(time.Second / 10)
 	for _, text := range []*regexp.Regexp{violationText, hangText} {
 		if match := text.FindSubmatch(output); match != nil {
 			return fmt.Sprintf("%s, seed %s of %d, %v", match[2], match[1], m.within, took)
 		}
 	}
-	if match := failedTest.FindSubmatch(output); m.by != "" && match != nil {
-		return fmt.Sprintf("%s, in %s, %v", match[1], m.by, took)
+	if m.by != "" && bytes.Contains(output, []byte("--- FAIL: "+test)) {
+		return fmt.Sprintf("%s, %v", m.by, took)
 	}
 	if err == nil {
-		t.Errorf("%d seeds do not find it", m.within)
+		t.Errorf("%s does not find it", cmp.Or(m.by, fmt.Sprint(m.within, " seeds")))
 		return "not found"
 	}
 	t.Errorf("the mutant does not run:\n%s", output)
 	return "does not run"
 }
 
-// run runs the tests that find a mutant, with mutant i.
-func (m *mutant) run(t *testing.T, binary string, i int) ([]byte, error) {
-	args := []string{
-		"-test.timeout=5m", "-test.run=^TestSimulate$",
-		fmt.Sprint("-sim.first=", lateSeeds[m.name]), fmt.Sprint("-sim.seeds=", m.within),
-	}
-	if m.by != "" {
-		args = []string{"-test.timeout=1m", "-test.failfast"}
-	}
-	command := exec.CommandContext(t.Context(), binary, args...)
-	command.Dir = filepath.Join("../..", m.where())
+// run runs tests of a package with mutant i.
+func run(t *testing.T, folder, binary string, i int, args ...string) ([]byte, error) {
+	command := exec.CommandContext(t.Context(), binary, append(args, "-test.timeout=5m")...)
+	command.Dir = filepath.Join("../..", folder)
 	command.Env = mutate.Choose(i)
 	output, err := command.CombinedOutput()
 	if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
