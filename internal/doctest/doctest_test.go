@@ -43,14 +43,17 @@ var packages = map[string]string{
 	"redis":   "github.com/redis/go-redis/v9",
 	"session": "github.com/seed34611480/session",
 	"slog":    "log/slog",
+	"testing": "testing",
 	"time":    "time",
+
+	"sessiontest": "github.com/seed34611480/session/sessiontest",
 }
 
 func TestCodeInDocsCompiles(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
-	for _, file := range append(files, filepath.Join(root, "README.md")) {
+	for _, file := range append(files, filepath.Join(root, "README.md"), filepath.Join(root, "CONTRIBUTING.md")) {
 		for i, block := range blocks(t, file) {
 			t.Run(fmt.Sprintf("%s %d", filepath.Base(file), i+1), func(t *testing.T) {
 				tool(t, "vet", write(t, block))
