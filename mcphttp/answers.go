@@ -1,0 +1,136 @@
+package mcphttp
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seed34611480/session"
+)
+
+// answers are the requests that are being answered. Each of them keeps its session alive, and is cut when the session
+// ends, through any replica, or at the shutdown.
+type answers struct {
+	sessions session.Storage
+	grace    time.Duration
+
+	streams, calls context.Context // end when streams and calls are cut
+	cutStreams     context.CancelCauseFunc
+	cutCalls       context.CancelCauseFunc
+
+	mu     sync.Mutex // protects following fields
+	open   int
+	ending bool          // no new ones
+	ended  chan struct{} // closed when ending and none is open
+}
+
+func newAnswers(st session.Storage, o *options) *answers {
+	a := &answers{sessions: st, grace: o.grace, ended: make(chan struct{})}
+	a.streams, a.cutStreams = context.WithCancelCause(context.Background())
+	a.calls, a.cutCalls = context.WithCancelCause(context.Background())
+	return a
+}
+
+// serve answers a request by the next handler, whose context ends with the cause why the answer is cut, if it is: an
+// error of [session.KeepAlive], or [ErrShutdown]. id is that of the request's session, which was found already; it is
+// empty if there is none. serve returns the cause, nil if the answer was not cut.
+//
+// A cut answer whose header has left ends where it is. One whose header has not left becomes the answer to its cause,
+// also when the next handler then makes an error of its own from the end of its context: a ReverseProxy's 502 would
+// leave the client with a session that is gone.
+func (a *answers) serve(w http.ResponseWriter, r *http.Request, id string, next http.Handler) (cut error) {
+	if !a.enter() {
+		WriteError(w, ErrShutdown)
+		return ErrShutdown
+	}
+	defer a.leave()
+	ctx, end := context.WithCancelCause(r.Context())
+	defer end(nil)
+	limit := a.calls
+	if isStream(r) {
+		limit = a.streams
+	}
+	defer context.AfterFunc(limit, func() { end(context.Cause(limit)) })()
+	if id != "" {
+		var stop context.CancelFunc
+		ctx, stop = session.KeepAlive(ctx, a.sessions, id)
+		defer stop()
+	}
+	out := &writer{ResponseWriter: w, check: func(status int) error {
+		if status < http.StatusBadRequest {
+			return nil // it is complete, or has begun: its client may have it
+		}
+		return context.Cause(ctx)
+	}}
+	if ctx.Err() == nil {
+		serveCut(ctx, out, r.WithContext(ctx), next)
+	}
+	cut = context.Cause(ctx)
+	if cut != nil {
+		out.refuse(cut)
+	}
+	return cut
+}
+
+// serveCut calls the next handler. One that was cut may panic with ErrAbortHandler, as a ReverseProxy does: that would
+// break the connection, and the client would not get the answer to the cause, or see a stream end.
+func serveCut(ctx context.Context, w *writer, r *http.Request, next http.Handler) {
+	defer func() {
+		value := recover()
+		if value == nil {
+			return
+		}
+		stream := strings.HasPrefix(w.Header().Get("Content-Type"), "text/event-stream")
+		if value == http.ErrAbortHandler && ctx.Err() != nil && (!w.began || w.refused || stream) { //nolint:errorlint // itself
+			return
+		}
+		panic(value)
+	}()
+	next.ServeHTTP(w, r)
+}
+
+func (a *answers) enter() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ending {
+		return false
+	}
+	a.open++
+	return true
+}
+
+func (a *answers) leave() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.open--
+	a.endedLocked()
+}
+
+func (a *answers) endedLocked() {
+	if a.ending && a.open == 0 {
+		close(a.ended)
+	}
+}
+
+// shutdown refuses new requests, cuts streams now and calls after the grace, or when ctx ends. It returns nil when all
+// have ended, or the error of ctx.
+func (a *answers) shutdown(ctx context.Context) error {
+	a.mu.Lock()
+	if !a.ending {
+		a.ending = true
+		a.endedLocked()
+	}
+	a.mu.Unlock()
+	a.cutStreams(ErrShutdown)
+	grace := time.AfterFunc(a.grace, func() { a.cutCalls(ErrShutdown) })
+	defer grace.Stop()
+	select {
+	case <-a.ended:
+		return nil
+	case <-ctx.Done():
+		a.cutCalls(ErrShutdown)
+		return ctx.Err()
+	}
+}

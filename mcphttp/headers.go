@@ -1,0 +1,42 @@
+package mcphttp
+
+import "net/http"
+
+const (
+	sessionHeader = "Mcp-Session-Id"
+	versionHeader = "Mcp-Protocol-Version"
+	methodHeader  = "Mcp-Method"
+	nameHeader    = "Mcp-Name"
+
+	listenMethod = "subscriptions/listen"
+)
+
+// checkHeaders refuses a request that has one of the headers several times: one part would route by the first, and
+// another read the last.
+func checkHeaders(h http.Header) error {
+	for _, name := range []string{versionHeader, sessionHeader, methodHeader, nameHeader} {
+		if len(h[name]) > 1 {
+			return errRepeated
+		}
+	}
+	return nil
+}
+
+// modernSince is the first version of the protocol that has no sessions. Versions are dates, so they can be compared.
+const modernSince = "2026-07-28"
+
+// Modern reports whether a request is of the protocol of 2026-07-28 or later, which has no sessions. Its
+// MCP-Protocol-Version decides: also one that is no date and greater, because a modern server says best what is wrong
+// with it. Without a version, a request that has an Mcp-Method and no Mcp-Session-Id is modern, too: one that forgot the
+// version. The body is not read.
+func Modern(r *http.Request) bool {
+	if version := r.Header.Get(versionHeader); version != "" {
+		return version >= modernSince
+	}
+	return r.Header.Get(methodHeader) != "" && r.Header.Get(sessionHeader) == ""
+}
+
+// isStream reports whether a request asks for messages until its client has enough of them.
+func isStream(r *http.Request) bool {
+	return r.Method == http.MethodGet || r.Header.Get(methodHeader) == listenMethod
+}
