@@ -26,6 +26,10 @@ type answers struct {
 	ended  chan struct{} // closed when ending and none is open
 }
 
+// longAfter is how long a call takes before its session is kept alive. A call that is shorter has loaded its session,
+// which is enough, and does not pay for more.
+const longAfter = time.Second
+
 func newAnswers(st session.Storage, o *options) *answers {
 	a := &answers{sessions: st, grace: o.grace, ended: make(chan struct{})}
 	a.streams, a.cutStreams = context.WithCancelCause(context.Background())
@@ -34,13 +38,13 @@ func newAnswers(st session.Storage, o *options) *answers {
 }
 
 // serve answers a request by the next handler, whose context ends with the cause why the answer is cut, if it is: an
-// error of [session.KeepAlive], or [ErrShutdown]. id is that of the request's session, which was found already; it is
-// empty if there is none. serve returns the cause, nil if the answer was not cut.
+// error of [session.KeepAlive], or [ErrShutdown]. id is that of the request's session, which was loaded just now; it is
+// empty if there is none. serve returns why the context has ended before the handler has, or nil.
 //
 // A cut answer whose header has left ends where it is. One whose header has not left becomes the answer to its cause,
-// also when the next handler then makes an error of its own from the end of its context: a ReverseProxy's 502 would
-// leave the client with a session that is gone.
-func (a *answers) serve(w http.ResponseWriter, r *http.Request, id string, next http.Handler) (cut error) {
+// also when the next handler makes an error of its own from the end of its context: a ReverseProxy's 502 would leave the
+// client with a session that is gone.
+func (a *answers) serve(w http.ResponseWriter, r *http.Request, id string, next http.Handler) error {
 	if !a.enter() {
 		WriteError(w, ErrShutdown)
 		return ErrShutdown
@@ -48,30 +52,48 @@ func (a *answers) serve(w http.ResponseWriter, r *http.Request, id string, next 
 	defer a.leave()
 	ctx, end := context.WithCancelCause(r.Context())
 	defer end(nil)
-	limit := a.calls
-	if isStream(r) {
+	cutter := newCutter(w, end)
+	defer cutter.done()
+	limit, stream := a.calls, isStream(r)
+	if stream {
 		limit = a.streams
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // a server's WriteTimeout is for calls
 	}
-	defer context.AfterFunc(limit, func() { end(context.Cause(limit)) })()
+	defer context.AfterFunc(limit, func() { cutter.cut(ErrShutdown) })()
 	if id != "" {
-		var stop context.CancelFunc
-		ctx, stop = session.KeepAlive(ctx, a.sessions, id)
-		defer stop()
+		defer a.keepAlive(ctx, id, stream, cutter)()
 	}
 	out := &writer{ResponseWriter: w, check: func(status int) error {
 		if status < http.StatusBadRequest {
-			return nil // it is complete, or has begun: its client may have it
+			return nil // it is complete, or has begun
 		}
 		return context.Cause(ctx)
 	}}
 	if ctx.Err() == nil {
 		serveCut(ctx, out, r.WithContext(ctx), next)
 	}
-	cut = context.Cause(ctx)
-	if cut != nil {
-		out.refuse(cut)
+	cause := context.Cause(ctx)
+	if cause != nil {
+		out.refuse(cause)
 	}
-	return cut
+	return cause
+}
+
+// keepAlive keeps a session alive until ctx ends, and cuts the answer when the session ends. It does so at once for a
+// stream, and otherwise when the answer has become long.
+func (a *answers) keepAlive(ctx context.Context, id string, stream bool, cutter *cutter) (stop func() bool) {
+	keep := func() {
+		kept, stop := session.KeepAlive(ctx, a.sessions, id)
+		context.AfterFunc(kept, func() {
+			stop()
+			cutter.cut(context.Cause(kept))
+		})
+	}
+	if stream {
+		keep()
+		return func() bool { return true } // the end of ctx stops it
+	}
+	return time.AfterFunc(longAfter, keep).Stop
 }
 
 // serveCut calls the next handler. One that was cut may panic with ErrAbortHandler, as a ReverseProxy does: that would
@@ -82,8 +104,8 @@ func serveCut(ctx context.Context, w *writer, r *http.Request, next http.Handler
 		if value == nil {
 			return
 		}
-		stream := strings.HasPrefix(w.Header().Get("Content-Type"), "text/event-stream")
-		if value == http.ErrAbortHandler && ctx.Err() != nil && (!w.began || w.refused || stream) { //nolint:errorlint // itself
+		ends := !w.began || w.refused || strings.HasPrefix(w.Header().Get("Content-Type"), "text/event-stream")
+		if value == http.ErrAbortHandler && ctx.Err() != nil && ends { //nolint:errorlint // it is never wrapped
 			return
 		}
 		panic(value)
@@ -105,27 +127,24 @@ func (a *answers) leave() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.open--
-	a.endedLocked()
-}
-
-func (a *answers) endedLocked() {
 	if a.ending && a.open == 0 {
 		close(a.ended)
 	}
 }
 
-// shutdown refuses new requests, cuts streams now and calls after the grace, or when ctx ends. It returns nil when all
+// shutdown refuses new requests, cuts streams now, and calls after the grace or when ctx ends. It returns nil when all
 // have ended, or the error of ctx.
 func (a *answers) shutdown(ctx context.Context) error {
 	a.mu.Lock()
 	if !a.ending {
 		a.ending = true
-		a.endedLocked()
+		if a.open == 0 {
+			close(a.ended)
+		}
 	}
 	a.mu.Unlock()
 	a.cutStreams(ErrShutdown)
-	grace := time.AfterFunc(a.grace, func() { a.cutCalls(ErrShutdown) })
-	defer grace.Stop()
+	defer time.AfterFunc(a.grace, func() { a.cutCalls(ErrShutdown) }).Stop()
 	select {
 	case <-a.ended:
 		return nil

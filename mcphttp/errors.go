@@ -13,6 +13,9 @@ var ErrShutdown = errors.New("mcphttp: shutting down")
 // errNoOwner: the function of [WithOwner] has returned no owner.
 var errNoOwner = errors.New("mcphttp: the request has no owner")
 
+// errNotStored: a session that a server has begun could not be stored.
+var errNotStored = errors.New("mcphttp: the session could not be stored")
+
 // errRepeated: a header that must be there once at most is there several times.
 var errRepeated = errors.New("mcphttp: repeated header")
 
@@ -38,15 +41,16 @@ func WriteError(w http.ResponseWriter, err error) {
 
 // answerTo returns what a client is told about an error.
 func answerTo(err error) (status int, text string) {
-	_, large := errors.AsType[*http.MaxBytesError](err)
 	switch {
 	case errors.Is(err, ErrShutdown):
 		return http.StatusServiceUnavailable, "the server is shutting down, try again"
+	case errors.Is(err, errNotStored):
+		return http.StatusServiceUnavailable, "the session could not begin, try again"
 	case errors.Is(err, errNoOwner):
 		return http.StatusUnauthorized, "the request is not authenticated"
 	case errors.Is(err, errRepeated):
 		return http.StatusBadRequest, "a header is repeated that must be there once"
-	case large:
+	case isTooLarge(err):
 		return http.StatusRequestEntityTooLarge, "the request is too large"
 	}
 	switch status = session.HTTPStatus(err); status {
@@ -62,4 +66,18 @@ func answerTo(err error) (status int, text string) {
 		return status, "unavailable at the moment, try again"
 	}
 	return status, http.StatusText(status)
+}
+
+// isTooLarge reports whether an error is that of a body which is longer than its limit.
+func isTooLarge(err error) bool {
+	_, ok := errors.AsType[*http.MaxBytesError](err)
+	return ok
+}
+
+// fail answers with an error, and logs it when only the server's operator can mend its cause.
+func (o *options) fail(w http.ResponseWriter, err error) {
+	if status, _ := answerTo(err); status == http.StatusInternalServerError || errors.Is(err, session.ErrCorrupt) {
+		o.logger.Error("mcphttp: a request has failed", "error", err)
+	}
+	WriteError(w, err)
 }

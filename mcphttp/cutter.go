@@ -1,0 +1,49 @@
+package mcphttp
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// stalledAfter is how long a client that does not read may hold up the end of an answer that was cut.
+const stalledAfter = time.Second
+
+// cutter cuts one answer.
+type cutter struct {
+	end     context.CancelCauseFunc
+	control *http.ResponseController
+
+	mu       sync.Mutex // protects following fields
+	isDone   bool
+	deadline bool // it was set
+}
+
+func newCutter(w http.ResponseWriter, end context.CancelCauseFunc) *cutter {
+	return &cutter{end: end, control: http.NewResponseController(w)}
+}
+
+// cut ends the context of the handler. A handler that waits for its client to read what it has written does not notice:
+// (1) the client stalls, (2) the handler's write waits, (3) the answer is cut, (4) Shutdown waits for the handler. So
+// writes must end soon, too.
+func (c *cutter) cut(cause error) {
+	c.end(cause)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isDone || c.deadline {
+		return
+	}
+	c.deadline = true
+	_ = c.control.SetWriteDeadline(time.Now().Add(stalledAfter))
+}
+
+// done is called when the answer has ended. The next one on the connection must not meet the deadline of this one.
+func (c *cutter) done() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.isDone = true
+	if c.deadline {
+		_ = c.control.SetWriteDeadline(time.Time{})
+	}
+}
