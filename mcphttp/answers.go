@@ -3,7 +3,6 @@ package mcphttp
 import (
 	"context"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -57,13 +56,16 @@ func (a *answers) serve(w http.ResponseWriter, r *http.Request, id string, next 
 	limit, stream := a.calls, isStream(r)
 	if stream {
 		limit = a.streams
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // a server's WriteTimeout is for calls
+		cutter.unlimited()
 	}
 	defer context.AfterFunc(limit, func() { cutter.cut(ErrShutdown) })()
 	if id != "" {
 		defer a.keepAlive(ctx, id, stream, cutter)()
 	}
 	out := &writer{ResponseWriter: w, check: func(status int) error {
+		if isEvents(w.Header()) {
+			cutter.unlimited()
+		}
 		if status < http.StatusBadRequest {
 			return nil // it is complete, or has begun
 		}
@@ -104,7 +106,7 @@ func serveCut(ctx context.Context, w *writer, r *http.Request, next http.Handler
 		if value == nil {
 			return
 		}
-		ends := !w.began || w.refused || strings.HasPrefix(w.Header().Get("Content-Type"), "text/event-stream")
+		ends := !w.began || w.refused || isEvents(w.Header())
 		if value == http.ErrAbortHandler && ctx.Err() != nil && ends { //nolint:errorlint // it is never wrapped
 			return
 		}

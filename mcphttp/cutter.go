@@ -38,6 +38,15 @@ func (c *cutter) cut(cause error) {
 	_ = c.control.SetWriteDeadline(time.Now().Add(stalledAfter))
 }
 
+// unlimited lets the answer take as long as it does: a server's WriteTimeout is for calls that have no stream.
+func (c *cutter) unlimited() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.deadline {
+		_ = c.control.SetWriteDeadline(time.Time{})
+	}
+}
+
 // done is called when the answer has ended. The next one on the connection must not meet the deadline of this one.
 func (c *cutter) done() {
 	c.mu.Lock()

@@ -1,6 +1,9 @@
 package mcphttp
 
-import "net/http"
+import (
+	"net/http"
+	"strings"
+)
 
 const (
 	sessionHeader = "Mcp-Session-Id"
@@ -39,4 +42,9 @@ func Modern(r *http.Request) bool {
 // isStream reports whether a request asks for messages until its client has enough of them.
 func isStream(r *http.Request) bool {
 	return r.Method == http.MethodGet || r.Header.Get(methodHeader) == listenMethod
+}
+
+// isEvents reports whether the header of an answer announces a stream of events.
+func isEvents(h http.Header) bool {
+	return strings.HasPrefix(h.Get("Content-Type"), "text/event-stream")
 }

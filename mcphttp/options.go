@@ -16,20 +16,12 @@ type Option interface {
 	applySessions(o *options)
 }
 
-// ProxyOption configures a [Proxy].
-type ProxyOption interface{ applyProxy(o *proxyOptions) }
-
 // options are those of Sessions and Proxy.
 type options struct {
 	owner   func(r *http.Request) (string, error) // nil: sessions have no owner
 	maxBody int64
 	grace   time.Duration
 	logger  *slog.Logger
-}
-
-// proxyOptions are those of a Proxy.
-type proxyOptions struct {
-	options
 }
 
 const (

@@ -42,6 +42,10 @@ type Sessions struct {
 	storage session.Storage
 	server  http.Handler
 	answers *answers
+
+	// A Proxy's, both may be nil: loaded may refuse a session that a request has, created adds to one that it begins.
+	loaded  func(ctx context.Context, s *session.Session) error
+	created func(ctx context.Context, s *session.Session) *session.Session
 }
 
 // NewSessions returns a Sessions in front of a server. The storage, which must be a [session.Creator], stays the
@@ -128,13 +132,23 @@ func (s *Sessions) goOn(w http.ResponseWriter, r *http.Request, body *body, id s
 	}
 }
 
+// load finds the session of a request. What the storage has beside sessions has ids, too, which a client may name.
 func (s *Sessions) load(ctx context.Context, id, owner string) error {
+	load := s.storage.Load
 	if s.owner != nil {
-		_, err := session.LoadOwned(ctx, s.storage, id, owner)
-		return err
+		load = func(ctx context.Context, id string) (*session.Session, error) {
+			return session.LoadOwned(ctx, s.storage, id, owner)
+		}
 	}
-	_, err := s.storage.Load(ctx, id)
-	return err
+	switch found, err := load(ctx, id); {
+	case err != nil:
+		return err
+	case found.Type() != session.TypeStreamable:
+		return session.ErrNotFound
+	case s.loaded != nil:
+		return s.loaded(ctx, found)
+	}
+	return nil
 }
 
 // storing returns a handler that stores each session which the next one begins, before its id leaves.
@@ -170,6 +184,9 @@ func (s *Sessions) storing(owner string, next http.Handler) http.Handler {
 // user has too many.
 func (s *Sessions) create(ctx context.Context, id, owner string) error {
 	began := session.New(id).WithType(session.TypeStreamable).WithPrincipal(owner)
+	if s.created != nil {
+		began = s.created(ctx, began)
+	}
 	err := session.Create(ctx, s.storage, began)
 	if err == nil || errors.Is(err, session.ErrTooMany) {
 		return err

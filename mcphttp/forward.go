@@ -1,0 +1,195 @@
+package mcphttp
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"log"
+	"mime"
+	"net/http"
+	"net/http/httputil"
+	"sync"
+
+	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/mcphttp/internal/learn"
+)
+
+var (
+	errGone      = errors.New("mcphttp: the backend is dead")
+	errDown      = errors.New("mcphttp: the backend cannot be reached")
+	errNoBackend = errors.New("mcphttp: no backend can be reached")
+	errNoTask    = errors.New("mcphttp: unknown task")
+	errTaken     = errors.New("mcphttp: another backend has a task with this id")
+)
+
+// gatewayError is that of a backend which was reached, and has not answered.
+type gatewayError struct{ cause error }
+
+func (e gatewayError) Error() string { return "mcphttp: the backend does not answer" }
+func (e gatewayError) Unwrap() error { return e.cause }
+
+// forward answers a request by a backend.
+func (p *Proxy) forward(w http.ResponseWriter, r *http.Request) {
+	x := exchangeOf(r.Context())
+	r, body, err := readWhole(w, r)
+	x.body = body
+	if err == nil && x.bound != byState {
+		err = p.route(r, x)
+	}
+	if err != nil {
+		p.failed(w, r, err)
+		return
+	}
+	p.reverse.ServeHTTP(w, r)
+}
+
+func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
+	x := exchangeOf(r.In.Context())
+	x.url = r.Out.URL
+	x.aim(r.Out)
+	r.SetXForwarded()
+	// A server may ignore an Upgrade, and so does this one: what follows would be no MCP.
+	r.Out.Header.Del("Connection")
+	r.Out.Header.Del("Upgrade")
+	if x.learns {
+		r.Out.Header.Set("Accept-Encoding", "identity") // what is compressed cannot be read
+	}
+}
+
+// hop is the way to the backends.
+type hop struct{ *Proxy }
+
+// RoundTrip implements [http.RoundTripper].
+func (p hop) RoundTrip(r *http.Request) (*http.Response, error) {
+	x := exchangeOf(r.Context())
+	for out := r; ; {
+		host := x.target.host()
+		if x.bound == byState && p.health.isDead(host) {
+			return nil, errGone
+		}
+		answer, err := x.send(out)
+		if err == nil {
+			p.health.taken(host)
+			return answer, nil
+		}
+		if !isDial(err) || r.Context().Err() != nil {
+			return nil, gatewayError{err}
+		}
+		switch dead := p.health.failed(host, err); {
+		case x.bound == byState && dead:
+			return nil, errGone
+		case x.bound != free:
+			return nil, errDown
+		}
+		x.tried = append(x.tried, x.target.backend)
+		if err := p.spread(x); err != nil {
+			return nil, err
+		}
+		if out, err = again(r); err != nil {
+			return nil, err
+		}
+		x.aim(out)
+	}
+}
+
+// again returns a request of which nothing was sent, to be sent to another backend.
+func again(r *http.Request) (*http.Request, error) {
+	out := r.Clone(r.Context())
+	if r.Body == nil || r.GetBody == nil {
+		return out, nil
+	}
+	var err error
+	out.Body, err = r.GetBody()
+	return out, err
+}
+
+// answered sees the header of an answer before the client does.
+func (p *Proxy) answered(answer *http.Response) error {
+	ctx := answer.Request.Context()
+	x := exchangeOf(ctx)
+	if x.dialled != "" && x.target.address == "" {
+		x.target.address = x.dialled
+		if x.bound == byAffinity {
+			p.keepAddress(ctx, x)
+		}
+	}
+	if !x.learns || answer.StatusCode != http.StatusOK || answer.Header.Get("Content-Encoding") != "" {
+		return nil
+	}
+	found := func(task learn.Task) error { return p.keepTask(ctx, x, task) }
+	switch kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type")); kind {
+	case "text/event-stream":
+		answer.Body = learn.Events(answer.Body, found)
+	case "application/json":
+		answer.Body = learn.JSON(answer.Body, found)
+		if answer.ContentLength >= 0 && answer.ContentLength <= maxNamed {
+			return readFirst(answer) // a failure can be a 503 then, which is better than a broken answer
+		}
+	}
+	return nil
+}
+
+func readFirst(answer *http.Response) error {
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return err
+	}
+	_ = answer.Body.Close()
+	answer.Body = io.NopCloser(bytes.NewReader(body))
+	return nil
+}
+
+// failed answers a request in the place of a backend. An answer that was cut is corrected by [answers].
+func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
+	switch _, gateway := errors.AsType[gatewayError](err); {
+	case errors.Is(err, errGone), errors.Is(err, errNoTask):
+		if Modern(r) {
+			unknownTask(w, exchangeOf(r.Context()).body)
+			return
+		}
+		WriteError(w, session.ErrNotFound)
+	case errors.Is(err, errDown), errors.Is(err, errNoBackend):
+		WriteError(w, session.ErrUnavailable)
+	case errors.Is(err, errIncomplete):
+		http.Error(w, "the request is incomplete", http.StatusBadRequest)
+	case gateway, errors.Is(err, errTaken), errors.Is(err, learn.ErrTooLong):
+		http.Error(w, "the backend does not answer", http.StatusBadGateway)
+	default:
+		p.fail(w, err)
+	}
+}
+
+// unknownTask answers as a server does. In the modern era a 404 has a JSON-RPC error: clients would take a plain one for
+// the end of a session, and they have none.
+func unknownTask(w http.ResponseWriter, body []byte) {
+	const invalidParams = -32602
+	id := member(body, "id")
+	if id == nil {
+		id = json.RawMessage("null")
+	}
+	answer := append([]byte(`{"jsonrpc":"2.0","id":`), id...)
+	answer = append(answer, `,"error":{"code":-32602,"message":"unknown task"}}`...)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusNotFound)
+	_, _ = w.Write(answer)
+}
+
+// quiet is for what a ReverseProxy says of each client that leaves.
+var quiet = log.New(io.Discard, "", 0)
+
+// buffers are those through which answers pass.
+type buffers struct{ pool sync.Pool }
+
+const bufferSize = 32 << 10
+
+// Get implements [httputil.BufferPool].
+func (b *buffers) Get() []byte {
+	if buffer, ok := b.pool.Get().(*[bufferSize]byte); ok {
+		return buffer[:]
+	}
+	return make([]byte, bufferSize)
+}
+
+// Put implements [httputil.BufferPool].
+func (b *buffers) Put(buffer []byte) { b.pool.Put((*[bufferSize]byte)(buffer)) }

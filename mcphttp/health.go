@@ -1,0 +1,154 @@
+package mcphttp
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	defaultDeadAfter = 2 * time.Second
+
+	// leastRefusals is how many connections a dead host has refused at least: two could be the first and the last moment of
+	// a restart.
+	leastRefusals = 3
+
+	// maxTroubles is how many hosts are known to fail. Those of removed backends come from the storage.
+	maxTroubles = 1024
+)
+
+// health knows the hosts that cannot be dialled. One that can, or was never tried, has no entry.
+//
+// A host is dead when it has refused connections for a while, and taken none meanwhile: its machine says that no process
+// listens there, so the process that had the sessions has gone. Nothing else is a proof. A dial that times out, or finds
+// no route or no name, may come from a cut network, behind which the sessions are alive.
+type health struct {
+	deadAfter time.Duration
+	logger    *slog.Logger
+
+	some atomic.Int64 // len(hosts), to be read without the lock: normally there are none
+
+	mu    sync.Mutex // protects following fields
+	hosts map[string]*trouble
+}
+
+// trouble is what is known of a host that cannot be dialled.
+type trouble struct {
+	refusals    int // in a row
+	first, last time.Time
+	nextTrial   time.Time
+	dead        bool
+}
+
+func newHealth(deadAfter time.Duration, logger *slog.Logger) *health {
+	if deadAfter == 0 {
+		deadAfter = defaultDeadAfter
+	}
+	return &health{deadAfter: deadAfter, logger: logger, hosts: make(map[string]*trouble)}
+}
+
+// mayDial reports whether a host has no trouble, or is to be tried once more: it is true for one caller in each quarter
+// of deadAfter.
+func (h *health) mayDial(host string) bool {
+	if h.some.Load() == 0 {
+		return true
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := h.hosts[host]
+	return t == nil || h.trialLocked(t)
+}
+
+// isDead reports whether a host is dead, and not to be tried once more.
+func (h *health) isDead(host string) bool {
+	if h.some.Load() == 0 {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := h.hosts[host]
+	return t != nil && t.dead && !h.trialLocked(t)
+}
+
+func (h *health) trialLocked(t *trouble) bool {
+	now := time.Now()
+	if now.Before(t.nextTrial) {
+		return false
+	}
+	t.nextTrial = now.Add(h.deadAfter / 4)
+	return true
+}
+
+// taken notes that a host has taken a connection, or had one.
+func (h *health) taken(host string) {
+	if h.some.Load() == 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := h.hosts[host]
+	if t == nil {
+		return
+	}
+	delete(h.hosts, host)
+	h.some.Store(int64(len(h.hosts)))
+	if t.dead {
+		h.logger.Info("mcphttp: a backend takes connections again", "host", host)
+	}
+}
+
+// failed notes that a host could not be dialled, and reports whether it is dead.
+func (h *health) failed(host string, err error) (dead bool) {
+	now := time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := h.hosts[host]
+	if t == nil || now.Sub(t.last) > 8*h.deadAfter { // no one has tried for long: what was known is old
+		h.makeRoomLocked(now)
+		t = new(trouble)
+		h.hosts[host] = t
+		h.some.Store(int64(len(h.hosts)))
+	}
+	t.last, t.nextTrial = now, now.Add(h.deadAfter/4)
+	switch {
+	case t.dead:
+	case !errors.Is(err, syscall.ECONNREFUSED):
+		t.refusals = 0
+	case t.refusals == 0:
+		t.refusals, t.first = 1, now
+	default:
+		t.refusals++
+		t.dead = t.refusals >= leastRefusals && now.Sub(t.first) >= h.deadAfter
+		if t.dead {
+			h.logger.Warn("mcphttp: a backend is dead: it refuses connections", "host", host, "for", now.Sub(t.first))
+		}
+	}
+	return t.dead
+}
+
+func (h *health) makeRoomLocked(now time.Time) {
+	if len(h.hosts) < maxTroubles {
+		return
+	}
+	for host, t := range h.hosts {
+		if now.Sub(t.last) > 8*h.deadAfter {
+			delete(h.hosts, host)
+		}
+	}
+	for host := range h.hosts {
+		if len(h.hosts) < maxTroubles {
+			return
+		}
+		delete(h.hosts, host)
+	}
+}
+
+// isDial reports whether a request failed before anything of it was sent.
+func isDial(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
+}
