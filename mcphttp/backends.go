@@ -39,8 +39,8 @@ func (t target) host() string {
 type backends struct {
 	list []*backend
 
-	// Requests that may begin a session have turns of their own: a client that sends one other request before each of them
-	// would put all sessions on every second backend.
+	// Requests that may begin a session have turns of their own: a client that sends one other request before each of
+	// them would put all sessions on every second backend.
 	beginning, others atomic.Uint64
 }
 
@@ -53,7 +53,7 @@ func newBackends(urls []*url.URL, transport *http.Transport) backends {
 	}
 	transport = transport.Clone()
 	transport.Proxy = nil
-	var list []*backend
+	list := make([]*backend, 0, len(urls))
 	for _, u := range urls {
 		if u == nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			panic(fmt.Sprintf("mcphttp: NewProxy: backend %d has no http or https URL", len(list)))
@@ -111,8 +111,8 @@ func (b *backends) named(name string) *backend {
 	return nil
 }
 
-// next returns the backend whose turn it is, but none of those that were tried: first among those that have no trouble,
-// or are to be tried once more. It returns nil if there is none left.
+// next returns the backend whose turn it is, but none of those that were tried: first among those that have no
+// trouble, or are to be tried once more. It returns nil if there is none left.
 func (b *backends) next(begins bool, h *health, tried []*backend) *backend {
 	turns := &b.others
 	if begins {

@@ -10,8 +10,8 @@ import (
 	"github.com/seed34611480/session"
 )
 
-// exchange is what a proxy knows of one request. It travels in the request's context, and is used by one goroutine at a
-// time.
+// exchange is what a proxy knows of one request. It travels in the request's context, and is used by one goroutine at
+// a time.
 type exchange struct {
 	target target
 	bound  bound

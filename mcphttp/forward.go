@@ -160,10 +160,9 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-// unknownTask answers as a server does. In the modern era a 404 has a JSON-RPC error: clients would take a plain one for
-// the end of a session, and they have none.
+// unknownTask answers as a server does. In the modern era a 404 has a JSON-RPC error: clients would take a plain one
+// for the end of a session, and they have none.
 func unknownTask(w http.ResponseWriter, body []byte) {
-	const invalidParams = -32602
 	id := member(body, "id")
 	if id == nil {
 		id = json.RawMessage("null")

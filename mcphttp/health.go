@@ -13,8 +13,8 @@ import (
 const (
 	defaultDeadAfter = 2 * time.Second
 
-	// leastRefusals is how many connections a dead host has refused at least: two could be the first and the last moment of
-	// a restart.
+	// leastRefusals is how many connections a dead host has refused at least: two could be the first and the last moment
+	// of a restart.
 	leastRefusals = 3
 
 	// maxTroubles is how many hosts are known to fail. Those of removed backends come from the storage.
@@ -23,9 +23,9 @@ const (
 
 // health knows the hosts that cannot be dialled. One that can, or was never tried, has no entry.
 //
-// A host is dead when it has refused connections for a while, and taken none meanwhile: its machine says that no process
-// listens there, so the process that had the sessions has gone. Nothing else is a proof. A dial that times out, or finds
-// no route or no name, may come from a cut network, behind which the sessions are alive.
+// A host is dead when it has refused connections for a while, and taken none meanwhile: its machine says that no
+// process listens there, so the process that had the sessions has gone. Nothing else is a proof. A dial that times
+// out, or finds no route or no name, may come from a cut network, behind which the sessions are alive.
 type health struct {
 	deadAfter time.Duration
 	logger    *slog.Logger
@@ -51,8 +51,8 @@ func newHealth(deadAfter time.Duration, logger *slog.Logger) *health {
 	return &health{deadAfter: deadAfter, logger: logger, hosts: make(map[string]*trouble)}
 }
 
-// mayDial reports whether a host has no trouble, or is to be tried once more: it is true for one caller in each quarter
-// of deadAfter.
+// mayDial reports whether a host has no trouble, or is to be tried once more: it is true for one caller in each
+// quarter of deadAfter.
 func (h *health) mayDial(host string) bool {
 	if h.some.Load() == 0 {
 		return true

@@ -105,7 +105,8 @@ func (p *Proxy) affinityOf(r *http.Request) (id string, ok bool) {
 	return "", false
 }
 
-// decoded returns what a header means. A value that cannot be decoded is no key: the backend says what is wrong with it.
+// decoded returns what a header means. A value that cannot be decoded is no key: the backend says what is wrong with
+// it.
 func decoded(header string) (string, bool) {
 	encoded, ok := strings.CutPrefix(header, "=?base64?")
 	if !ok {

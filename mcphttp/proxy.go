@@ -20,26 +20,27 @@ import (
 //     which is stored before the client learns the id. Everything that [Sessions] says of sessions, their owners and
 //     their answers holds for a Proxy, too.
 //   - Its task, in the modern era: Mcp-Name of tasks/get, tasks/update and tasks/cancel, or params.taskId, because the
-//     clients of go-sdk and mcp-go do not send the header; the first of the taskIds of subscriptions/listen. The backend
-//     that has answered a tools/call with a task has it. That is learnt while the answer passes, and stored before the
-//     client can know the id.
-//   - A named parameter ([WithParamKey]), or what a function of yours returns ([WithKey]). The first request with a value
-//     is sent to any backend, and all others with that value go to the same.
+//     clients of go-sdk and mcp-go do not send the header; the first of the taskIds of subscriptions/listen. The
+//     backend that has answered a tools/call with a task has it. That is learnt while the answer passes, and stored
+//     before the client can know the id.
+//   - A named parameter ([WithParamKey]), or what a function of yours returns ([WithKey]). The first request with a
+//     value is sent to any backend, and all others with that value go to the same.
 //
 // All other requests are spread over the backends. So is one of an unknown task, to let a backend say so, unless there
-// is a [WithOwner]: then a task exists for the owner only whose call has begun it, and is unknown (404, -32602) to others.
+// is a [WithOwner]: then a task exists for the owner only whose call has begun it, and is unknown (404, -32602) to
+// others.
 //
 // The address that was dialled is stored with the backend: a name may have many addresses, and one of them has the
 // session. A key that is taken is never overwritten with another backend; an answer that would need that fails.
 //
 // # Backends that fail
 //
-// A request that begins something is sent to another backend when one cannot be dialled: nothing was sent yet. One that
-// belongs to that backend is answered with 503 and Retry-After, and keeps its session. Only when a backend is dead, it
-// is answered with 404, so that its client begins anew; and the values of a [WithParamKey] or [WithKey] get another
-// backend. Dead is an address that has refused connections, and has taken none meanwhile, for the time of
-// [WithDeadAfter]. A time-out is no proof of death: the network may be down, and the session alive. A dead backend that
-// accepts a connection again is alive: one request or two in a second try.
+// A request that begins something is sent to another backend when one cannot be dialled: nothing was sent yet. One
+// that belongs to that backend is answered with 503 and Retry-After, and keeps its session. Only when a backend is
+// dead, it is answered with 404, so that its client begins anew; and the values of a [WithParamKey] or [WithKey] get
+// another backend. Dead is an address that has refused connections, and has taken none meanwhile, for the time of
+// [WithDeadAfter]. A time-out is no proof of death: the network may be down, and the session alive. A dead backend
+// that accepts a connection again is alive: one request or two in a second try.
 //
 // Backends that this replica does not have are dead, too. So give all replicas a new backend before it gets sessions,
 // see [Proxy.Drain].
@@ -50,8 +51,8 @@ import (
 // When the client hangs up, the backend's request is cancelled. Upgrade is not passed on. The path of a request is
 // appended to that of the backend's URL; X-Forwarded-For, -Host and -Proto are set to what this proxy knows.
 //
-// On loopback, requests with another Host or Origin than loopback are refused with 403, because the backend's own check
-// sees the backend's host, see [WithHosts].
+// On loopback, requests with another Host or Origin than loopback are refused with 403, because the backend's own
+// check sees the backend's host, see [WithHosts].
 type Proxy struct {
 	proxyOptions
 
@@ -63,9 +64,9 @@ type Proxy struct {
 	reverse  *httputil.ReverseProxy
 }
 
-// NewProxy returns a Proxy in front of backends: http or https URLs, of which path and query are kept. The storage, which
-// must be a [session.Creator], stays the caller's to close, after Shutdown. NewProxy panics when it is none, and when
-// there is no backend, or one twice, or one whose URL is none.
+// NewProxy returns a Proxy in front of backends: http or https URLs, of which path and query are kept. The storage,
+// which must be a [session.Creator], stays the caller's to close, after Shutdown. NewProxy panics when it is none, and
+// when there is no backend, or one twice, or one whose URL is none.
 func NewProxy(st session.Storage, backends []*url.URL, opts ...ProxyOption) *Proxy {
 	p := &Proxy{storage: st, proxyOptions: proxyOptions{options: defaultOptions()}}
 	for _, opt := range opts {
@@ -111,8 +112,8 @@ func (p *Proxy) Drain(backend *url.URL) {
 
 // Shutdown answers all new requests with 503, and cuts those that are being answered: streams at once, calls when they
 // have not ended after the time of [WithGrace], or when ctx ends. Their clients keep their sessions, and go on with
-// another replica. Shutdown returns nil when all have ended, or the error of ctx. Call it before that of [http.Server],
-// which waits for streams to end. It may be called several times.
+// another replica. Shutdown returns nil when all have ended, or the error of ctx. Call it before that of
+// [http.Server], which waits for streams to end. It may be called several times.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	defer p.backends.closeIdle()
 	return p.sessions.Shutdown(ctx)

@@ -51,8 +51,8 @@ func WithOrigins(origins ...string) ProxyOption {
 
 // WithParamKey makes the requests of the modern era that have one value of a parameter go to one backend. name is that
 // of the tool's x-mcp-header: "Region" is sent as Mcp-Param-Region. It may be given several times: the first parameter
-// that a request has counts. Clients send parameters only after a tools/list. WithParamKey panics when name is empty or
-// no header name.
+// that a request has counts. Clients send parameters only after a tools/list. WithParamKey panics when name is empty
+// or no header name.
 //
 // What a client says is no proof: a key is only a place, and gives no access to anything.
 func WithParamKey(name string) ProxyOption {
@@ -63,9 +63,9 @@ func WithParamKey(name string) ProxyOption {
 	return proxyOption(func(o *proxyOptions) { o.params = append(o.params, header) })
 }
 
-// WithKey makes the requests for which key returns the same text go to one backend: those of one workspace for example.
-// For false, other rules decide. Of the legacy era, key is asked about requests that may begin a session. It must not
-// read the body, and is called by any number of goroutines at a time. WithKey panics when key is nil.
+// WithKey makes the requests for which key returns the same text go to one backend: those of one workspace for
+// example. For false, other rules decide. Of the legacy era, key is asked about requests that may begin a session. It
+// must not read the body, and is called by any number of goroutines at a time. WithKey panics when key is nil.
 func WithKey(key func(r *http.Request) (string, bool)) ProxyOption {
 	if key == nil {
 		panic("mcphttp: WithKey: the function is nil")
@@ -73,8 +73,8 @@ func WithKey(key func(r *http.Request) (string, bool)) ProxyOption {
 	return proxyOption(func(o *proxyOptions) { o.key = key })
 }
 
-// WithTransport sets how backends are reached: time-outs, TLS, the number of idle connections. The proxy uses copies of
-// the transport, without its Proxy, which would hide the address of the backend. The default dials for 2 s at most,
+// WithTransport sets how backends are reached: time-outs, TLS, the number of idle connections. The proxy uses copies
+// of the transport, without its Proxy, which would hide the address of the backend. The default dials for 2 s at most,
 // waits for answers without limit, and keeps 256 idle connections to each backend. WithTransport panics when transport
 // is nil.
 func WithTransport(transport *http.Transport) ProxyOption {

@@ -68,7 +68,8 @@ func (p *Proxy) spread(x *exchange) error {
 	return nil
 }
 
-// toTask sends a request to the backend that has a task. [session.ErrNotFound]: any backend may say that there is none.
+// toTask sends a request to the backend that has a task. [session.ErrNotFound]: any backend may say that there is
+// none.
 func (p *Proxy) toTask(r *http.Request, x *exchange, task string) error {
 	s, err := p.storage.Load(r.Context(), keyID(taskKind, x.owner, task))
 	switch {
@@ -111,8 +112,8 @@ func (p *Proxy) assignNew(ctx context.Context, x *exchange, id string) error {
 	return session.Create(ctx, p.storage, x.target.in(session.New(id).WithType(keyType)))
 }
 
-// assignOld sends a request to where its key leads. If that is dead, the key gets another backend: other than a session,
-// it has no client that could begin anew.
+// assignOld sends a request to where its key leads. If that is dead, the key gets another backend: other than a
+// session, it has no client that could begin anew.
 func (p *Proxy) assignOld(ctx context.Context, x *exchange, s *session.Session) error {
 	old, ok := p.targetOf(s)
 	if ok && !p.health.isDead(old.host()) {
@@ -126,7 +127,7 @@ func (p *Proxy) assignOld(ctx context.Context, x *exchange, s *session.Session) 
 	_, err := session.Update(ctx, p.storage, s.ID(), func(s *session.Session) (*session.Session, error) {
 		if now, ok := p.targetOf(s); ok && now != old {
 			x.target = now // another replica has noticed, too
-			return nil, nil
+			return s, nil
 		}
 		return x.target.in(s), nil
 	})
@@ -137,7 +138,7 @@ func (p *Proxy) assignOld(ctx context.Context, x *exchange, s *session.Session) 
 func (p *Proxy) keepAddress(ctx context.Context, x *exchange) {
 	_, err := session.Update(ctx, p.storage, x.key, func(s *session.Session) (*session.Session, error) {
 		if now, ok := p.targetOf(s); !ok || now.backend != x.target.backend || now.address != "" {
-			return nil, nil
+			return s, nil
 		}
 		return x.target.in(s), nil
 	})

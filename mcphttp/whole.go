@@ -14,13 +14,13 @@ var errIncomplete = errors.New("mcphttp: the request is incomplete")
 
 // readWhole returns a request whose body was read, and the body.
 //
-// Why it is not passed on as it comes: when a backend answers early, (1) the proxy writes the answer's header, and before
-// that, Go's HTTP/1 server reads the rest of the request's body and closes it; (2) the transport, which has sent the last
-// byte, reads once more to see the body end, and finds it closed; (3) it takes that for a failed request, and closes the
-// backend's connection in the middle of the answer. That cuts about one of 600 streamed answers of a plain ReverseProxy.
-// [http.ResponseController.EnableFullDuplex] skips (1), but panics when the body was not read to its end
-// (golang/go#68560). With the body in memory there is no such race, the server notices at once when the client leaves,
-// and a request can be sent again that met a connection which the backend had closed.
+// Why it is not passed on as it comes: when a backend answers early, (1) the proxy writes the answer's header, and
+// before that, Go's HTTP/1 server reads the rest of the request's body and closes it; (2) the transport, which has
+// sent the last byte, reads once more to see the body end, and finds it closed; (3) it takes that for a failed
+// request, and closes the backend's connection in the middle of the answer. That cuts about one of 600 streamed
+// answers of a plain ReverseProxy. [http.ResponseController.EnableFullDuplex] skips (1), but panics when the body was
+// not read to its end (golang/go#68560). With the body in memory there is no such race, the server notices at once
+// when the client leaves, and a request can be sent again that met a connection which the backend had closed.
 func readWhole(w http.ResponseWriter, r *http.Request) (*http.Request, []byte, error) {
 	control := http.NewResponseController(w)
 	var body []byte

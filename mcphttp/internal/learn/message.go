@@ -30,8 +30,8 @@ const (
 	ttlMs
 )
 
-// message finds the task in the bytes of one JSON-RPC message. It knows how deep it is, and looks only at the members of
-// the message and of its result: a tool may return anything below that, and must not be able to announce a task.
+// message finds the task in the bytes of one JSON-RPC message. It knows how deep it is, and looks only at the members
+// of the message and of its result: a tool may return anything below that, and must not be able to announce a task.
 //
 // It checks no syntax. What is no JSON means nothing to a client; all that counts is that the scanner ends.
 type message struct {

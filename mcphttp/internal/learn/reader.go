@@ -3,8 +3,8 @@
 // A tool call may be answered with {"result": {"resultType": "task", "taskId": ...}}, as JSON or as the data of an
 // event. Before its client can know the id, a proxy has to store which backend has the task. A [Reader] passes the
 // answer on as it comes, in constant memory, and holds back the byte that completes such a message, the last brace,
-// until the id is stored. Without that byte there is no message, whichever way a client reads events: some take an event
-// for complete when the stream ends, not only at the blank line.
+// until the id is stored. Without that byte there is no message, whichever way a client reads events: some take an
+// event for complete when the stream ends, not only at the blank line.
 //
 // Read message.go first.
 package learn
