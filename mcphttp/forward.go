@@ -71,7 +71,7 @@ func (p hop) RoundTrip(r *http.Request) (*http.Response, error) {
 		answer, err := x.send(out)
 		if err == nil {
 			p.health.taken(host)
-			return answer, nil
+			return onlyHTTP(answer)
 		}
 		if !isDial(err) || r.Context().Err() != nil {
 			return nil, gatewayError{err}
@@ -91,6 +91,15 @@ func (p hop) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		x.aim(out)
 	}
+}
+
+// onlyHTTP refuses a backend's switch to another protocol, which no request has asked for.
+func onlyHTTP(answer *http.Response) (*http.Response, error) {
+	if answer.StatusCode != http.StatusSwitchingProtocols {
+		return answer, nil
+	}
+	_ = answer.Body.Close()
+	return nil, gatewayError{http.ErrNotSupported}
 }
 
 // again returns a request of which nothing was sent, to be sent to another backend.

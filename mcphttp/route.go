@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/errs"
 	"github.com/seed34611480/session/mcphttp/internal/learn"
 )
 
@@ -143,7 +144,7 @@ func (p *Proxy) keepAddress(ctx context.Context, x *exchange) {
 		return x.target.in(s), nil
 	})
 	if err != nil {
-		p.logger.Warn("mcphttp: the address of a backend could not be stored", "error", err)
+		p.logger.Warn("mcphttp: the address of a backend could not be stored", "error", errs.Shown(err))
 	}
 }
 
@@ -163,7 +164,7 @@ func (p *Proxy) keepTask(ctx context.Context, x *exchange, task learn.Task) erro
 		err = p.sameTask(ctx, x, s.ID())
 	}
 	if err != nil {
-		p.logger.Warn("mcphttp: a task could not be stored: its answer is cut", "error", err)
+		p.logger.Warn("mcphttp: a task could not be stored: its answer is cut", "error", errs.Shown(err))
 	}
 	return err
 }

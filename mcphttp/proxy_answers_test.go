@@ -1,0 +1,316 @@
+package mcphttp
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed34611480/session"
+)
+
+// stream is a backend whose GETs are answered with an event, and then with nothing more until its client leaves.
+type stream struct {
+	*peer
+
+	left chan struct{}
+}
+
+func startStream(t testing.TB) stream {
+	s := stream{left: make(chan struct{}, 16)}
+	s.peer = &peer{name: "a", sessions: make(map[string]bool), handle: func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet {
+			w.Header().Set(sessionHeader, session.NewID())
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: first\n\n")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+		s.left <- struct{}{}
+	}}
+	s.Server = httptest.NewServer(s.peer)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// listen opens a stream, and reads its first event.
+func listen(t testing.TB, proxy, id string) (*http.Response, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, proxy, nil)
+	require.NoError(t, err)
+	r.Header.Set(sessionHeader, id)
+	answer, err := http.DefaultTransport.RoundTrip(r)
+	require.NoError(t, err)
+	line, err := bufio.NewReaderSize(answer.Body, 16).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "data: first\n", line)
+	return answer, cancel
+}
+
+func TestHangUpIsPassedOn(t *testing.T) {
+	t.Parallel()
+	s := startStream(t)
+	_, proxy := startProxy(t, startStorage(), []*peer{s.peer})
+	id, _ := begin(t, proxy)
+	_, hangUp := listen(t, proxy, id)
+	hangUp()
+	<-s.left
+}
+
+func TestStreamEndsWithItsSession(t *testing.T) {
+	t.Parallel()
+	s, st := startStream(t), startStorage()
+	_, one := startProxy(t, st, []*peer{s.peer})
+	_, two := startProxy(t, st, []*peer{s.peer})
+	id, _ := begin(t, one)
+	answer, hangUp := listen(t, one, id)
+	defer hangUp()
+	require.Equal(t, http.StatusNoContent, ask(t, http.MethodDelete, two, "", sessionHeader, id).status)
+	_, err := io.ReadAll(answer.Body)
+	require.NoError(t, err, "it ends, and does not break")
+	<-s.left
+}
+
+func TestProxyShutdown(t *testing.T) {
+	t.Parallel()
+	s := startStream(t)
+	p, proxy := startProxy(t, startStorage(), []*peer{s.peer})
+	id, _ := begin(t, proxy)
+	answer, hangUp := listen(t, proxy, id)
+	defer hangUp()
+	require.NoError(t, p.Shutdown(t.Context()))
+	_, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	got := ask(t, http.MethodPost, proxy, "{}", sessionHeader, id)
+	require.Equal(t, http.StatusServiceUnavailable, got.status)
+	require.Equal(t, "1", got.header.Get("Retry-After"))
+}
+
+func TestShutdownDoesNotWaitForABody(t *testing.T) {
+	t.Parallel()
+	p, proxy := startProxy(t, startStorage(), startPeers(t, 1), WithGrace(50*time.Millisecond))
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(proxy, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+	require.NoError(t, err)
+	answers := bufio.NewReader(conn)
+	line, err := answers.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "HTTP/1.1 100 Continue\r\n", line, "the body is being read")
+	require.NoError(t, p.Shutdown(t.Context()))
+	_, _ = answers.ReadString('\n')
+	line, err = answers.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "HTTP/1.1 503 Service Unavailable\r\n", line)
+}
+
+func TestStreamsOutliveTimeoutsOfTheServer(t *testing.T) {
+	t.Parallel()
+	const limit = 100 * time.Millisecond
+	last := make(chan struct{})
+	backend := &peer{handle: func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_ = http.NewResponseController(w).Flush()
+		<-last
+		_, _ = io.WriteString(w, "data: last\n\n")
+	}}
+	backend.Server = httptest.NewServer(backend)
+	defer backend.Close()
+	p := NewProxy(startStorage(), []*url.URL{backend.parsed(t)})
+	front := httptest.NewUnstartedServer(p)
+	front.Config.WriteTimeout, front.Config.ReadTimeout = limit, limit
+	front.Start()
+	defer front.Close()
+	defer func() { require.NoError(t, p.Shutdown(context.Background())) }()
+	time.AfterFunc(3*limit, func() { close(last) })
+	got := ask(t, http.MethodPost, front.URL, "{}")
+	require.NoError(t, got.err)
+	require.Equal(t, "data: last\n\n", got.body)
+}
+
+func TestUpgradeIsNotPassedOn(t *testing.T) {
+	t.Parallel()
+	peers := startPeers(t, 1)
+	_, proxy := startProxy(t, startStorage(), peers)
+	// Java's client sends this with its first request, and goes on without.
+	got := ask(t, http.MethodPost, proxy, initialize, "Connection", "Upgrade, HTTP2-Settings", "Upgrade", "h2c",
+		"Http2-Settings", "AAEAAEAA")
+	require.Equal(t, http.StatusOK, got.status)
+	header := peers[0].lastRequest().Header
+	require.Empty(t, header["Upgrade"])
+	require.Empty(t, header["Connection"])
+	require.Empty(t, header["Http2-Settings"])
+}
+
+func TestSwitchOfProtocolIsRefused(t *testing.T) {
+	t.Parallel()
+	backend := &peer{handle: func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Upgrade", "websocket")
+		w.WriteHeader(http.StatusSwitchingProtocols)
+	}}
+	backend.Server = httptest.NewServer(backend)
+	defer backend.Close()
+	_, proxy := startProxy(t, startStorage(), []*peer{backend})
+	got := ask(t, http.MethodGet, proxy, "", "Connection", "Upgrade", "Upgrade", "websocket", versionHeader, modernSince)
+	require.Equal(t, http.StatusBadGateway, got.status)
+}
+
+func TestRequestIsPassedOnWhole(t *testing.T) {
+	t.Parallel()
+	bodies := make(chan string, 1)
+	backend := &peer{}
+	backend.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		bodies <- fmt.Sprint(r.ContentLength, r.TransferEncoding, r.URL, string(b))
+		require.Equal(t, []string{"127.0.0.1"}, r.Header["X-Forwarded-For"])
+		require.Equal(t, r.Host, r.Header.Get("Backend"), "its own")
+	}))
+	defer backend.Close()
+	p := NewProxy(startStorage(), []*url.URL{backend.parsed(t)}, WithMaxBody(8))
+	p.backends.list[0].url.Path, p.backends.list[0].url.RawQuery = "/mcp", "k=v"
+	front := httptest.NewServer(p)
+	defer front.Close()
+	defer func() { require.NoError(t, p.Shutdown(t.Context())) }()
+	host := backend.Listener.Addr().String()
+	got := ask(t, http.MethodPost, front.URL+"/x?y=z", "12345678", "X-Forwarded-For", "1.2.3.4", "Backend", host)
+	require.Equal(t, http.StatusOK, got.status)
+	require.Equal(t, "8 [] /mcp/x?k=v&y=z12345678", <-bodies)
+	require.Equal(t, http.StatusRequestEntityTooLarge, ask(t, http.MethodPost, front.URL, "123456789").status)
+}
+
+// TestEarlyAnswerIsNotCut makes the transport slow to see that the request's body has ended, which is rare otherwise.
+// See readWhole.
+func TestEarlyAnswerIsNotCut(t *testing.T) {
+	t.Parallel()
+	goOn := make(chan struct{})
+	backend := &peer{handle: func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "first")
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-r.Context().Done(): // the connection was closed
+		case <-goOn:
+			_, _ = io.WriteString(w, " last")
+		}
+	}}
+	backend.Server = httptest.NewServer(backend)
+	defer backend.Close()
+	p, proxy := startProxy(t, startStorage(), []*peer{backend})
+
+	ended := make(chan struct{})
+	plain := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(p.backends.list[0].url) },
+		Transport: slow{http.DefaultTransport, ended},
+		ErrorLog:  quiet,
+	})
+	defer plain.Close()
+	_, err := readAfter(t, plain.URL, func() { close(ended) })
+	require.Error(t, err, "a plain ReverseProxy has the race that readWhole avoids")
+
+	ended = make(chan struct{})
+	p.reverse.Transport = slow{p.reverse.Transport, ended}
+	got, err := readAfter(t, proxy, func() {
+		close(ended)
+		close(goOn)
+	})
+	require.NoError(t, err)
+	require.Equal(t, "first last", got)
+}
+
+// readAfter sends a request, and calls then when the header of the answer has come.
+func readAfter(t testing.TB, to string, then func()) (string, error) {
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, to, strings.NewReader("body"))
+	require.NoError(t, err)
+	answer, err := http.DefaultTransport.RoundTrip(r)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	then()
+	body, err := io.ReadAll(answer.Body)
+	return string(body), err
+}
+
+// slow is a transport that waits after the last byte of a body, before it looks for its end.
+type slow struct {
+	http.RoundTripper
+
+	ended <-chan struct{}
+}
+
+func (s slow) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Body = &slowBody{r.Body, r.ContentLength, s.ended}
+	return s.RoundTripper.RoundTrip(r)
+}
+
+type slowBody struct {
+	io.ReadCloser
+
+	left  int64
+	ended <-chan struct{}
+}
+
+func (s *slowBody) Read(p []byte) (int, error) {
+	if s.left == 0 {
+		<-s.ended
+		return s.ReadCloser.Read(p)
+	}
+	n, err := s.ReadCloser.Read(p[:min(int64(len(p)), s.left)])
+	s.left -= int64(n)
+	return n, err
+}
+
+func TestProxyLogsNoIDs(t *testing.T) {
+	t.Parallel()
+	var logs syncBuffer
+	st, peers := newBroken(), startPeers(t, 1)
+	peers[0].events = true
+	_, proxy := startProxy(t, st, peers, WithLogger(slog.New(slog.NewTextHandler(&logs, nil))),
+		WithDeadAfter(time.Millisecond), noKeepAlive())
+	id, _ := begin(t, proxy)
+	failure := errors.New("secret-id in a foreign error")
+	st.creates.Store(&failure)
+	call(t, proxy, callMethod, `{"task":"secret-task"}`)
+	peers[0].Close()
+	eventually(t, http.StatusNotFound, func() answer {
+		return ask(t, http.MethodPost, proxy, "{}", sessionHeader, id)
+	})
+	require.Contains(t, logs.String(), "a task could not be stored")
+	require.Contains(t, logs.String(), "a backend is dead")
+	for _, secret := range []string{id, "secret"} {
+		require.NotContains(t, logs.String(), secret)
+	}
+}
+
+// syncBuffer is a buffer for several goroutines.
+type syncBuffer struct {
+	mu sync.Mutex // protects buf
+	bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.String()
+}
