@@ -63,6 +63,7 @@ func newServer() *server {
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body) // before that, net/http does not notice that a client hangs up
 	id := r.Header.Get(sessionHeader)
 	s.mu.Lock()
 	s.last = r
