@@ -41,8 +41,8 @@ func newAnswers(st session.Storage, o *options) *answers {
 // empty if there is none. serve returns why the context has ended before the handler has, or nil.
 //
 // A cut answer whose header has left ends where it is. One whose header has not left becomes the answer to its cause,
-// also when the next handler makes an error of its own from the end of its context: a ReverseProxy's 502 would leave the
-// client with a session that is gone.
+// also when the next handler makes an error of its own from the end of its context: a ReverseProxy's 502 would leave
+// the client with a session that is gone.
 func (a *answers) serve(w http.ResponseWriter, r *http.Request, id string, next http.Handler) error {
 	if !a.enter() {
 		WriteError(w, ErrShutdown)

@@ -62,7 +62,7 @@ func (o open) isOpen() bool {
 	}
 }
 
-func ask(handler http.Handler, method string, header http.Header) open {
+func serveOpen(handler http.Handler, method string, header http.Header) open {
 	o := open{httptest.NewRecorder(), make(chan struct{})}
 	go func() {
 		defer close(o.ended)
@@ -93,7 +93,7 @@ func TestLongAnswersKeepTheirSessionAlive(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			st := session.NewMemoryStorage(ttl)
 			sessions, _ := newSessions(t, st, call)
-			long := ask(sessions, method, ofMinted)
+			long := serveOpen(sessions, method, ofMinted)
 			time.Sleep(99 * ttl)
 			require.True(t, long.isOpen())
 			time.Sleep(2 * ttl)
@@ -112,7 +112,7 @@ func TestShortCallIsNotKeptAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := &countingStorage{MemoryStorage: session.NewMemoryStorage(time.Minute)}
 		sessions, _ := newSessions(t, st, openFor(longAfter-1))
-		call := ask(sessions, "POST", ofMinted)
+		call := serveOpen(sessions, "POST", ofMinted)
 		<-call.ended
 		require.Equal(t, "done", call.answer.Body.String())
 		time.Sleep(time.Hour)
@@ -170,7 +170,7 @@ func TestAnswersEndWithTheirSession(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					st := session.NewMemoryStorage(time.Hour)
 					sessions, inner := newSessions(t, st, c.call)
-					answer := ask(sessions, c.method, ofMinted)
+					answer := serveOpen(sessions, c.method, ofMinted)
 					time.Sleep(after)
 					require.True(t, answer.isOpen())
 					require.NoError(t, st.Delete(t.Context(), "minted")) // on any replica
@@ -194,7 +194,7 @@ func TestAnswersOutliveAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newBroken()
 		sessions, _ := newSessions(t, st, streamFor(50*time.Second))
-		stream := ask(sessions, "GET", ofMinted)
+		stream := serveOpen(sessions, "GET", ofMinted)
 		st.loads.Store(&errOutage)
 		time.Sleep(45 * time.Second)
 		require.True(t, stream.isOpen())
@@ -240,7 +240,7 @@ func TestHandlerLearnsTheCause(t *testing.T) {
 			<-r.Context().Done()
 			cause = context.Cause(r.Context())
 		})
-		stream := ask(sessions, "GET", ofMinted)
+		stream := serveOpen(sessions, "GET", ofMinted)
 		require.NoError(t, sessions.Shutdown(t.Context()))
 		<-stream.ended
 		require.ErrorIs(t, cause, ErrShutdown)

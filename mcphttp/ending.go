@@ -3,33 +3,52 @@ package mcphttp
 import (
 	"context"
 	"net/http"
+	"time"
 )
 
+// endingTime is how long the answer to a DELETE waits for the server.
+const endingTime = time.Second
+
 // endInServer ends a session that the server has, and no client any more. The request has the rights of the client's.
-func (s *Sessions) endInServer(r *http.Request, id string) {
+// It is sent on a goroutine of its own, because go-sdk answers a DELETE when it has come to the end of all calls of the
+// session, which may be never, whatever the context says. The channel is closed when the server has answered.
+func (s *Sessions) endInServer(r *http.Request, id string) (ended <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.grace)
-	defer cancel()
 	r = r.Clone(ctx)
 	r.Method, r.Body, r.ContentLength, r.TransferEncoding = http.MethodDelete, http.NoBody, 0, nil
 	for _, name := range []string{"Content-Type", "Content-Length", "Last-Event-Id", methodHeader, nameHeader} {
 		r.Header.Del(name)
 	}
 	r.Header.Set(sessionHeader, id)
-	switch status := statusOf(s.server, r); {
-	case status < http.StatusMultipleChoices, status == http.StatusNotFound, status == http.StatusMethodNotAllowed:
-	default:
-		s.logger.Warn("mcphttp: the server has not ended a session", "status", status)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer cancel()
+		switch status := statusOf(s.server, r); {
+		case status < http.StatusMultipleChoices, status == http.StatusNotFound, status == http.StatusMethodNotAllowed:
+		default:
+			s.logger.Warn("mcphttp: the server has not ended a session", "status", status)
+		}
+	}()
+	return done
+}
+
+// awaitEnding waits for the server for a while.
+func awaitEnding(ended <-chan struct{}) {
+	select {
+	case <-ended:
+	case <-time.After(endingTime):
 	}
 }
 
-// statusOf returns the status of a handler's answer, and drops the answer.
+// statusOf returns the status of a handler's answer, and drops the answer. A handler that panics has none: no connection
+// is there that the panic could break, and nothing above would recover it.
 func statusOf(handler http.Handler, r *http.Request) (status int) {
 	var answer unread
 	defer func() {
 		status = answer.status
-		// A ReverseProxy whose backend breaks off has no connection here that it could break.
-		if value := recover(); value != nil && value != http.ErrAbortHandler { //nolint:errorlint // it is never wrapped
-			panic(value)
+		if value := recover(); value != nil {
+			status = http.StatusInternalServerError
 		}
 	}()
 	handler.ServeHTTP(&answer, r)

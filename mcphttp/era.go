@@ -68,7 +68,7 @@ func (n notServed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var request struct {
 		ID     json.RawMessage `json:"id"`
 		Params struct {
-			ProtocolVersion string `json:"protocolVersion"` // of initialize
+			ProtocolVersion string `json:"protocolVersion"` //nolint:tagliatelle // of initialize, as MCP spells it
 		} `json:"params"`
 	}
 	if body, err := io.ReadAll(io.LimitReader(r.Body, maxAnswered)); err == nil {

@@ -130,7 +130,9 @@ func TestEraThatIsNotServed(t *testing.T) {
 			"7", "2026-07-28", "2025-11-25 2025-06-18 2025-03-26",
 		},
 		"later": {
-			Era(nil, side("")), http.Header{versionHeader: {`<">`}}, `{"id":"x"}`,
+			Era(nil, side("")),
+			http.Header{versionHeader: {`<">`}},
+			`{"id":"x"}`,
 			`"x"`, `<">`, "2025-11-25 2025-06-18 2025-03-26",
 		},
 		"legacy": {Era(side(""), nil), legacy, `{"id":1,"method":"tools/list"}`, "1", "2025-11-25", "2026-07-28"},
@@ -138,10 +140,13 @@ func TestEraThatIsNotServed(t *testing.T) {
 			Era(side(""), nil), nil, `{"id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18"}}`,
 			"1", "2025-06-18", "2026-07-28",
 		},
-		"no version":   {Era(side(""), nil), nil, `{"id":1}`, "1", "2025-03-26", "2026-07-28"},
-		"batch":        {Era(side(""), nil), nil, `[{"id":1}]`, "null", "2025-03-26", "2026-07-28"},
-		"no JSON":      {Era(side(""), nil), nil, `{"id":`, "null", "2025-03-26", "2026-07-28"},
-		"notification": {Era(nil, side("")), modern, `{"method":"x"}`, "null", "2026-07-28", "2025-11-25 2025-06-18 2025-03-26"},
+		"no version": {Era(side(""), nil), nil, `{"id":1}`, "1", "2025-03-26", "2026-07-28"},
+		"batch":      {Era(side(""), nil), nil, `[{"id":1}]`, "null", "2025-03-26", "2026-07-28"},
+		"no JSON":    {Era(side(""), nil), nil, `{"id":`, "null", "2025-03-26", "2026-07-28"},
+		"notification": {
+			Era(nil, side("")), modern, `{"method":"x"}`,
+			"null", "2026-07-28", "2025-11-25 2025-06-18 2025-03-26",
+		},
 		"long": {
 			Era(nil, side("")), modern, `{"id":1,"params":{"x":"` + strings.Repeat("x", maxAnswered) + `"}}`,
 			"null", "2026-07-28", "2025-11-25 2025-06-18 2025-03-26",
@@ -151,12 +156,23 @@ func TestEraThatIsNotServed(t *testing.T) {
 			answer := answerOf(c.handler, requestWith("POST", c.header, c.body))
 			require.Equal(t, http.StatusBadRequest, answer.Code)
 			require.Equal(t, "application/json", answer.Header().Get("Content-Type"))
-			requested, err := json.Marshal(c.requested)
-			require.NoError(t, err)
-			supported, err := json.Marshal(strings.Fields(c.supported))
-			require.NoError(t, err)
-			require.JSONEq(t, `{"jsonrpc":"2.0","id":`+c.id+`,"error":{"code":-32022,"message":"unsupported protocol version",
-				"data":{"supported":`+string(supported)+`,"requested":`+string(requested)+`}}}`, answer.Body.String())
+			var got struct {
+				JSONRPC string
+				ID      json.RawMessage
+				Error   struct {
+					Code int
+					Data struct {
+						Supported []string
+						Requested string
+					}
+				}
+			}
+			require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &got))
+			require.Equal(t, "2.0", got.JSONRPC)
+			require.Equal(t, c.id, string(got.ID))
+			require.Equal(t, -32022, got.Error.Code)
+			require.Equal(t, strings.Fields(c.supported), got.Error.Data.Supported)
+			require.Equal(t, c.requested, got.Error.Data.Requested)
 			for _, method := range []string{"GET", "DELETE", "HEAD"} {
 				answer := answerOf(c.handler, requestWith(method, c.header, ""))
 				require.Equal(t, http.StatusMethodNotAllowed, answer.Code)

@@ -30,8 +30,8 @@ const modernSince = "2026-07-28"
 
 // Modern reports whether a request is of the protocol of 2026-07-28 or later, which has no sessions. Its
 // MCP-Protocol-Version decides: also one that is no date and greater, because a modern server says best what is wrong
-// with it. Without a version, a request that has an Mcp-Method and no Mcp-Session-Id is modern, too: one that forgot the
-// version. The body is not read.
+// with it. Without a version, a request that has an Mcp-Method and no Mcp-Session-Id is modern, too: one that forgot
+// the version. The body is not read.
 func Modern(r *http.Request) bool {
 	if version := r.Header.Get(versionHeader); version != "" {
 		return version >= modernSince

@@ -138,24 +138,30 @@ func (c client) send(ctx context.Context, method, id, user string) (*http.Respon
 	return c.http.Do(r)
 }
 
-// do returns an answer with its body.
-func (c client) do(method, id, user string) (*http.Response, string) {
+// reply is an answer that has ended.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (c client) do(method, id, user string) reply {
 	c.t.Helper()
 	answer, err := c.send(c.t.Context(), method, id, user)
 	require.NoError(c.t, err)
 	defer func() { require.NoError(c.t, answer.Body.Close()) }()
 	body, err := io.ReadAll(answer.Body)
 	require.NoError(c.t, err)
-	return answer, string(body)
+	return reply{answer.StatusCode, answer.Header, string(body)}
 }
 
-func (c client) requireStatus(status int, method, id, user string) *http.Response {
+func (c client) requireStatus(status int, method, id, user string) http.Header {
 	c.t.Helper()
-	answer, body := c.do(method, id, user)
-	require.Equal(c.t, status, answer.StatusCode, body)
+	got := c.do(method, id, user)
+	require.Equal(c.t, status, got.status, got.body)
 	if status >= 400 {
-		require.NotContains(c.t, body, "{", "a client takes a JSON-RPC error for that of one call")
+		require.NotContains(c.t, got.body, "{", "a client takes a JSON-RPC error for that of one call")
 	}
-	require.Equal(c.t, status == 503, answer.Header.Get("Retry-After") != "")
-	return answer
+	require.Equal(c.t, status == 503, got.header.Get("Retry-After") != "")
+	return got.header
 }

@@ -80,8 +80,7 @@ func TestStreamOutlivesTheWriteTimeout(t *testing.T) {
 	defer listening.Close()
 	c := client{t, listening.Client(), listening.URL}
 	c.requireStatus(200, "POST", "", "")
-	_, body := c.do("GET", "minted", "")
-	require.Equal(t, streamOfTest, body)
+	require.Equal(t, streamOfTest, c.do("GET", "minted", "").body)
 }
 
 // TestClientThatStalls has a client that reads nothing of what the server writes to it.
@@ -122,10 +121,10 @@ func TestConnectionServesOnAfterACut(t *testing.T) {
 	answerOf(sessions, requestWith("POST", nil, "{}"))
 	time.AfterFunc(10*time.Millisecond, func() { _ = st.Delete(context.Background(), "minted") })
 	sessions.ServeHTTP(control, requestWith("GET", ofMinted, ""))
-	require.Len(t, control.set, 3)
 	require.Zero(t, control.set[0], "a stream has none")
-	require.WithinDuration(t, time.Now().Add(stalledAfter), control.set[1], stalledAfter/2)
-	require.Zero(t, control.set[2])
+	last := len(control.set) - 1
+	require.WithinDuration(t, time.Now().Add(stalledAfter), control.set[last-1], stalledAfter/2)
+	require.Zero(t, control.set[last])
 }
 
 type deadlines struct {
@@ -168,10 +167,10 @@ func TestCutBeforeAReverseProxy(t *testing.T) {
 			}
 			client := newClient(t, NewSessions(st, newReverse(t, inner)))
 			client.requireStatus(200, "POST", "", "")
-			answer, body := client.do(c.method, "minted", "")
-			require.Equal(t, c.status, answer.StatusCode)
+			answer := client.do(c.method, "minted", "")
+			require.Equal(t, c.status, answer.status)
 			if c.status == 200 {
-				require.Equal(t, cutStream, body)
+				require.Equal(t, cutStream, answer.body)
 			}
 		})
 	}

@@ -16,26 +16,27 @@ import (
 // A session is stored under the id that the server has given it, before the client learns the id. If that fails, the
 // answer is 503, and the server's own session is ended; 409 if its owner has too many ([session.ErrTooMany]).
 //
-// From then on, each request with that Mcp-Session-Id loads the session first. Without it in the storage there is no
-// session: 404, also for a request of another owner (see [WithOwner]). A malformed id is 400, as is a GET or DELETE
-// without one; an outage of the storage is 503, and leaves the client its session. So does [Sessions.Shutdown].
+// From then on, each request with that Mcp-Session-Id loads the session first. If the storage has none, the answer is
+// 404, as it is for a request of another owner (see [WithOwner]). A malformed id is 400, and so is a GET or DELETE
+// without one. An outage of the storage is 503, and the client keeps its session.
 //
-// DELETE ends the session in the storage, and then in the server. If the storage fails, nothing has happened, or the
-// outcome is unknown: 503, and the client may try again. If only the server fails or does not allow it (405), the answer
-// is 204 all the same: no request reaches that session any more, and the server forgets it when it was idle for long
-// enough. So give the server an idle time-out, go-sdk's SessionTimeout for example. It also ends sessions that expire.
+// DELETE ends the session in the storage, and then in the server. If the storage fails, the answer is 503, and the
+// client may try again. If the server fails or does not allow it (405), the answer is 204 all the same, because no
+// request reaches that session any more. It stays in the memory of the server, as does one that expires in the storage,
+// so give the server an idle time-out: go-sdk's SessionTimeout, or mcp-go's WithSessionIdleTTL.
 //
-// Answers that take long keep their session alive. They are cut when the session ends, on any replica: a stream at once,
-// a call within a second. The server's own session is ended, too, and with it what it still does for the client. A cut
-// answer whose header has not left becomes a 404. Otherwise its stream ends. Events are passed on as they come.
+// Answers that take long keep their session alive, and are cut when it ends, on any replica: those of a GET at once,
+// others within a second. Then the server's own session is ended, too. A cut answer whose header has not left becomes a
+// 404; one whose header has left ends where it is. The context of a request ends with its answer, as usual, but go-sdk
+// does not pass that on to a tool of the legacy era: it works on until it is done. Events are passed on as they come.
 //
-// The server has its sessions in memory, so the storage alone does not let another replica answer for them: that one's
-// server answers 404, and the client begins anew. Put a [Proxy] in front of several replicas, or a balancer that sticks
-// to the session id.
+// A server has its sessions in memory, so the storage alone does not let another replica answer for them: the server
+// there answers 404, and the client begins anew. For several replicas, put a [Proxy] in front of them, or a balancer
+// that sticks to the session id.
 //
-// Requests of 2026-07-28 or later (see [Modern]) have no session. They are passed on, without the Mcp-Session-Id that
-// they should not have, and without asking for an owner. So it does not matter whether Sessions is in front of an [Era]
-// or behind it; in front, Shutdown also cuts the streams of the modern era.
+// Requests of 2026-07-28 or later (see [Modern]) have no session. They are passed on without an Mcp-Session-Id, and
+// their owner is not asked for. So Sessions may be in front of an [Era] or behind it; in front, Shutdown also cuts the
+// streams of the modern era.
 type Sessions struct {
 	options
 
@@ -175,7 +176,7 @@ func (s *Sessions) storing(owner string, next http.Handler) http.Handler {
 			out.begin() // the handler has set a header at most
 		}
 		if abandoned != "" {
-			s.endInServer(r, abandoned)
+			awaitEnding(s.endInServer(r, abandoned))
 		}
 	})
 }
@@ -205,6 +206,6 @@ func (s *Sessions) end(w http.ResponseWriter, r *http.Request, id string) {
 		s.fail(w, err)
 		return
 	}
-	s.endInServer(r, id)
+	awaitEnding(s.endInServer(r, id))
 	w.WriteHeader(http.StatusNoContent)
 }

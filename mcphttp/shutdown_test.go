@@ -39,7 +39,7 @@ func TestShutdown(t *testing.T) {
 					sessions = NewSessions(sessions.storage, Era(streamFor(time.Hour), inner))
 					handler = sessions
 				}
-				answer := ask(handler, c.method, c.header)
+				answer := serveOpen(handler, c.method, c.header)
 				time.Sleep(time.Minute - 3*time.Second)
 				require.True(t, answer.isOpen())
 
@@ -67,7 +67,7 @@ func TestShutdownOfADeafHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		deaf := make(chan struct{})
 		sessions, _ := newSessions(t, newBroken(), func(http.ResponseWriter, *http.Request) { <-deaf })
-		call := ask(sessions, "POST", ofMinted)
+		call := serveOpen(sessions, "POST", ofMinted)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		began := time.Now()
@@ -83,7 +83,7 @@ func TestShutdownOfADeafHandler(t *testing.T) {
 func TestShutdownThatCannotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sessions, _ := newSessions(t, newBroken(), openFor(time.Hour), WithGrace(time.Minute))
-		call := ask(sessions, "POST", ofMinted)
+		call := serveOpen(sessions, "POST", ofMinted)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		require.ErrorIs(t, sessions.Shutdown(ctx), context.DeadlineExceeded)
