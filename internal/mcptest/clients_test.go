@@ -34,6 +34,7 @@ var connect = map[string]func(ctx context.Context, t *testing.T, url string) (cl
 		return connectMCPGo(ctx, t, url)
 	},
 	"mcp-go legacy": func(ctx context.Context, t *testing.T, url string) (client, error) {
+		//nolint:staticcheck // it is deprecated because it is of the legacy era, which is tested here
 		return connectMCPGo(ctx, t, url, transport.WithContinuousListening())
 	},
 }

@@ -120,11 +120,13 @@ func TestOddRequests(t *testing.T) {
 		status int
 		code   int // of a JSON-RPC error
 	}{
-		"modern":                {"POST", "Mcp-Protocol-Version: 2026-07-28\nMcp-Method: tools/list", modern, 200, 0},
-		"no version":            {"POST", "Mcp-Method: tools/list", modern, 400, -32020},
-		"no headers":            {"POST", "", modern, 400, -32022},
-		"initialize of today":   {"POST", "Mcp-Protocol-Version: 2026-07-28", initialize, 400, -32602},
-		"stray session":         {"POST", "Mcp-Protocol-Version: 2026-07-28\nMcp-Method: tools/list\nMcp-Session-Id: a", modern, 200, 0},
+		"modern":              {"POST", "Mcp-Protocol-Version: 2026-07-28\nMcp-Method: tools/list", modern, 200, 0},
+		"no version":          {"POST", "Mcp-Method: tools/list", modern, 400, -32020},
+		"no headers":          {"POST", "", modern, 400, -32022},
+		"initialize of today": {"POST", "Mcp-Protocol-Version: 2026-07-28", initialize, 400, -32602},
+		"stray session": {
+			"POST", "Mcp-Protocol-Version: 2026-07-28\nMcp-Method: tools/list\nMcp-Session-Id: a", modern, 200, 0,
+		},
 		"later":                 {"POST", "Mcp-Protocol-Version: 2027-01-01\nMcp-Method: tools/list", modern, 400, -32020},
 		"no date":               {"POST", "Mcp-Protocol-Version: zzz\nMcp-Method: tools/list", modern, 400, -32020},
 		"draft":                 {"POST", "Mcp-Protocol-Version: DRAFT-2026-v1\nMcp-Method: tools/list", modern, 400, -32020},
