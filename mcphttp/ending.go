@@ -41,8 +41,8 @@ func awaitEnding(ended <-chan struct{}) {
 	}
 }
 
-// statusOf returns the status of a handler's answer, and drops the answer. A panic is a 500: there is no connection that
-// it could break, and no net/http that would recover it.
+// statusOf returns the status of a handler's answer, and drops the answer. A panic is a 500: there is no connection
+// that it could break, and no net/http that would recover it.
 func statusOf(handler http.Handler, r *http.Request) (status int) {
 	var answer unread
 	defer func() {
