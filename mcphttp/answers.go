@@ -37,8 +37,8 @@ func newAnswers(st session.Storage, o *options) *answers {
 }
 
 // serve answers a request by the next handler, whose context ends with the cause why the answer is cut, if it is: an
-// error of [session.KeepAlive], or [ErrShutdown]. id is that of the request's session, which was loaded just now; it is
-// empty if there is none. serve returns why the context has ended before the handler has, or nil.
+// error of [session.KeepAlive], or [ErrShutdown]. id is that of the request's session, which was loaded just now; it
+// is empty if there is none. serve returns why the context has ended before the handler has, or nil.
 //
 // A cut answer whose header has left ends where it is. One whose header has not left becomes the answer to its cause,
 // also when the next handler makes an error of its own from the end of its context: a ReverseProxy's 502 would leave

@@ -17,7 +17,8 @@ type cutter struct {
 
 	mu       sync.Mutex // protects following fields
 	isDone   bool
-	deadline bool // it was set
+	free     bool // the server's deadline was taken away
+	deadline bool // that of cut was set
 }
 
 func newCutter(w http.ResponseWriter, end context.CancelCauseFunc) *cutter {
@@ -42,7 +43,8 @@ func (c *cutter) cut(cause error) {
 func (c *cutter) unlimited() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.deadline {
+	if !c.free && !c.deadline {
+		c.free = true
 		_ = c.control.SetWriteDeadline(time.Time{})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strconv"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -20,38 +21,45 @@ func dialError(cause error) error {
 }
 
 var (
-	refused  = dialError(os.NewSyscallError("connect", syscall.ECONNREFUSED))
-	timedOut = dialError(context.DeadlineExceeded)
+	errRefused  = dialError(os.NewSyscallError("connect", syscall.ECONNREFUSED))
+	errTimedOut = dialError(context.DeadlineExceeded)
 )
 
 func TestWhatProvesThatAHostIsDead(t *testing.T) {
 	t.Parallel()
 	const d = time.Second
+	type dial struct {
+		at  time.Duration
+		err error // nil: it takes the connection
+	}
 	for name, c := range map[string]struct {
-		at   []time.Duration // when it is dialled
-		err  []error         // nil: it takes the connection
-		dead bool
+		dials []dial
+		dead  bool
 	}{
-		"refuses for long":       {at: []time.Duration{0, d, 2 * d}, err: []error{refused, refused, refused}, dead: true},
-		"refuses for a moment":   {at: []time.Duration{0, 1, 2*d - 1}, err: []error{refused, refused, refused}},
-		"refuses twice":          {at: []time.Duration{0, 2 * d}, err: []error{refused, refused}},
-		"takes one between":      {at: []time.Duration{0, d, d + 1, 2 * d, 2*d + 1}, err: []error{refused, refused, nil, refused, refused}},
-		"times out":              {at: []time.Duration{0, d, 2 * d, 3 * d}, err: []error{timedOut, timedOut, timedOut, timedOut}},
-		"times out once between": {at: []time.Duration{0, d, d + 1, 2 * d}, err: []error{refused, refused, timedOut, refused}},
-		"was not asked for long": {at: []time.Duration{0, 1, 17 * d}, err: []error{refused, refused, refused}},
+		"refuses for long":     {[]dial{{0, errRefused}, {d, errRefused}, {2 * d, errRefused}}, true},
+		"refuses for a moment": {[]dial{{0, errRefused}, {1, errRefused}, {2*d - 1, errRefused}}, false},
+		"refuses twice":        {[]dial{{0, errRefused}, {2 * d, errRefused}}, false},
+		"takes one between": {
+			[]dial{{0, errRefused}, {d, errRefused}, {d, nil}, {2 * d, errRefused}, {3 * d, errRefused}}, false,
+		},
+		"times out": {[]dial{{0, errTimedOut}, {d, errTimedOut}, {2 * d, errTimedOut}, {3 * d, errTimedOut}}, false},
+		"times out once between": {
+			[]dial{{0, errRefused}, {d, errRefused}, {d, errTimedOut}, {2 * d, errRefused}}, false,
+		},
+		"was not asked for long": {[]dial{{0, errRefused}, {1, errRefused}, {17 * d, errRefused}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				h := newHealth(0, slog.New(slog.DiscardHandler))
 				begin, dead := time.Now(), false
-				for i, at := range c.at {
-					time.Sleep(at - time.Since(begin))
-					if c.err[i] == nil {
+				for _, dial := range c.dials {
+					time.Sleep(dial.at - time.Since(begin))
+					if dial.err == nil {
 						h.taken("host")
 						continue
 					}
-					dead = h.failed("host", c.err[i])
+					dead = h.failed("host", dial.err)
 				}
 				require.Equal(t, c.dead, dead)
 				require.Equal(t, c.dead, h.isDead("host"))
@@ -66,7 +74,7 @@ func TestTrialsOfADeadHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHealth(4*time.Second, slog.New(slog.DiscardHandler))
 		for range 3 {
-			h.failed("host", refused)
+			h.failed("host", errRefused)
 			time.Sleep(2 * time.Second)
 		}
 		require.False(t, h.isDead("host"), "a trial is due")
@@ -89,19 +97,19 @@ func TestTroublesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHealth(time.Second, slog.New(slog.DiscardHandler))
 		for i := range 2 * maxTroubles {
-			h.failed(fmt.Sprint(i), refused)
+			h.failed(strconv.Itoa(i), errRefused)
 		}
 		require.Len(t, h.hosts, maxTroubles)
 		time.Sleep(9 * time.Second)
-		h.failed("new", refused)
+		h.failed("new", errRefused)
 		require.Len(t, h.hosts, 1, "old ones have gone")
 	})
 }
 
 func TestWhatHasSentNothing(t *testing.T) {
 	t.Parallel()
-	require.True(t, isDial(refused))
-	require.True(t, isDial(timedOut))
+	require.True(t, isDial(errRefused))
+	require.True(t, isDial(errTimedOut))
 	require.False(t, isDial(&net.OpError{Op: "read", Err: syscall.ECONNRESET}))
 	require.False(t, isDial(errors.New("EOF")))
 }

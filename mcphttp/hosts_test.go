@@ -90,6 +90,6 @@ func TestRebindingIsRefused(t *testing.T) {
 	t.Parallel()
 	_, proxy := startProxy(t, startStorage(), startPeers(t, 1))
 	for _, headers := range [][]string{{"Host", "evil.example.com"}, {"Origin", "http://evil.example.com"}} {
-		require.Equal(t, http.StatusForbidden, ask(t, http.MethodPost, proxy, initialize, headers...).status)
+		require.Equal(t, http.StatusForbidden, send(t, http.MethodPost, proxy, initialize, headers...).status)
 	}
 }

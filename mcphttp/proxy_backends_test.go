@@ -22,9 +22,9 @@ func noKeepAlive() ProxyOption {
 }
 
 // eventually asks until the status is the wanted one.
-func eventually(t testing.TB, status int, question func() answer) answer {
+func eventually(t testing.TB, status int, question func() reply) reply {
 	t.Helper()
-	var got answer
+	var got reply
 	require.Eventually(t, func() bool {
 		got = question()
 		return got.status == status
@@ -41,8 +41,8 @@ func TestDeadBackend(t *testing.T) {
 	call(t, proxy, callMethod, `{"task":"t"}`)
 	alive, name := begin(t, proxy)
 	require.Equal(t, "b", name)
-	ofSession := func() answer { return ask(t, http.MethodPost, proxy, "{}", sessionHeader, id) }
-	ofTask := func() answer {
+	ofSession := func() reply { return send(t, http.MethodPost, proxy, "{}", sessionHeader, id) }
+	ofTask := func() reply {
 		got, _ := call(t, proxy, "tasks/get", `{"taskId":"t"}`)
 		return got
 	}
@@ -64,7 +64,7 @@ func TestDeadBackend(t *testing.T) {
 	got = ofTask()
 	require.Equal(t, http.StatusNotFound, got.status)
 	require.JSONEq(t, `{"jsonrpc":"2.0","id":7,"error":{"code":-32602,"message":"unknown task"}}`, got.body)
-	require.Equal(t, "b", ask(t, http.MethodPost, proxy, "{}", sessionHeader, alive).body)
+	require.Equal(t, "b", send(t, http.MethodPost, proxy, "{}", sessionHeader, alive).body)
 
 	peers[0].restart(t)
 	require.Eventually(t, func() bool {
@@ -82,7 +82,7 @@ func TestSessionsOfADeadBackendCanBeEnded(t *testing.T) {
 	_, proxy := startProxy(t, st, peers)
 	id, _ := begin(t, proxy)
 	peers[0].Close()
-	require.Equal(t, http.StatusNoContent, ask(t, http.MethodDelete, proxy, "", sessionHeader, id).status)
+	require.Equal(t, http.StatusNoContent, send(t, http.MethodDelete, proxy, "", sessionHeader, id).status)
 	_, err := st.Load(t.Context(), id)
 	require.ErrorIs(t, err, session.ErrNotFound)
 }
@@ -94,7 +94,7 @@ func TestTimeoutIsNoDeath(t *testing.T) {
 	var cut bool
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		if cut && address == peers[0].Listener.Addr().String() {
-			return nil, timedOut
+			return nil, errTimedOut
 		}
 		return new(net.Dialer).DialContext(ctx, network, address)
 	}
@@ -104,12 +104,12 @@ func TestTimeoutIsNoDeath(t *testing.T) {
 	require.Equal(t, "a", name)
 	cut = true
 	for range 10 {
-		require.Equal(t, http.StatusServiceUnavailable, ask(t, http.MethodPost, proxy, "{}", sessionHeader, id).status)
+		require.Equal(t, http.StatusServiceUnavailable, send(t, http.MethodPost, proxy, "{}", sessionHeader, id).status)
 		_, name = begin(t, proxy)
 		require.Equal(t, "b", name)
 	}
 	cut = false
-	require.Equal(t, "a", ask(t, http.MethodPost, proxy, "{}", sessionHeader, id).body, "it was there all the time")
+	require.Equal(t, "a", send(t, http.MethodPost, proxy, "{}", sessionHeader, id).body, "it was there all the time")
 }
 
 func TestNoBackendIsLeft(t *testing.T) {
@@ -120,7 +120,7 @@ func TestNoBackendIsLeft(t *testing.T) {
 		p.Close()
 	}
 	for range 4 {
-		require.Equal(t, http.StatusServiceUnavailable, ask(t, http.MethodPost, proxy, initialize).status)
+		require.Equal(t, http.StatusServiceUnavailable, send(t, http.MethodPost, proxy, initialize).status)
 		got, _ := call(t, proxy, callMethod, `{}`)
 		require.Equal(t, http.StatusServiceUnavailable, got.status)
 	}
@@ -135,20 +135,20 @@ func TestKeysOfADeadBackendGetAnother(t *testing.T) {
 	st, peers := startStorage(), startPeers(t, 2)
 	_, one := startProxy(t, st, peers, key, WithDeadAfter(100*time.Millisecond), noKeepAlive())
 	_, two := startProxy(t, st, peers, key)
-	ask := func(proxy string) func() answer {
-		return func() answer {
+	asking := func(proxy string) func() reply {
+		return func() reply {
 			got, _ := call(t, proxy, callMethod, `{}`)
 			return got
 		}
 	}
-	require.Contains(t, ask(one)().body, `"a"`)
+	require.Contains(t, asking(one)().body, `"a"`)
 	peers[0].Close()
-	require.Equal(t, http.StatusServiceUnavailable, ask(one)().status)
-	require.Contains(t, eventually(t, http.StatusOK, ask(one)).body, `"b"`)
+	require.Equal(t, http.StatusServiceUnavailable, asking(one)().status)
+	require.Contains(t, eventually(t, http.StatusOK, asking(one)).body, `"b"`)
 	peers[0].restart(t)
 	for range 4 {
-		require.Contains(t, ask(one)().body, `"b"`, "there is no way back")
-		require.Contains(t, ask(two)().body, `"b"`)
+		require.Contains(t, asking(one)().body, `"b"`, "there is no way back")
+		require.Contains(t, asking(two)().body, `"b"`)
 	}
 }
 
@@ -174,14 +174,14 @@ func TestDrain(t *testing.T) {
 		_, result := call(t, proxy, callMethod, `{}`)
 		require.Equal(t, "b", result["server"])
 	}
-	require.Equal(t, "a", ask(t, http.MethodPost, proxy, "{}", sessionHeader, id).body)
+	require.Equal(t, "a", send(t, http.MethodPost, proxy, "{}", sessionHeader, id).body)
 	_, result := call(t, proxy, "tasks/get", `{"taskId":"t"}`)
 	require.Equal(t, "a", result["server"])
 	_, name = begin(t, proxy, "Key", "old")
 	require.Equal(t, "a", name)
 
 	p.Drain(peers[1].parsed(t))
-	require.Equal(t, http.StatusServiceUnavailable, ask(t, http.MethodPost, proxy, initialize).status)
+	require.Equal(t, http.StatusServiceUnavailable, send(t, http.MethodPost, proxy, initialize).status)
 }
 
 func TestAddressOfAName(t *testing.T) {
@@ -199,7 +199,8 @@ func TestAddressOfAName(t *testing.T) {
 	}
 	transport.DisableKeepAlives = true
 	byKey := WithKey(func(r *http.Request) (string, bool) { return r.Header.Get("Key"), r.Header.Get("Key") != "" })
-	p := NewProxy(startStorage(), []*url.URL{{Scheme: "http", Host: "backend.example.com"}}, WithTransport(transport), byKey)
+	backend := &url.URL{Scheme: "http", Host: "backend.example.com"}
+	p := NewProxy(startStorage(), []*url.URL{backend}, WithTransport(transport), byKey)
 	front := httptest.NewServer(p)
 	defer front.Close()
 	defer func() { require.NoError(t, p.Shutdown(t.Context())) }()
@@ -208,7 +209,7 @@ func TestAddressOfAName(t *testing.T) {
 		id, name := begin(t, front.URL)
 		_, result := call(t, front.URL, callMethod, `{"task":"t`+id+`"}`)
 		for range 3 {
-			got := ask(t, http.MethodPost, front.URL, "{}", sessionHeader, id)
+			got := send(t, http.MethodPost, front.URL, "{}", sessionHeader, id)
 			require.Equal(t, name, got.body)
 			require.Equal(t, "backend.example.com", peers[name[0]-'a'].lastRequest().Host)
 		}
@@ -245,7 +246,7 @@ func TestNamesAreCheckedBehindAddresses(t *testing.T) {
 	defer func() { require.NoError(t, p.Shutdown(t.Context())) }()
 	id, name := begin(t, front.URL)
 	require.Equal(t, "example.com", name)
-	got := ask(t, http.MethodPost, front.URL, "{}", sessionHeader, id)
+	got := send(t, http.MethodPost, front.URL, "{}", sessionHeader, id)
 	require.Equal(t, http.StatusOK, got.status)
 	require.Equal(t, "example.com", got.body)
 }
@@ -257,17 +258,17 @@ func TestBackendThatThisReplicaDoesNotHave(t *testing.T) {
 	_, second := startProxy(t, st, peers[1:])
 	id, name := begin(t, both)
 	require.Equal(t, "a", name)
-	require.Equal(t, http.StatusNotFound, ask(t, http.MethodPost, second, "{}", sessionHeader, id).status)
+	require.Equal(t, http.StatusNotFound, send(t, http.MethodPost, second, "{}", sessionHeader, id).status)
 	call(t, both, callMethod, `{"task":"t"}`)
 	got, _ := call(t, second, "tasks/get", `{"taskId":"t"}`)
 	require.Equal(t, http.StatusNotFound, got.status)
-	require.Equal(t, name, ask(t, http.MethodPost, both, "{}", sessionHeader, id).body)
+	require.Equal(t, name, send(t, http.MethodPost, both, "{}", sessionHeader, id).body)
 }
 
 func TestNewProxyWithoutWhatItNeeds(t *testing.T) {
 	t.Parallel()
 	u := &url.URL{Scheme: "http", Host: "localhost"}
-	for name, make := range map[string]func(){
+	for name, construct := range map[string]func(){
 		"no backend":    func() { NewProxy(startStorage(), nil) },
 		"nil":           func() { NewProxy(startStorage(), []*url.URL{nil}) },
 		"no host":       func() { NewProxy(startStorage(), []*url.URL{{Scheme: "http"}}) },
@@ -280,6 +281,6 @@ func TestNewProxyWithoutWhatItNeeds(t *testing.T) {
 		"no transport":  func() { WithTransport(nil) },
 		"negative":      func() { WithDeadAfter(-1) },
 	} {
-		require.Panics(t, make, name)
+		require.Panics(t, construct, name)
 	}
 }

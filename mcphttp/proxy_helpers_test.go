@@ -136,8 +136,8 @@ func startStorage() *session.MemoryStorage {
 	return session.NewMemoryStorage(time.Hour)
 }
 
-// answer is what a client sees.
-type answer struct {
+// reply is what a client sees.
+type reply struct {
 	status int
 	header http.Header
 	body   string
@@ -145,7 +145,7 @@ type answer struct {
 }
 
 // ask sends a request. The headers are pairs.
-func ask(t testing.TB, method, to, body string, headers ...string) answer {
+func send(t testing.TB, method, to, body string, headers ...string) reply {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, to, strings.NewReader(body))
 	require.NoError(t, err)
@@ -159,7 +159,7 @@ func ask(t testing.TB, method, to, body string, headers ...string) answer {
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	return answer{resp.StatusCode, resp.Header, string(b), err}
+	return reply{resp.StatusCode, resp.Header, string(b), err}
 }
 
 const initialize = `{"jsonrpc":"2.0","id":1,"method":"initialize"}`
@@ -167,16 +167,16 @@ const initialize = `{"jsonrpc":"2.0","id":1,"method":"initialize"}`
 // begin begins a session, and returns its id and the name of its server.
 func begin(t testing.TB, proxy string, headers ...string) (id, name string) {
 	t.Helper()
-	got := ask(t, http.MethodPost, proxy, initialize, headers...)
+	got := send(t, http.MethodPost, proxy, initialize, headers...)
 	require.Equal(t, http.StatusOK, got.status, got.body)
 	return got.header.Get(sessionHeader), got.body
 }
 
 // call sends a request of the modern era, and returns the result.
-func call(t testing.TB, proxy, method, params string, headers ...string) (answer, map[string]any) {
+func call(t testing.TB, proxy, method, params string, headers ...string) (reply, map[string]any) {
 	t.Helper()
 	body := fmt.Sprintf(`{"jsonrpc":"2.0","id":7,"method":%q,"params":%s}`, method, params)
-	got := ask(t, http.MethodPost, proxy, body,
+	got := send(t, http.MethodPost, proxy, body,
 		append([]string{versionHeader, modernSince, methodHeader, method}, headers...)...)
 	var message struct {
 		Result map[string]any `json:"result"`

@@ -17,11 +17,11 @@ func TestSessionsAreRouted(t *testing.T) {
 		id, name := begin(t, one)
 		seen[name]++
 		for _, proxy := range []string{one, two} {
-			require.Equal(t, name, ask(t, http.MethodPost, proxy, "{}", sessionHeader, id).body)
-			require.Equal(t, name, ask(t, http.MethodGet, proxy, "", sessionHeader, id).body)
+			require.Equal(t, name, send(t, http.MethodPost, proxy, "{}", sessionHeader, id).body)
+			require.Equal(t, name, send(t, http.MethodGet, proxy, "", sessionHeader, id).body)
 		}
-		require.Equal(t, http.StatusNoContent, ask(t, http.MethodDelete, two, "", sessionHeader, id).status)
-		require.Equal(t, http.StatusNotFound, ask(t, http.MethodPost, one, "{}", sessionHeader, id).status)
+		require.Equal(t, http.StatusNoContent, send(t, http.MethodDelete, two, "", sessionHeader, id).status)
+		require.Equal(t, http.StatusNotFound, send(t, http.MethodPost, one, "{}", sessionHeader, id).status)
 		for _, s := range peers {
 			require.False(t, s.has(id), "it was ended there, too")
 		}
@@ -34,8 +34,8 @@ func TestSessionsOfProxyHaveOwners(t *testing.T) {
 	owner := WithOwner(func(r *http.Request) (string, error) { return r.Header.Get("User"), nil })
 	_, proxy := startProxy(t, startStorage(), startPeers(t, 2), owner)
 	id, name := begin(t, proxy, "User", "ann")
-	require.Equal(t, name, ask(t, http.MethodPost, proxy, "{}", sessionHeader, id, "User", "ann").body)
-	require.Equal(t, http.StatusNotFound, ask(t, http.MethodPost, proxy, "{}", sessionHeader, id, "User", "bob").status)
-	require.Equal(t, http.StatusUnauthorized, ask(t, http.MethodPost, proxy, "{}", sessionHeader, id).status)
-	require.Equal(t, http.StatusUnauthorized, ask(t, http.MethodPost, proxy, initialize).status)
+	require.Equal(t, name, send(t, http.MethodPost, proxy, "{}", sessionHeader, id, "User", "ann").body)
+	require.Equal(t, http.StatusNotFound, send(t, http.MethodPost, proxy, "{}", sessionHeader, id, "User", "bob").status)
+	require.Equal(t, http.StatusUnauthorized, send(t, http.MethodPost, proxy, "{}", sessionHeader, id).status)
+	require.Equal(t, http.StatusUnauthorized, send(t, http.MethodPost, proxy, initialize).status)
 }
