@@ -288,7 +288,7 @@ func TestProxyLogsNoIDs(t *testing.T) {
 	st.creates.Store(&failure)
 	call(t, proxy, callMethod, `{"task":"secret-task"}`)
 	peers[0].Close()
-	eventually(t, http.StatusNotFound, func() reply {
+	eventually(t, http.StatusNotFound, func() outcome {
 		return send(t, http.MethodPost, proxy, "{}", sessionHeader, id)
 	})
 	require.Contains(t, logs.String(), "a task could not be stored")

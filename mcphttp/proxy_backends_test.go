@@ -22,9 +22,9 @@ func noKeepAlive() ProxyOption {
 }
 
 // eventually asks until the status is the wanted one.
-func eventually(t testing.TB, status int, question func() reply) reply {
+func eventually(t testing.TB, status int, question func() outcome) outcome {
 	t.Helper()
-	var got reply
+	var got outcome
 	require.Eventually(t, func() bool {
 		got = question()
 		return got.status == status
@@ -41,8 +41,8 @@ func TestDeadBackend(t *testing.T) {
 	call(t, proxy, callMethod, `{"task":"t"}`)
 	alive, name := begin(t, proxy)
 	require.Equal(t, "b", name)
-	ofSession := func() reply { return send(t, http.MethodPost, proxy, "{}", sessionHeader, id) }
-	ofTask := func() reply {
+	ofSession := func() outcome { return send(t, http.MethodPost, proxy, "{}", sessionHeader, id) }
+	ofTask := func() outcome {
 		got, _ := call(t, proxy, "tasks/get", `{"taskId":"t"}`)
 		return got
 	}
@@ -135,8 +135,8 @@ func TestKeysOfADeadBackendGetAnother(t *testing.T) {
 	st, peers := startStorage(), startPeers(t, 2)
 	_, one := startProxy(t, st, peers, key, WithDeadAfter(100*time.Millisecond), noKeepAlive())
 	_, two := startProxy(t, st, peers, key)
-	asking := func(proxy string) func() reply {
-		return func() reply {
+	asking := func(proxy string) func() outcome {
+		return func() outcome {
 			got, _ := call(t, proxy, callMethod, `{}`)
 			return got
 		}

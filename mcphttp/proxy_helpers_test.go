@@ -136,8 +136,8 @@ func startStorage() *session.MemoryStorage {
 	return session.NewMemoryStorage(time.Hour)
 }
 
-// reply is what a client sees.
-type reply struct {
+// outcome is what a client sees.
+type outcome struct {
 	status int
 	header http.Header
 	body   string
@@ -145,7 +145,7 @@ type reply struct {
 }
 
 // ask sends a request. The headers are pairs.
-func send(t testing.TB, method, to, body string, headers ...string) reply {
+func send(t testing.TB, method, to, body string, headers ...string) outcome {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, to, strings.NewReader(body))
 	require.NoError(t, err)
@@ -159,7 +159,7 @@ func send(t testing.TB, method, to, body string, headers ...string) reply {
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	return reply{resp.StatusCode, resp.Header, string(b), err}
+	return outcome{resp.StatusCode, resp.Header, string(b), err}
 }
 
 const initialize = `{"jsonrpc":"2.0","id":1,"method":"initialize"}`
@@ -173,7 +173,7 @@ func begin(t testing.TB, proxy string, headers ...string) (id, name string) {
 }
 
 // call sends a request of the modern era, and returns the result.
-func call(t testing.TB, proxy, method, params string, headers ...string) (reply, map[string]any) {
+func call(t testing.TB, proxy, method, params string, headers ...string) (outcome, map[string]any) {
 	t.Helper()
 	body := fmt.Sprintf(`{"jsonrpc":"2.0","id":7,"method":%q,"params":%s}`, method, params)
 	got := send(t, http.MethodPost, proxy, body,

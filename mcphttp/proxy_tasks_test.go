@@ -116,7 +116,7 @@ func TestTaskIsItsOwners(t *testing.T) {
 	require.Equal(t, "a", result["server"])
 	stranger, _ := call(t, proxy, "tasks/get", `{"taskId":"t"}`, "User", "bob")
 	unknown, _ := call(t, proxy, "tasks/get", `{"taskId":"unknown"}`, "User", "bob")
-	for _, got := range []reply{stranger, unknown} {
+	for _, got := range []outcome{stranger, unknown} {
 		require.Equal(t, http.StatusNotFound, got.status)
 		require.Equal(t, "application/json", got.header.Get("Content-Type"))
 		require.JSONEq(t, `{"jsonrpc":"2.0","id":7,"error":{"code":-32602,"message":"unknown task"}}`, got.body)
