@@ -146,7 +146,6 @@ func TestCallersKeysAreRouted(t *testing.T) {
 }
 
 func TestFirstRequestsOfAKeyAgree(t *testing.T) {
-	t.Parallel()
 	key := WithKey(func(*http.Request) (string, bool) { return "all", true })
 	st, peers := startStorage(), startPeers(t, 3)
 	var replicas []string
