@@ -1,0 +1,2 @@
+// Package gosdk keeps the state of MCP servers that are built with github.com/modelcontextprotocol/go-sdk.
+package gosdk
