@@ -34,6 +34,9 @@ import (
 // were never asked. So a handler that must have asked before it acts notes that in its state. A state without
 // InputRequests is sealed, too. An empty state is none.
 //
+// In a result of resources/read that asks, Contents must be empty but not nil: go-sdk 1.8 refuses nil for a client of an
+// older protocol, before it looks for questions.
+//
 // Middleware that is added to the server after this one sees sealed states, middleware that is added before it sees open
 // ones. RequestState panics when guard is nil. What it returns is safe for concurrent use, and may be added to any
 // number of servers.
