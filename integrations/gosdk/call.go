@@ -87,6 +87,7 @@ func answerOf(res mcp.Result) (answer, bool) {
 }
 
 // with returns the same result with another state. It is a copy, because a handler may return one result several times.
+// It must not be cached for others: their requestState would be rejected.
 func (a answer) with(state string) mcp.Result {
 	switch r := a.result.(type) {
 	case *mcp.CallToolResult:
@@ -99,7 +100,7 @@ func (a answer) with(state string) mcp.Result {
 		return &result
 	case *mcp.ReadResourceResult:
 		result := *r
-		result.RequestState = state
+		result.RequestState, result.Cacheable = state, mcp.Cacheable{CacheScope: "private"}
 		return &result
 	}
 	return a.result

@@ -28,7 +28,6 @@ type replica struct {
 // fleet is a round-robin balancer in front of replicas that share a Redis. A client uses it as its transport. It keeps a
 // legacy session on its replica, because the SDK keeps it in memory.
 type fleet struct {
-	token    string
 	replicas []*replica
 
 	mu     sync.Mutex // protects following fields, and replica.calls
@@ -39,7 +38,7 @@ type fleet struct {
 // startFleet starts three replicas. build adds what a server has, with the storages of its replica.
 func startFleet(t *testing.T, addr string, build func(r *replica) *mcp.Server) *fleet {
 	t.Helper()
-	f := &fleet{token: alice, sticky: map[string]*replica{}}
+	f := &fleet{sticky: map[string]*replica{}}
 	for range 3 {
 		client := redis.NewClient(&redis.Options{
 			Addr: addr, ContextTimeoutEnabled: true, DialTimeout: 200 * time.Millisecond,
@@ -63,12 +62,14 @@ func startFleet(t *testing.T, addr string, build func(r *replica) *mcp.Server) *
 	return f
 }
 
-// as returns a client of the fleet for another user.
-func (f *fleet) as(token string) *http.Client {
+// as returns a client of the fleet that has the token of a user.
+func (f *fleet) as(token string) *http.Client { return withToken(token, f.forward) }
+
+func withToken(token string, next roundTripper) *http.Client {
 	return &http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
 		req = req.Clone(req.Context())
 		req.Header.Set("Authorization", "Bearer "+token)
-		return f.forward(req)
+		return next(req)
 	})}
 }
 
