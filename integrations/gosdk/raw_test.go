@@ -2,6 +2,7 @@ package gosdk
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"io"
 	"maps"
@@ -16,6 +17,7 @@ import (
 type raw struct {
 	t       *testing.T
 	url     string
+	web     *http.Client // nil: the default one
 	token   string
 	legacy  bool   // it has sent an initialize request
 	session string // of a legacy client
@@ -91,7 +93,7 @@ func (c raw) post(header http.Header, message map[string]any) (reply, http.Heade
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json, text/event-stream")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := cmp.Or(c.web, http.DefaultClient).Do(req)
 	require.NoError(c.t, err)
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)

@@ -25,8 +25,9 @@ import (
 //   - -32602, "invalid or expired requestState", when the guard rejects what the client has presented. The client has
 //     to begin anew. The reason is logged, see [WithLogger]. The same code when a call cannot go on later, because its
 //     arguments are ambiguous, see [requeststate.Binding].
-//   - -32603, "unavailable at the moment, try again", when the storage of the guard is: with [requeststate.Stored] and
-//     with [requeststate.Once] the same requestState works later, unless it was the answer of the storage that was lost.
+//   - -32603, "unavailable at the moment, try again", when the storage of the guard is. The same requestState works
+//     later, unless it was used up: the storage has opened it, and its answer was lost, or the outage came after that.
+//     Then it is rejected, and the client has to begin anew. Nothing is ever opened twice.
 //   - -32603 when the user has too many calls pending ([session.ErrTooMany]), and for mistakes of the program: a state
 //     that is too large, or no principal. The log has the error.
 //

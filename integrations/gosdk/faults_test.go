@@ -1,0 +1,130 @@
+package gosdk
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/netfault"
+	"github.com/seed34611480/session/internal/redistest"
+)
+
+// outage is something that happens to the storage before a step of a call, and ends after it.
+type outage struct {
+	name       string
+	begin, end func()
+
+	// lossy outages may let a command through whose answer is lost. Then the client has to begin anew.
+	lossy bool
+}
+
+// TestOutageAtEachStep has the storage fail at each step of a call. The client repeats the step with the same
+// requestState afterwards, and the call goes on to its end.
+func TestOutageAtEachStep(t *testing.T) {
+	t.Parallel()
+	for _, guardName := range []string{"stored", "once"} {
+		t.Run(guardName, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t, redistest.WithConfig("appendonly yes", "appendfsync always"))
+			link := netfault.Start(t, server.Addr())
+			f := startFleet(t, link.Addr(), func(r *replica) *mcp.Server {
+				return newServer(guards[guardName](t, r.remote))
+			})
+			for _, o := range []outage{
+				{"away", func() { link.Refuse(); link.Reset() }, func() { require.NoError(t, link.Accept()) }, false},
+				{"killed and restarted", server.Kill, server.Restart, false},
+				{
+					"slow", func() { link.Set(netfault.ToServer, netfault.Fault{Latency: time.Second}) },
+					func() { link.SetBoth(netfault.Fault{}) }, true,
+				},
+				{
+					"answers are lost", func() { link.Set(netfault.ToClient, netfault.Fault{Drop: true}) },
+					func() { link.SetBoth(netfault.Fault{}); link.Reset() }, true,
+				},
+			} {
+				for step := range questions + 1 {
+					c := raw{t: t, url: "http://127.0.0.1", web: f.as(alice), token: alice}
+					requireOutage(t, c, o, step, guardName == "once")
+				}
+			}
+		})
+	}
+}
+
+func requireOutage(t *testing.T, c raw, o outage, step int, sealsWithoutStorage bool) {
+	t.Helper()
+	target := targets()[step%len(targets())]
+	var r reply
+	answers := []string{"", "a", "b", "c"}
+	send := func(step int) reply {
+		if step == 0 {
+			return c.call(target.method, target.params)
+		}
+		return c.call(target.method, repeated(target.params, r.Result.RequestState, answers[step]))
+	}
+	for i := range step {
+		r = send(i)
+		require.NotEmpty(t, r.Result.RequestState, r.body)
+	}
+
+	o.begin()
+	during := send(step)
+	o.end()
+	if step == 0 && sealsWithoutStorage {
+		require.NotEmpty(t, during.Result.RequestState, during.body)
+	} else {
+		require.Equal(t, errUnavailable.Message, during.Error.Message, "%s, step %d: %s", o.name, step, during.body)
+		require.Equal(t, -32603, during.Error.Code)
+		require.Equal(t, http.StatusOK, during.Status)
+	}
+
+	next := r
+	require.Eventually(t, func() bool { // the replicas' connections recover
+		next = send(step)
+		return next.Error.Message != errUnavailable.Message
+	}, 10*time.Second, time.Millisecond, o.name)
+	if o.lossy && step > 0 && next.Error.Code != 0 {
+		requireRejected(t, next, false, o.name)
+		return
+	}
+	require.Zero(t, next.Error.Code, "%s, step %d: %s", o.name, step, next.body)
+	for i := step + 1; i < len(answers); i++ {
+		r = next
+		next = send(i)
+	}
+	require.Contains(t, next.body, target.done)
+}
+
+// TestLostAnswer: Redis has executed the command that opens a requestState, and its answer was lost.
+func TestLostAnswer(t *testing.T) {
+	t.Parallel()
+	for guardName, accepted := range map[string]bool{
+		"stored": false, // the state has gone with the answer
+		"once":   true,  // the storage finds out that the record is its own
+	} {
+		link := redistest.StartLossyLink(t, redistest.Start(t).Addr())
+		client := redis.NewClient(&redis.Options{Addr: link.Addr(), ContextTimeoutEnabled: true})
+		t.Cleanup(func() { _ = client.Close() })
+		server := newServer(guards[guardName](t, session.NewRedisStorage(client, time.Hour)))
+		c := raw{t: t, url: serve(t, handler(t, server, true)), token: alice}
+		target := targets()[0]
+		sealed := c.call(target.method, target.params).Result.RequestState
+		// The server knows the script now: otherwise it would be the answer "no such script" that is lost.
+		sealed = c.call(target.method, repeated(target.params, sealed, "a")).Result.RequestState
+		require.NotEmpty(t, sealed)
+
+		link.LoseNextReply()
+		r := c.call(target.method, repeated(target.params, sealed, "a"))
+		if accepted {
+			require.Equal(t, "input_required", r.Result.ResultType, r.body)
+		} else {
+			require.Equal(t, errUnavailable.Message, r.Error.Message, r.body)
+		}
+		requireRejected(t, c.call(target.method, repeated(target.params, sealed, "a")), false, guardName)
+	}
+}
