@@ -35,7 +35,7 @@ func targets() []target {
 func requireRejected(t *testing.T, r reply, legacy bool, what string) {
 	t.Helper()
 	require.Equal(t, errRejected.Message, r.Error.Message, what+": "+r.body)
-	require.EqualValues(t, -32602, r.Error.Code, what)
+	require.Equal(t, -32602, r.Error.Code, what)
 	status := http.StatusBadRequest // as the SDK answers -32602 in this era
 	if legacy {
 		status = http.StatusOK
@@ -163,8 +163,8 @@ func TestAttacksWithoutGuard(t *testing.T) {
 func TestLegacySessionIsGuarded(t *testing.T) {
 	t.Parallel()
 	for name, newGuard := range guards {
-		client := raw{t: t, url: serve(t, handler(t, newServer(newGuard(t, session.NewMemoryStorage(time.Hour))), false)), token: alice}
-		client = client.initialize()
+		server := newServer(newGuard(t, session.NewMemoryStorage(time.Hour)))
+		client := raw{t: t, url: serve(t, handler(t, server, false)), token: alice}.initialize()
 		for _, target := range targets() {
 			r := client.call(target.method, repeated(target.params, "3:a,b,", "evil"))
 			requireRejected(t, r, true, name)

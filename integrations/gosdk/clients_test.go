@@ -192,7 +192,6 @@ func requireWizards(t *testing.T, c client, u *user) {
 }
 
 func TestRealClients(t *testing.T) {
-	t.Parallel()
 	redis := redistest.Start(t)
 	for guardName, newGuard := range guards {
 		f := startFleet(t, redis.Addr(), func(r *replica) *mcp.Server { return newServer(newGuard(t, r.remote)) })
@@ -208,7 +207,6 @@ func TestRealClients(t *testing.T) {
 
 // TestReplicaLost takes the replica away that has asked the second question, before the user answers.
 func TestReplicaLost(t *testing.T) {
-	t.Parallel()
 	redis := redistest.Start(t)
 	for _, name := range []string{"go-sdk modern", "mcp-go modern"} {
 		t.Run(name, func(t *testing.T) {

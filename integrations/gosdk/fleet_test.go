@@ -25,8 +25,8 @@ type replica struct {
 	calls    int // of tools, prompts and resources; guarded by fleet.mu
 }
 
-// fleet is a round-robin balancer in front of replicas that share a Redis. A client uses it as its transport. It keeps a
-// legacy session on its replica, because the SDK keeps it in memory.
+// fleet is a round-robin balancer in front of replicas that share a Redis. A client uses it as its transport. It keeps
+// a legacy session on its replica, because the SDK keeps it in memory.
 type fleet struct {
 	replicas []*replica
 

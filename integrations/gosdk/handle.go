@@ -27,8 +27,8 @@ func principalOf(extra *mcp.RequestExtra) string {
 	return session.Principal(issuer, extra.TokenInfo.UserID)
 }
 
-// For returns the store bound to the [Principal] of a request, for the handler of a tool. Without one its methods return
-// [handle.ErrNoOwner], unless the store is [handle.Anonymous].
+// For returns the store bound to the [Principal] of a request, for the handler of a tool. Without one its methods
+// return [handle.ErrNoOwner], unless the store is [handle.Anonymous].
 //
 //	basket, err := gosdk.For(baskets, req).Load(ctx, in.Basket)
 //	if err != nil {

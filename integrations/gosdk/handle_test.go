@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"testing"
 	"time"
 
@@ -128,7 +129,6 @@ func requireTool(t *testing.T, c client, name string, arguments map[string]any, 
 const unknownHandle = "unknown or expired handle: start again with the tool that returned it"
 
 func TestHandlesOnThreeReplicas(t *testing.T) {
-	t.Parallel()
 	f := startFleet(t, redistest.Start(t).Addr(), func(r *replica) *mcp.Server {
 		server := mcp.NewServer(&mcp.Implementation{Name: "shop", Version: "1"}, nil)
 		return addBasketTools(server, handle.New[basket](r.sessions, "basket", handle.WithMaxLifetime(time.Hour)))
@@ -146,7 +146,7 @@ func TestHandlesOnThreeReplicas(t *testing.T) {
 				requireTool(t, other, "add_item", map[string]any{"Basket": out.Basket, "Item": "evil"}, unknownHandle, true)
 			}
 			for i, want := range []string{`{"Items":["0"]}`, `{"Items":["0","1"]}`, `{"Items":["0","1","2"]}`} {
-				in := map[string]any{"Basket": out.Basket, "Item": fmt.Sprint(i)}
+				in := map[string]any{"Basket": out.Basket, "Item": strconv.Itoa(i)}
 				requireTool(t, owner, "add_item", in, want, false)
 			}
 			in := map[string]any{"Basket": out.Basket, "Item": "4"}

@@ -20,10 +20,10 @@ const defaultLegacyRounds = 10
 
 // WithPrincipal sets how it is known who has sent a request: from what has come with this very request, its verified
 // token or a header that a gateway sets. extra is nil for a client in the same process or on a pipe. The function
-// returns what [session.Principal] makes of issuer and subject, or "" if it is not known; the guard then refuses, unless
-// it is [requeststate.Anonymous]. An error counts as an outage, and the function logs it itself. It may be called by
-// any number of goroutines at a time. The default is that of [Principal]. WithPrincipal panics when the function is
-// nil.
+// returns what [session.Principal] makes of issuer and subject, or "" if it is not known; the guard then refuses,
+// unless it is [requeststate.Anonymous]. An error counts as an outage, and the function logs it itself. It may be
+// called by any number of goroutines at a time. The default is that of [Principal]. WithPrincipal panics when the
+// function is nil.
 func WithPrincipal(principal func(extra *mcp.RequestExtra) (string, error)) Option {
 	if principal == nil {
 		panic("gosdk: WithPrincipal: the function is nil")

@@ -24,6 +24,8 @@ type raw struct {
 }
 
 // reply is what an answer has of interest.
+//
+//nolint:tagliatelle // the names are those of the protocol
 type reply struct {
 	Status int `json:"-"`
 	Result struct {

@@ -10,10 +10,10 @@ import (
 	"github.com/seed34611480/session/requeststate"
 )
 
-// RequestState returns middleware that guards the requestState of a server's tools, prompts and resources. Handlers stay
-// as they are: they set InputRequests and RequestState in a result, and find that RequestState in the params of the
-// repeated call. The middleware seals it on its way to the client, and opens what the client presents. A handler never
-// sees a requestState that was not sealed for the same principal, method, name and arguments.
+// RequestState returns middleware that guards the requestState of a server's tools, prompts and resources. Handlers
+// stay as they are: they set InputRequests and RequestState in a result, and find that RequestState in the params of
+// the repeated call. The middleware seals it on its way to the client, and opens what the client presents. A handler
+// never sees a requestState that was not sealed for the same principal, method, name and arguments.
 //
 //	server.AddReceivingMiddleware(gosdk.RequestState(guard))
 //
@@ -35,11 +35,11 @@ import (
 // were never asked. So a handler that must have asked before it acts notes that in its state. A state without
 // InputRequests is sealed, too. An empty state is none.
 //
-// In a result of resources/read that asks, Contents must be empty but not nil: go-sdk 1.8 refuses nil for a client of an
-// older protocol, before it looks for questions.
+// In a result of resources/read that asks, Contents must be empty but not nil: go-sdk 1.8 refuses nil for a client of
+// an older protocol, before it looks for questions.
 //
-// Middleware that is added to the server after this one sees sealed states, middleware that is added before it sees open
-// ones. RequestState panics when guard is nil. What it returns is safe for concurrent use, and may be added to any
+// Middleware that is added to the server after this one sees sealed states, middleware that is added before it sees
+// open ones. RequestState panics when guard is nil. What it returns is safe for concurrent use, and may be added to any
 // number of servers.
 func RequestState(guard requeststate.Guard, opts ...Option) mcp.Middleware {
 	if guard == nil {

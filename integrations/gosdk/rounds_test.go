@@ -132,6 +132,7 @@ func TestLegacyAnswersAreAlike(t *testing.T) {
 			}},
 		}}, nil
 	})
+	//nolint:staticcheck // deprecated kinds of questions are answered, too
 	cs := connect(t, server, legacyVersion, mcp.ClientOptions{
 		ElicitationHandler: func(context.Context, *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
 			return &mcp.ElicitResult{Action: "accept"}, nil
