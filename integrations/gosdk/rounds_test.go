@@ -186,7 +186,9 @@ func TestLegacyClientFails(t *testing.T) {
 func TestLoadShedding(t *testing.T) {
 	t.Parallel()
 	for busyAfter := range 3 {
+		calls := 0
 		server := newTool(func(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			calls++
 			requests := mcp.InputRequestMap{}
 			if len(req.Params.RequestState) < busyAfter {
 				requests = questionTo("?")
@@ -200,6 +202,7 @@ func TestLoadShedding(t *testing.T) {
 		}
 		_, err := callTool(t, connect(t, server, legacyVersion, answer), "")
 		require.ErrorContains(t, err, "busy", "after %d questions", busyAfter)
+		require.Equal(t, busyAfter+1, calls, "it is left alone")
 
 		cs, state := connect(t, server, modern, answer), ""
 		for range busyAfter + 1 {
