@@ -178,7 +178,9 @@ func (b bearer) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // connect connects a client of a user. Without a function for the answers, its calls return the questions.
-func connect(ctx context.Context, endpoint, user string, answer func(question string) string) (*mcp.ClientSession, error) {
+func connect(
+	ctx context.Context, endpoint, user string, answer func(question string) string,
+) (*mcp.ClientSession, error) {
 	options := &mcp.ClientOptions{MultiRoundTrip: &mcp.MultiRoundTripOptions{Disabled: answer == nil}}
 	if answer != nil {
 		options.ElicitationHandler = func(_ context.Context, req *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
@@ -211,7 +213,7 @@ type demo struct {
 
 func (d *demo) printf(format string, args ...any) { _, _ = fmt.Fprintf(d.out, format, args...) }
 
-func (d *demo) expect(met bool, format string, args ...any) {
+func (d *demo) expectf(met bool, format string, args ...any) {
 	mark := "✓"
 	if !met {
 		mark = "✗"
@@ -282,7 +284,7 @@ func (d *demo) honest(ctx context.Context) error {
 		return err
 	}
 	answer, _ := res.Content[0].(*mcp.TextContent)
-	d.expect(strings.HasSuffix(answer.Text, "deployed shop to eu-central, 3, yes"), "%s", answer.Text)
+	d.expectf(strings.HasSuffix(answer.Text, "deployed shop to eu-central, 3, yes"), "%s", answer.Text)
 	return nil
 }
 
@@ -343,10 +345,11 @@ func (d *demo) try(ctx context.Context, a attempt, client *mcp.ClientSession, pa
 	rejected, _ := errors.AsType[*jsonrpc.Error](err)
 	switch {
 	case a.accepted:
-		d.expect(err == nil && res.NeedsInput(), "%-8s %-31s the next question", a.user, a.what)
+		d.expectf(err == nil && res.NeedsInput(), "%-8s %-31s the next question", a.user, a.what)
 	case rejected == nil:
-		d.expect(false, "%-8s %-31s not refused: %v", a.user, a.what, err)
+		d.expectf(false, "%-8s %-31s not refused: %v", a.user, a.what, err)
 	default:
-		d.expect(rejected.Code == jsonrpc.CodeInvalidParams, "%-8s %-31s %d: %s", a.user, a.what, rejected.Code, rejected.Message)
+		refused := rejected.Code == jsonrpc.CodeInvalidParams
+		d.expectf(refused, "%-8s %-31s %d: %s", a.user, a.what, rejected.Code, rejected.Message)
 	}
 }
