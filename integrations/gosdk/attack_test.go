@@ -3,12 +3,16 @@ package gosdk
 import (
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/redistest"
 	"github.com/seed34611480/session/requeststate"
 )
 
@@ -208,4 +212,33 @@ func TestAmbiguousArguments(t *testing.T) {
 	})
 	require.Equal(t, -32602, r.Error.Code, r.body)
 	require.Equal(t, errArguments.Message, r.Error.Message)
+}
+
+// TestParallelReplay has many requests present one requestState at a time, on three replicas.
+func TestParallelReplay(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	for _, guardName := range []string{"stored", "once"} {
+		f := startFleet(t, redis.Addr(), func(r *replica) *mcp.Server { return newServer(guards[guardName](t, r.remote)) })
+		c := raw{t: t, url: "http://127.0.0.1", web: f.as(alice), token: alice}
+		for _, target := range targets() {
+			first := c.call(target.method, target.params)
+			var accepted, rejected atomic.Int64
+			var calls sync.WaitGroup
+			for range 12 {
+				calls.Go(func() {
+					switch r := c.call(target.method, repeated(target.params, first.Result.RequestState, "a")); {
+					case r.Error.Message == errRejected.Message:
+						rejected.Add(1)
+					case r.Result.ResultType == "input_required":
+						accepted.Add(1)
+					}
+				})
+			}
+			calls.Wait()
+			require.EqualValues(t, 1, accepted.Load(), guardName)
+			require.EqualValues(t, 11, rejected.Load(), guardName)
+		}
+		f.requireSpread(t)
+	}
 }

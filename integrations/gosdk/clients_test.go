@@ -17,7 +17,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session/internal/redistest"
-	"github.com/seed34611480/session/requeststate"
 )
 
 // client is a real client, of one of two SDKs, in one of two eras.
@@ -198,31 +197,9 @@ func TestRealClients(t *testing.T) {
 		for clientName, connect := range clients {
 			t.Run(fmt.Sprintf("%s/%s", guardName, clientName), func(t *testing.T) {
 				u := new(user)
-				requireWizards(t, connect(t, "http://fleet", f.as(alice), u), u)
+				requireWizards(t, connect(t, "http://127.0.0.1", f.as(alice), u), u)
 			})
 		}
 		f.requireSpread(t)
-	}
-}
-
-// TestReplicaLost takes the replica away that has asked the second question, before the user answers.
-func TestReplicaLost(t *testing.T) {
-	redis := redistest.Start(t)
-	for _, name := range []string{"go-sdk modern", "mcp-go modern"} {
-		t.Run(name, func(t *testing.T) {
-			f := startFleet(t, redis.Addr(), func(r *replica) *mcp.Server {
-				return newServer(requeststate.NewStored(r.remote))
-			})
-			u := &user{asked: func(n int) {
-				if n == 1 {
-					f.mu.Lock()
-					lost := f.replicas[(f.next-1)%len(f.replicas)]
-					f.mu.Unlock()
-					lost.web.CloseClientConnections()
-					lost.web.Close()
-				}
-			}}
-			requireWizards(t, clients[name](t, "http://fleet", f.as(alice), u), u)
-		})
 	}
 }

@@ -16,12 +16,13 @@ import (
 	"github.com/seed34611480/session"
 )
 
-// replica is one process of a deployment, as far as it matters: it has a server, a local tier and a connection to Redis
-// of its own.
+// replica is one of a deployment. It shares only Redis with others: it has a connection, a local tier and a server of
+// its own.
 type replica struct {
 	remote   *session.RedisStorage
 	sessions *session.RoutingStorage
-	web      *httptest.Server
+	addr     string
+	lose     func()
 	calls    int // of tools, prompts and resources; guarded by fleet.mu
 }
 
@@ -35,31 +36,53 @@ type fleet struct {
 	sticky map[string]*replica // by session id
 }
 
-// startFleet starts three replicas. build adds what a server has, with the storages of its replica.
-func startFleet(t *testing.T, addr string, build func(r *replica) *mcp.Server) *fleet {
+func newFleet() *fleet { return &fleet{sticky: map[string]*replica{}} }
+
+// startFleet starts three replicas in this process. build makes the server of one, with its storages; change changes
+// the options of its connection.
+func startFleet(
+	t *testing.T, redisAddr string, build func(r *replica) *mcp.Server, change ...func(*redis.Options),
+) *fleet {
 	t.Helper()
-	f := &fleet{sticky: map[string]*replica{}}
+	f := newFleet()
 	for range 3 {
-		client := redis.NewClient(&redis.Options{
-			Addr: addr, ContextTimeoutEnabled: true, DialTimeout: 200 * time.Millisecond,
-			ReadTimeout: 200 * time.Millisecond, DialerRetries: 1,
-		})
-		r := &replica{remote: session.NewRedisStorage(client, time.Hour)}
-		r.sessions = session.NewRoutingStorage(r.remote, 1000)
-		t.Cleanup(func() { _, _ = r.sessions.Close(), client.Close() })
-		stateless, stateful := handler(t, build(r), true), handler(t, build(r), false)
-		r.web = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-			if req.Header.Get("Mcp-Protocol-Version") >= modern {
-				stateless.ServeHTTP(w, req)
-			} else {
-				stateful.ServeHTTP(w, req)
-			}
-		}))
-		t.Cleanup(r.web.Close)
-		t.Cleanup(r.web.CloseClientConnections)
+		r := newReplica(t, redisAddr, change...)
+		web := httptest.NewServer(bothEras(t, build(r)))
+		r.addr = web.Listener.Addr().String()
+		r.lose = func() {
+			web.CloseClientConnections()
+			web.Close()
+		}
+		t.Cleanup(r.lose)
 		f.replicas = append(f.replicas, r)
 	}
 	return f
+}
+
+func newReplica(t *testing.T, redisAddr string, change ...func(*redis.Options)) *replica {
+	t.Helper()
+	options := &redis.Options{Addr: redisAddr, ContextTimeoutEnabled: true}
+	for _, f := range change {
+		f(options)
+	}
+	client := redis.NewClient(options)
+	r := &replica{remote: session.NewRedisStorage(client, time.Hour)}
+	r.sessions = session.NewRoutingStorage(r.remote, 1000)
+	t.Cleanup(func() { _, _ = r.sessions.Close(), client.Close() })
+	return r
+}
+
+// bothEras serves clients of both eras.
+func bothEras(t *testing.T, server *mcp.Server) http.Handler {
+	t.Helper()
+	stateless, stateful := handler(t, server, true), handler(t, server, false)
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Header.Get("Mcp-Protocol-Version") >= modern {
+			stateless.ServeHTTP(w, req)
+		} else {
+			stateful.ServeHTTP(w, req)
+		}
+	})
 }
 
 // as returns a client of the fleet that has the token of a user.
@@ -91,7 +114,7 @@ func (f *fleet) forward(req *http.Request) (*http.Response, error) {
 	var err error
 	for range f.replicas {
 		r := f.pick(req)
-		req.URL.Host, req.Host = r.web.Listener.Addr().String(), ""
+		req.URL.Host, req.Host = r.addr, ""
 		req.Body = io.NopCloser(bytes.NewReader(body))
 		if resp, err = http.DefaultTransport.RoundTrip(req); err != nil {
 			continue // it is gone
@@ -119,6 +142,13 @@ func (f *fleet) pick(req *http.Request) *replica {
 		r.calls++
 	}
 	return r
+}
+
+// last returns the replica that has got the last request of a client without a session.
+func (f *fleet) last() *replica {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.replicas[(f.next-1)%len(f.replicas)]
 }
 
 // requireSpread checks that each replica has served calls.

@@ -7,5 +7,11 @@ import (
 	"github.com/seed34611480/session/internal/realtest"
 )
 
-// TestMain checks that every goroutine that this package starts ends with a Close.
-func TestMain(m *testing.M) { os.Exit(realtest.Main(m)) }
+// TestMain checks that every goroutine that this package starts ends with a Close. Or it is one of the replicas that a
+// test has started, see startProcesses.
+func TestMain(m *testing.M) {
+	if addr := os.Getenv(processVariable); addr != "" {
+		os.Exit(beReplica(addr))
+	}
+	os.Exit(realtest.Main(m))
+}

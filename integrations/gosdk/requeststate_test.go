@@ -292,6 +292,24 @@ func TestWithoutPrincipal(t *testing.T) {
 	require.Contains(t, r.body, target.done)
 }
 
+// TestCallWithoutStateIsFree: the middleware is in front of every call.
+func TestCallWithoutStateIsFree(t *testing.T) {
+	result := text("done")
+	h := RequestState(fakeGuard{})(func(context.Context, string, mcp.Request) (mcp.Result, error) { return result, nil })
+	for _, req := range []mcp.Request{
+		&mcp.CallToolRequest{Params: &mcp.CallToolParamsRaw{Name: "tool", Arguments: []byte(`{"service":"shop"}`)}},
+		&mcp.GetPromptRequest{Params: &mcp.GetPromptParams{Name: "p", Arguments: map[string]string{"service": "shop"}}},
+		&mcp.ReadResourceRequest{Params: &mcp.ReadResourceParams{URI: planURI}},
+		&mcp.ListToolsRequest{Params: &mcp.ListToolsParams{}},
+	} {
+		require.Zero(t, testing.AllocsPerRun(100, func() {
+			if _, err := h(t.Context(), "tools/call", req); err != nil {
+				panic(err)
+			}
+		}))
+	}
+}
+
 func TestMisuse(t *testing.T) {
 	t.Parallel()
 	require.PanicsWithValue(t, "gosdk: RequestState: the guard is nil", func() { RequestState(nil) })
