@@ -91,7 +91,7 @@ func outageAt(t *testing.T, c raw, o outage, step int, sealsWithoutStorage bool)
 		require.Equal(t, http.StatusOK, during.Status)
 	}
 
-	next := during
+	var next reply
 	for deadline := time.Now().Add(10 * time.Second); ; { // the replicas' connections recover
 		if next = send(step); next.Error.Message != errUnavailable.Message {
 			break

@@ -36,13 +36,13 @@ func beReplica(redisAddr string) int {
 			if req.Params.RequestState == "" {
 				return &mcp.CallToolResult{InputRequests: questionTo("?"), RequestState: "asked"}, nil, nil
 			}
-			fmt.Println("hanging")
+			_, _ = fmt.Fprintln(os.Stdout, "hanging")
 			<-ctx.Done()
 			return nil, nil, ctx.Err()
 		})
 	web := httptest.NewServer(auth.RequireBearerToken(verify, nil)(mcp.NewStreamableHTTPHandler(
 		func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{Stateless: true})))
-	fmt.Println(web.Listener.Addr())
+	_, _ = fmt.Fprintln(os.Stdout, web.Listener.Addr())
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	return 0
 }

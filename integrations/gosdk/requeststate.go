@@ -27,7 +27,8 @@ import (
 //     arguments are ambiguous, see [requeststate.Binding].
 //   - -32603, "unavailable at the moment, try again", when the storage of the guard is. The same requestState works
 //     later, unless it was used up: the storage has opened it, and its answer was lost, or the outage came after that.
-//     Then it is rejected, and the client has to begin anew. Nothing is ever opened twice.
+//     Then it is rejected, and the client has to begin anew. That is so with [requeststate.Stored] and with
+//     [requeststate.Once], which open nothing twice.
 //   - -32603 when the user has too many calls pending ([session.ErrTooMany]), and for mistakes of the program: a state
 //     that is too large, or no principal. The log has the error.
 //
