@@ -53,7 +53,7 @@ func New[T any](storage session.Storage, kind string, opts ...Option) *Store[T] 
 // an owner may have, [session.ErrUnavailable]; and [session.ErrEncode] if the value has no JSON.
 func (s *Store[T]) Mint(ctx context.Context, owner string, value T) (string, error) {
 	handle := rand.Text()
-	key, err := s.key(owner, handle)
+	key, err := s.Key(owner, handle)
 	if err != nil {
 		return "", err
 	}
@@ -79,7 +79,7 @@ func (s *Store[T]) Mint(ctx context.Context, owner string, value T) (string, err
 // has no such handle of this kind, or not any more. [session.ErrCorrupt]: what is stored is no T.
 func (s *Store[T]) Load(ctx context.Context, owner, handle string) (T, error) {
 	var none T
-	key, err := s.key(owner, handle)
+	key, err := s.Key(owner, handle)
 	if err != nil {
 		return none, err
 	}
@@ -97,7 +97,7 @@ func (s *Store[T]) Load(ctx context.Context, owner, handle string) (T, error) {
 // leaves the value as it was stores nothing. Further errors are those of Load and Mint.
 func (s *Store[T]) Update(ctx context.Context, owner, handle string, change func(value *T) error) (T, error) {
 	var none, value T
-	key, err := s.key(owner, handle)
+	key, err := s.Key(owner, handle)
 	if err != nil {
 		return none, err
 	}
@@ -126,7 +126,7 @@ func (s *Store[T]) Update(ctx context.Context, owner, handle string, change func
 // error matches [errors.ErrUnsupported] when the storage is no [session.Taker]. A value that is no T is gone, too.
 func (s *Store[T]) Take(ctx context.Context, owner, handle string) (T, error) {
 	var none T
-	key, err := s.key(owner, handle)
+	key, err := s.Key(owner, handle)
 	if err != nil {
 		return none, err
 	}
@@ -139,7 +139,7 @@ func (s *Store[T]) Take(ctx context.Context, owner, handle string) (T, error) {
 
 // Delete removes the value behind a handle of the owner. It is not an error when there is none.
 func (s *Store[T]) Delete(ctx context.Context, owner, handle string) error {
-	key, err := s.key(owner, handle)
+	key, err := s.Key(owner, handle)
 	if err != nil {
 		return err
 	}
@@ -162,6 +162,16 @@ func (s *Store[T]) Revoke(ctx context.Context, owner string) (int, error) {
 	}
 }
 
+// Key returns the id under which the storage has the value of a handle, whether there is one or not. There is no other
+// way to the value: another owner, kind or handle makes another key. Use it to recognise a value in the events of a
+// [session.Watcher], or to keep it alive with [session.KeepAlive]. A key is no handle, and shows nothing of one.
+func (s *Store[T]) Key(owner, handle string) (string, error) {
+	if owner == "" && !s.anonymous {
+		return "", ErrNoOwner
+	}
+	return "handle:" + digest.Hex(keyLabel, s.kind, owner, handle), nil
+}
+
 // recordType is the type of the sessions that hold values, so that they can be told from others.
 const recordType session.Type = "handle"
 
@@ -169,15 +179,6 @@ const (
 	keyLabel   = "github.com/seed34611480/session/handle key"
 	ownerLabel = "github.com/seed34611480/session/handle owner"
 )
-
-// key returns the id under which the value of a handle is stored. There is no other way to the value: another owner,
-// kind or handle makes another key.
-func (s *Store[T]) key(owner, handle string) (string, error) {
-	if owner == "" && !s.anonymous {
-		return "", ErrNoOwner
-	}
-	return "handle:" + digest.Hex(keyLabel, s.kind, owner, handle), nil
-}
 
 // principal returns the owner as the storage gets to know it.
 func (s *Store[T]) principal(owner string) string {

@@ -72,7 +72,7 @@ func TestHostileHandles(t *testing.T) {
 	require.NoError(t, baskets.Delete(t.Context(), "alice", deleted))
 	_, err := baskets.Take(t.Context(), "alice", taken)
 	require.NoError(t, err)
-	key, err := baskets.key("alice", alices)
+	key, err := baskets.Key("alice", alices)
 	require.NoError(t, err)
 	_, never := baskets.Load(t.Context(), "alice", "never")
 
@@ -118,6 +118,7 @@ func TestOwnerIsRequired(t *testing.T) {
 		"update": func() error { _, err := unusable.Update(t.Context(), "", "h", nil); return err },
 		"take":   func() error { _, err := unusable.Take(t.Context(), "", "h"); return err },
 		"delete": func() error { return unusable.Delete(t.Context(), "", "h") },
+		"key":    func() error { _, err := unusable.Key("", "h"); return err },
 		"revoke": func() error { _, err := unusable.Revoke(t.Context(), ""); return err },
 	} {
 		require.ErrorIs(t, call(), ErrNoOwner, name)
@@ -241,6 +242,9 @@ func TestWhatIsStored(t *testing.T) {
 	require.Equal(t, time.Minute, first.IdleTimeout())
 	require.Equal(t, first.CreatedAt().Add(time.Hour), first.ExpiresAt())
 	require.JSONEq(t, `{"items":null,"count":1}`, string(first.Data()))
+	key, err := baskets.For("alice").Key(h)
+	require.NoError(t, err)
+	require.Equal(t, first.ID(), key)
 	all := fmt.Sprint(first.Record())
 	require.NotContains(t, all, h)
 	require.NotContains(t, all, "alice")
@@ -323,8 +327,8 @@ func FuzzKey(f *testing.F) {
 	f.Fuzz(func(t *testing.T, kind1, owner1, handle1, kind2, owner2, handle2 string) {
 		one, two := Store[int]{kind: kind1}, Store[int]{kind: kind2}
 		one.anonymous, two.anonymous = true, true
-		key1, err1 := one.key(owner1, handle1)
-		key2, err2 := two.key(owner2, handle2)
+		key1, err1 := one.Key(owner1, handle1)
+		key2, err2 := two.Key(owner2, handle2)
 		require.NoError(t, errors.Join(err1, err2))
 		require.NoError(t, session.ValidateID(key1))
 		same := kind1 == kind2 && owner1 == owner2 && handle1 == handle2

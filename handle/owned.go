@@ -39,3 +39,6 @@ func (o Owned[T]) Delete(ctx context.Context, handle string) error {
 
 // Revoke is [Store.Revoke] for the owner.
 func (o Owned[T]) Revoke(ctx context.Context) (int, error) { return o.store.Revoke(ctx, o.owner) }
+
+// Key is [Store.Key] for the owner.
+func (o Owned[T]) Key(handle string) (string, error) { return o.store.Key(o.owner, handle) }
