@@ -1,0 +1,188 @@
+package gosdk
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/handle"
+)
+
+const (
+	tasksExtension = "io.modelcontextprotocol/tasks"
+
+	methodGetTask    = "tasks/get"
+	methodUpdateTask = "tasks/update"
+	methodCancelTask = "tasks/cancel"
+)
+
+// taskParams are the params of all three methods.
+type taskParams struct {
+	mcp.ParamsBase
+	TaskID string `json:"taskId"`
+
+	// Raw, because responses to what was not asked are ignored, whatever they are.
+	InputResponses map[string]json.RawMessage `json:"inputResponses,omitempty"`
+}
+
+type taskRequest = mcp.ServerRequest[*taskParams]
+
+// taskResult is the result of the call that creates a task, and of tasks/get.
+type taskResult struct {
+	mcp.ResultBase
+	ResultType     string                     `json:"resultType"`
+	TaskID         string                     `json:"taskId"`
+	Status         status                     `json:"status"`
+	StatusMessage  string                     `json:"statusMessage,omitempty"`
+	CreatedAt      string                     `json:"createdAt"`
+	LastUpdatedAt  string                     `json:"lastUpdatedAt"`
+	TTLMs          int64                      `json:"ttlMs"`
+	PollIntervalMs int64                      `json:"pollIntervalMs"`
+	InputRequests  map[string]json.RawMessage `json:"inputRequests,omitempty"`
+	Result         json.RawMessage            `json:"result,omitempty"`
+	Error          *jsonrpc.Error             `json:"error,omitempty"`
+}
+
+// ackResult is the result of tasks/update and tasks/cancel.
+type ackResult struct {
+	mcp.ResultBase
+	ResultType string `json:"resultType"`
+}
+
+// created is what a call returns that has become a task.
+func (t *Tasks) created(id string, record task) *taskResult {
+	const layout = "2006-01-02T15:04:05.000Z07:00"
+	return &taskResult{
+		ResultType: "task", TaskID: id, Status: record.Status, StatusMessage: record.Message,
+		CreatedAt: record.CreatedAt.UTC().Format(layout), LastUpdatedAt: record.UpdatedAt.UTC().Format(layout),
+		TTLMs: milliseconds(t.ttl), PollIntervalMs: milliseconds(t.poll),
+	}
+}
+
+// detailed is what tasks/get returns.
+func (t *Tasks) detailed(id string, record task) *taskResult {
+	res := t.created(id, record)
+	res.ResultType, res.Result, res.Error = "complete", record.Result, record.Error
+	for key, asked := range record.Asked {
+		if res.InputRequests == nil {
+			res.InputRequests = make(map[string]json.RawMessage, len(record.Asked))
+		}
+		res.InputRequests[key] = asked.Request
+	}
+	return res
+}
+
+func milliseconds(d time.Duration) int64 { return int64((d + time.Millisecond - 1) / time.Millisecond) }
+
+// declared reports whether a client has declared the extension in this very request. What it has declared before does
+// not count, and for older versions of the protocol there is no such extension.
+func declared(params mcp.Params) bool {
+	meta := params.GetMeta()
+	if version, _ := meta[mcp.MetaKeyProtocolVersion].(string); version < modern {
+		return false
+	}
+	capabilities, _ := meta[mcp.MetaKeyClientCapabilities].(map[string]any)
+	extensions, _ := capabilities["extensions"].(map[string]any)
+	_, ok := extensions[tasksExtension]
+	return ok
+}
+
+// routed reports whether the Mcp-Name header, by which intermediaries route, names the task of the body. The Go SDKs
+// send none for tasks, so it may be missing.
+func routed(extra *mcp.RequestExtra, id string) bool {
+	if extra == nil {
+		return true
+	}
+	switch names := extra.Header.Values("Mcp-Name"); len(names) {
+	case 0:
+		return true
+	case 1:
+		return names[0] == id || fromBase64(names[0]) == id
+	default:
+		return false
+	}
+}
+
+// fromBase64 decodes a value of a header that is not plain ASCII (SEP-2243). It returns "" for all others.
+func fromBase64(value string) string {
+	encoded, ok := strings.CutPrefix(value, "=?base64?")
+	encoded, closed := strings.CutSuffix(encoded, "?=")
+	if !ok || !closed {
+		return ""
+	}
+	decoded, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return ""
+	}
+	return string(decoded)
+}
+
+// What a client gets to know, beside errUnavailable, errInternal and errBusy.
+var (
+	errUnknownTask = &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: "unknown or expired task"}
+	errBadResponse = &jsonrpc.Error{
+		Code: jsonrpc.CodeInvalidParams, Message: "an input response does not fit what was asked for",
+	}
+	errTaskTooLarge = &jsonrpc.Error{
+		Code: jsonrpc.CodeInvalidParams, Message: "what was sent is too large to be kept in a task",
+	}
+	errHeaderMismatch = &jsonrpc.Error{
+		Code: mcp.CodeHeaderMismatch, Message: "header mismatch: Mcp-Name is not the taskId",
+	}
+	errMissingTasks = &jsonrpc.Error{
+		Code: mcp.CodeMissingRequiredClientCapabilities, Message: "missing required client capability",
+		Data: json.RawMessage(`{"requiredCapabilities":{"extensions":{"` + tasksExtension + `":{}}}}`),
+	}
+	errTooManyTasks = &jsonrpc.Error{
+		Code: jsonrpc.CodeInternalError, Message: "too many tasks: wait for one to end, or cancel it",
+	}
+)
+
+// Why a task has failed, if it was not its handler.
+var (
+	errRunnerDied = &jsonrpc.Error{
+		Code: jsonrpc.CodeInternalError, Message: "the server that ran the task has stopped",
+	}
+	errRunnerClosed = &jsonrpc.Error{
+		Code: jsonrpc.CodeInternalError, Message: "the server that ran the task was shut down",
+	}
+	errPanicked       = &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error"}
+	errResultTooLarge = &jsonrpc.Error{
+		Code: jsonrpc.CodeInternalError, Message: "the result is too large to be kept",
+	}
+)
+
+// taskError returns what a client gets to know of an error of the storage.
+func (t *Tasks) taskError(op string, err error) error {
+	level := slog.LevelError
+	defer func() { t.log(level, op, err) }()
+	switch {
+	case errors.Is(err, errNoResponse):
+		level = slog.LevelDebug
+		return errBadResponse
+	case errors.Is(err, session.ErrUnavailable), errors.Is(err, session.ErrClosed),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return errUnavailable
+	case errors.Is(err, session.ErrNotFound), errors.Is(err, handle.ErrNoOwner):
+		level = slog.LevelDebug
+		return errUnknownTask
+	case errors.Is(err, session.ErrCorrupt):
+		return errUnknownTask
+	case errors.Is(err, session.ErrTooMany):
+		level = slog.LevelWarn
+		return errTooManyTasks
+	case errors.Is(err, session.ErrTooLarge):
+		level = slog.LevelWarn
+		return errTaskTooLarge
+	default:
+		return errInternal
+	}
+}
