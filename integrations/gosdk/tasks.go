@@ -44,11 +44,11 @@ import (
 //
 // # The storage
 //
-// A [session.RedisStorage] answers each tasks/get with one command. A [session.RoutingStorage] in front of it may
-// answer locally, and then with a state that is up to MaxStaleness old. If it is a [session.Watcher], a cancel on one
-// replica reaches the runner on another within milliseconds, else with the next renewal of the lease. What is stored
-// contains no id of a task that could be used, no owner and no token, but the arguments and the result of the call: seal
-// it ([session.NewSealedCodec]) if these are secrets.
+// Each tasks/get costs it one Load. A [session.RoutingStorage] is asked for the present state, by its LoadFresh: a client
+// that has answered on one replica must not be asked the same again by another. If the storage is a [session.Watcher], a
+// cancel on one replica reaches the runner on another within milliseconds, else with the next renewal of the lease. What
+// is stored contains no id of a task that could be used, no owner and no token, but the arguments and the result of the
+// call: seal it ([session.NewSealedCodec]) if these are secrets.
 type Tasks struct {
 	taskOptions
 	server *mcp.Server
@@ -102,7 +102,7 @@ func InstallTasks(server *mcp.Server, storage session.Storage, opts ...TaskOptio
 	if t.anonymous {
 		kept = append(kept, handle.Anonymous())
 	}
-	t.tasks = handle.New[task](storage, "mcp-task", kept...)
+	t.tasks = handle.New[task](present(storage), "mcp-task", kept...)
 	t.running, t.stop = context.WithCancelCause(context.Background())
 	t.install()
 	if watcher, ok := storage.(session.Watcher); ok {
@@ -140,6 +140,25 @@ func (t *Tasks) Close(ctx context.Context) error {
 	t.stop(ErrTasksClosed)
 	t.watches.Wait()
 	return cut
+}
+
+// present returns a storage whose Load returns the present state, if there is a way to ask for that.
+func present(storage session.Storage) session.Storage {
+	if fresh, ok := storage.(interface {
+		LoadFresh(ctx context.Context, id string) (*session.Session, error)
+	}); ok {
+		return presentStorage{storage, fresh.LoadFresh}
+	}
+	return storage
+}
+
+type presentStorage struct {
+	session.Storage
+	load func(ctx context.Context, id string) (*session.Session, error)
+}
+
+func (p presentStorage) Load(ctx context.Context, id string) (*session.Session, error) {
+	return p.load(ctx, id)
 }
 
 // log logs what an operator has to know. Ids, owners and arguments are not among it.

@@ -90,7 +90,7 @@ func (t *Tasks) supervise(r *run, id string, record task) {
 
 	returned := make(chan outcome, 1)
 	go func() { returned <- t.call(ctx, r, record) }()
-	beat := time.NewTicker(t.lease / 3)
+	beat := time.NewTimer(t.lease / 3)
 	defer beat.Stop()
 	for {
 		var err error
@@ -100,6 +100,11 @@ func (t *Tasks) supervise(r *run, id string, record task) {
 			return
 		case <-beat.C:
 			err = t.write(r, id, func(record *task) error { record.Lease.Beat++; return nil })
+			if err == nil {
+				beat.Reset(t.lease / 3)
+			} else {
+				beat.Reset(t.lease / 12) // sooner, so that short outages cost no lease
+			}
 		case <-r.wake:
 			err = t.look(r, id)
 		}

@@ -1,0 +1,150 @@
+package gosdk
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"github.com/stretchr/testify/require"
+)
+
+// A handler that asks twice under the same key runs as a task, each round on another replica.
+func TestRoundsOfATask(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a, b, c := l.start("a"), l.start("b"), l.start("c")
+		id := a.begin("ask", `{"seconds":100}`)
+		synctest.Wait()
+		res := b.get(id)
+		require.Equal(t, taskInputRequired, res.Status)
+		require.JSONEq(t, `{"method":"elicitation/create","params":{"mode":"form","message":"who?"}}`,
+			string(res.InputRequests["1.name"]))
+
+		answer := func(r *labReplica, key, text string) {
+			t.Helper()
+			_, err := r.send("alice", methodUpdateTask, id,
+				`{"unknown":{"ignored":true},"`+key+`":{"action":"accept","content":{"text":"`+text+`"}}}`)
+			require.NoError(t, err)
+		}
+		answer(b, "1.name", "one")
+		synctest.Wait()
+		res = a.get(id)
+		require.Equal(t, taskInputRequired, res.Status)
+		require.Equal(t, []string{"2.name"}, slices.Collect(maps.Keys(res.InputRequests)), "another key")
+		answer(c, "1.name", "late")
+		require.Equal(t, taskInputRequired, c.status(id), "answered already, and ignored")
+
+		answer(c, "2.name", "two")
+		require.Equal(t, taskWorking, a.status(id))
+		c.cable.cut.Store(true) // the runner of the last round dies: another one repeats that round, and only that
+		requireSaid(t, "b told one by alice; a told two by alice; ", a.await(id, taskWorking))
+		answer(b, "2.name", "late")
+		requireSaid(t, "b told one by alice; a told two by alice; ", b.get(id))
+	})
+}
+
+// The replica stops after it has stored the last answer, and before it runs the task.
+func TestAnsweredTaskIsNotLost(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a, b := l.start("a"), l.start("b")
+		id := a.begin("ask", `{}`)
+		synctest.Wait()
+		closing := make(chan struct{})
+		go func() { defer close(closing); _ = b.tasks.Close(t.Context()) }()
+		<-closing
+		_, err := b.send("alice", methodUpdateTask, id, `{"1.name":{"action":"decline"}}`)
+		require.NoError(t, err)
+		require.Equal(t, taskWorking, b.status(id))
+		require.Equal(t, taskWorking, a.status(id), "claims it")
+		synctest.Wait()
+		require.Equal(t, taskInputRequired, a.status(id))
+	})
+}
+
+func TestResponsesThatDoNotFit(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a := l.start("a")
+		id := a.begin("ask", `{}`)
+		synctest.Wait()
+		for _, responses := range []string{
+			`{"1.name":7}`, `{"1.name":null}`, `{"1.name":{}}`, `{"1.name":{"roots":[]}}`, `{"1.name":{"action":5}}`,
+			`{"1.name":{"role":"user","content":{"type":"text","text":"hi"},"model":"m"}}`,
+		} {
+			_, err := a.send("alice", methodUpdateTask, id, responses)
+			require.ErrorIs(t, err, errBadResponse, responses)
+		}
+		require.Equal(t, taskInputRequired, a.status(id))
+		_, err := a.send("alice", methodUpdateTask, id, `{"name":7,"2.name":{"action":"accept"}}`)
+		require.NoError(t, err, "nothing of that is asked")
+		require.Equal(t, taskInputRequired, a.status(id))
+	})
+}
+
+func TestOutcomesOfHandlers(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a := l.start("a")
+		for tool, test := range map[string]struct {
+			arguments string
+			err       *jsonrpc.Error // nil: it completes with a tool error
+		}{
+			"panic":    {`{}`, errPanicked},
+			"error":    {`{}`, &jsonrpc.Error{Code: -32000, Message: "because: no"}},
+			"shed":     {`{}`, errBusy},
+			"nonsense": {`{}`, errInternal},
+			"work":     {`{"size":20000}`, errResultTooLarge},
+		} {
+			res := a.await(a.begin(tool, test.arguments), taskWorking)
+			require.Equal(t, taskFailed, res.Status, tool)
+			require.Equal(t, test.err.Code, res.Error.Code, tool)
+			require.Equal(t, test.err.Message, res.Error.Message, tool)
+			require.Equal(t, test.err.Message, res.StatusMessage, tool)
+		}
+		res := a.await(a.begin("work", `{"seconds":"many"}`), taskWorking)
+		require.Equal(t, taskCompleted, res.Status, "what a tool says is no failure of the task")
+		require.Contains(t, string(res.Result), `"isError":true`)
+	})
+}
+
+func TestStrangersAndLimits(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a := l.start("a", WithMaxRunning(2))
+		id := a.begin("work", `{"seconds":60}`)
+		for _, method := range []string{methodGetTask, methodUpdateTask, methodCancelTask} {
+			for _, user := range []string{"bob", ""} {
+				_, err := a.send(user, method, id, "")
+				require.ErrorIs(t, err, errUnknownTask, method)
+			}
+			for _, unknown := range []string{"", "x", id + "x"} {
+				_, err := a.send("alice", method, unknown, "")
+				require.ErrorIs(t, err, errUnknownTask, method)
+			}
+		}
+		require.Equal(t, taskWorking, a.status(id))
+
+		_ = a.begin("work", `{"seconds":60}`)
+		_, err := a.call("work", `{}`)
+		require.ErrorIs(t, err, errBusy)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		_ = a.begin("work", `{}`)
+
+		huge, err := json.Marshal(map[string]string{"x": string(make([]byte, 20_000))})
+		require.NoError(t, err)
+		_, err = a.call("work", string(huge))
+		require.ErrorIs(t, err, errTaskTooLarge)
+		a.cable.cut.Store(true)
+		_, err = a.call("work", `{}`)
+		require.ErrorIs(t, err, errUnavailable)
+		require.Equal(t, status(""), a.status(id))
+		a.cable.cut.Store(false)
+
+		_, err = a.tasks.receive(t.Context(), "tools/call", &mcp.CallToolRequest{
+			Session: a.client, Params: &mcp.CallToolParamsRaw{Meta: taskMeta(), Name: "work"},
+		})
+		require.ErrorIs(t, err, errInternal, "no principal: a mistake of the program")
+	})
+}
