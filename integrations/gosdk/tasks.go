@@ -31,24 +31,25 @@ import (
 // # The life of a task
 //
 // A task is stored before the client can know its id. It has one owner, the principal of the call: to others its id is
-// unknown. It ends [WithTaskTTL] after it was created. Every change compares and sets: a task that has completed, failed
-// or was cancelled never changes again, and of two replicas that run the same task only one can write its outcome.
+// unknown. It ends [WithTaskTTL] after it was created. Every change compares and sets: a task that has completed,
+// failed or was cancelled never changes again, and of two replicas that run the same task only one can write its
+// outcome.
 //
 // # A runner that dies
 //
 // The replica that runs a task renews a lease in the task, three times per [WithLease]. Other replicas compare no
 // clocks: when one has been asked for a task, and the lease was not renewed for the whole time by its own clock, the
 // runner counts as dead, and the task fails, or runs again from the start of its round, here: [TakeOver]. So this needs
-// a client that asks, and the token that came with its question is the one that the handler gets. A runner that was only
-// paused finds that it has lost its lease; the context of its handler ends, and what it returns is dropped.
+// a client that asks, and the token that came with its question is the one that the handler gets. A runner that was
+// only paused finds that it has lost its lease; the context of its handler ends, and what it returns is dropped.
 //
 // # The storage
 //
-// Each tasks/get costs it one Load. A [session.RoutingStorage] is asked for the present state, by its LoadFresh: a client
-// that has answered on one replica must not be asked the same again by another. If the storage is a [session.Watcher], a
-// cancel on one replica reaches the runner on another within milliseconds, else with the next renewal of the lease. What
-// is stored contains no id of a task that could be used, no owner and no token, but the arguments and the result of the
-// call: seal it ([session.NewSealedCodec]) if these are secrets.
+// Each tasks/get costs it one Load. A [session.RoutingStorage] is asked for the present state, by its LoadFresh: a
+// client that has answered on one replica must not be asked the same again by another. If the storage is a
+// [session.Watcher], a cancel on one replica reaches the runner on another within milliseconds, else with the next
+// renewal of the lease. What is stored contains no id of a task that could be used, no owner and no token, but the
+// arguments and the result of the call: seal it ([session.NewSealedCodec]) if these are secrets.
 type Tasks struct {
 	taskOptions
 	server *mcp.Server
@@ -111,13 +112,14 @@ func InstallTasks(server *mcp.Server, storage session.Storage, opts ...TaskOptio
 	return t
 }
 
-// Close waits until the tasks that run here have come to an end or ask for input. New ones are refused from now on, with
-// an error that tells the client to try again; tasks/get, tasks/update and tasks/cancel are still answered. When the
-// context ends first, the contexts of the handlers end, with the cause [ErrTasksClosed], and Close waits for them to
-// return: a handler that ignores its context holds it up. A task whose handler has then returned an error instead of a
-// result fails, or, with [TakeOver], continues at once on the next replica that is asked for it.
+// Close waits until the tasks that run here have come to an end or ask for input. New ones are refused from now on,
+// with an error that tells the client to try again; tasks/get, tasks/update and tasks/cancel are still answered. When
+// the context ends first, the contexts of the handlers end, with the cause [ErrTasksClosed], and Close waits for them
+// to return: a handler that ignores its context holds it up. A task whose handler has then returned an error instead of
+// a result fails, or, with [TakeOver], continues at once on the next replica that is asked for it.
 //
-// The error is that of the context, if it has ended before all handlers had returned. Close may be called several times.
+// The error is that of the context, if it has ended before all handlers had returned. Close may be called several
+// times.
 func (t *Tasks) Close(ctx context.Context) error {
 	t.mu.Lock()
 	if !t.closed {

@@ -9,9 +9,9 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// connect returns a session with a client that is not there any more, for the request that a handler gets. It knows what
-// the client has said of itself. What a handler sends through it, as its progress, goes nowhere: the extension has no
-// way for that. Questions to the client fail, as they do everywhere since 2026-07-28.
+// connect returns a session with a client that is not there any more, for the request that a handler gets. It knows
+// what the client has said of itself. What a handler sends through it, as its progress, goes nowhere: the extension has
+// no way for that. Questions to the client fail, as they do everywhere since 2026-07-28.
 func (t *Tasks) connect(r *run) (*mcp.ServerSession, error) {
 	return t.server.Connect(r.ctx, &nowhere{closed: make(chan struct{})}, &mcp.ServerSessionOptions{
 		State: &mcp.ServerSessionState{InitializeParams: r.client},

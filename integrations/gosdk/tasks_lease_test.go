@@ -199,6 +199,7 @@ func TestTasksEndWithTheirTTL(t *testing.T) {
 type unwatched struct{ session.Storage }
 
 func TestCancelReachesTheRunner(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		within time.Duration
 		via    func(r *cable) session.Storage

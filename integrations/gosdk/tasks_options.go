@@ -85,9 +85,9 @@ func WithPollInterval(d time.Duration) TaskOption {
 	return func(o *taskOptions) { o.poll = d }
 }
 
-// WithLease sets after which time without a renewal the runner of a task counts as dead. It renews its lease three times
-// in that time, which writes the task each time. Choose a longer time than replicas are paused or cut off from the
-// storage now and then. The default is 30 s. It panics if d is shorter than 1 ms. All replicas need the same.
+// WithLease sets after which time without a renewal the runner of a task counts as dead. It renews its lease three
+// times in that time, which writes the task each time. Choose a longer time than replicas are paused or cut off from
+// the storage now and then. The default is 30 s. It panics if d is shorter than 1 ms. All replicas need the same.
 func WithLease(d time.Duration) TaskOption {
 	if d < time.Millisecond {
 		panic(fmt.Sprintf("gosdk: WithLease(%v): must be 1 ms or more", d))

@@ -36,8 +36,8 @@ const (
 type task struct {
 	Status    status    `json:"status"`
 	Message   string    `json:"message,omitempty"`
-	CreatedAt time.Time `json:"createdAt"`
-	UpdatedAt time.Time `json:"updatedAt"` // of the status, not of the lease
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"` // of the status, not of the lease
 
 	// Call is what the handler gets in this round: the client's call, or the same with the responses so far to what the
 	// handler has asked, and with its state. It is nil when the task has ended.
@@ -173,31 +173,34 @@ func (t *task) answer(responses map[string]json.RawMessage, now time.Time) error
 
 var errNoResponse = errors.New("gosdk: this is no response to the input request")
 
-// decodeResponse returns a response, if it is one of the kind that was asked for.
+// responseKeys has, by the method of a request, the key by which the SDK knows a response to it.
+var responseKeys = map[string]string{
+	"elicitation/create":     "action",
+	"sampling/createMessage": "role",
+	"roots/list":             "roots",
+}
+
+// decodeResponse returns a response, if it is one to such a request.
 func decodeResponse(request, response json.RawMessage) (mcp.InputResponse, error) {
-	wrap := func(raw json.RawMessage) []byte { return append(append([]byte(`{"x":`), raw...), '}') }
-	var requests mcp.InputRequestMap
-	if err := json.Unmarshal(wrap(request), &requests); err != nil {
+	var asked struct {
+		Method string `json:"method"`
+	}
+	var members map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(request, &asked), json.Unmarshal(response, &members)); err != nil {
+		return nil, err
+	}
+	for method, key := range responseKeys {
+		if _, ok := members[key]; ok != (method == asked.Method) {
+			return nil, errNoResponse
+		}
+	}
+	wrapped, err := json.Marshal(map[string]json.RawMessage{"x": response})
+	if err != nil {
 		return nil, err
 	}
 	var responses mcp.InputResponseMap
-	if err := json.Unmarshal(wrap(response), &responses); err != nil {
+	if err := json.Unmarshal(wrapped, &responses); err != nil {
 		return nil, err
-	}
-	fits := false
-	switch responses["x"].(type) {
-	case *mcp.ElicitResult:
-		_, fits = requests["x"].(*mcp.ElicitParams)
-	case *mcp.CreateMessageWithToolsResult:
-		switch requests["x"].(type) {
-		case *mcp.CreateMessageParams, *mcp.CreateMessageWithToolsParams:
-			fits = true
-		}
-	case *mcp.ListRootsResult:
-		_, fits = requests["x"].(*mcp.ListRootsParams)
-	}
-	if !fits {
-		return nil, errNoResponse
 	}
 	return responses["x"], nil
 }

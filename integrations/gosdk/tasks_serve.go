@@ -137,7 +137,8 @@ func (t *Tasks) get(ctx context.Context, mine handle.Owned[task], req *taskReque
 	if err != nil {
 		return nil, err
 	}
-	return t.detailed(req.Params.TaskID, t.attend(newRun(ctx, req.Session, req.Extra, mine), req.Params.TaskID, record)), nil
+	record = t.attend(newRun(ctx, req.Session, req.Extra, mine), req.Params.TaskID, record)
+	return t.detailed(req.Params.TaskID, record), nil
 }
 
 // update stores responses first, and only then claims the task, if that were the last ones. When the replica stops in

@@ -25,6 +25,8 @@ const (
 )
 
 // taskParams are the params of all three methods.
+//
+//nolint:tagliatelle // the names are those of the protocol
 type taskParams struct {
 	mcp.ParamsBase
 	TaskID string `json:"taskId"`
@@ -36,6 +38,8 @@ type taskParams struct {
 type taskRequest = mcp.ServerRequest[*taskParams]
 
 // taskResult is the result of the call that creates a task, and of tasks/get.
+//
+//nolint:tagliatelle // the names are those of the protocol
 type taskResult struct {
 	mcp.ResultBase
 	ResultType     string                     `json:"resultType"`
@@ -52,6 +56,8 @@ type taskResult struct {
 }
 
 // ackResult is the result of tasks/update and tasks/cancel.
+//
+//nolint:tagliatelle // the names are those of the protocol
 type ackResult struct {
 	mcp.ResultBase
 	ResultType string `json:"resultType"`
