@@ -1,0 +1,95 @@
+package gosdk
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed34611480/session/internal/netfault"
+	"github.com/seed34611480/session/internal/redistest"
+)
+
+// TestTaskOutageAtEachStep has the storage fail at each step of a task's life. The client gets an error that tells it to
+// try again, does so when the storage is back, and the task goes on.
+func TestTaskOutageAtEachStep(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.WithConfig("appendonly yes", "appendfsync always"))
+	link := netfault.Start(t, server.Addr())
+	// The lease is long: outages must not cost it, and what has to be noticed soon is noticed otherwise.
+	_, c := startTaskFleet(t, link.Addr(), WithLease(5*time.Second))
+	for _, o := range []outage{
+		{"away", func() { link.Refuse(); link.Reset() }, func() { require.NoError(t, link.Accept()) }, false},
+		{"killed and restarted", server.Kill, server.Restart, false},
+		{
+			"slow", func() { link.Set(netfault.ToServer, netfault.Fault{Latency: time.Second}) },
+			func() { link.SetBoth(netfault.Fault{}) }, true,
+		},
+		{
+			"answers are lost", func() { link.Set(netfault.ToClient, netfault.Fault{Drop: true}) },
+			func() { link.SetBoth(netfault.Fault{}); link.Reset() }, true,
+		},
+	} {
+		t.Run(o.name, func(t *testing.T) {
+			// The step fails during the outage, and succeeds after it.
+			through := func(step func() taskReply) taskReply {
+				t.Helper()
+				o.begin()
+				during := step()
+				o.end()
+				require.NotNil(t, during.Error, during.body)
+				require.Equal(t, errUnavailable.Message, during.Error.Message)
+				require.EqualValues(t, -32603, during.Error.Code)
+				var after taskReply
+				require.Eventually(t, func() bool { // the replicas' connections recover
+					after = step()
+					return after.Error == nil
+				}, 20*time.Second, time.Millisecond)
+				return after
+			}
+			arguments := map[string]any{"service": "api"}
+			created := through(func() taskReply {
+				return c.send("tools/call", repeated(map[string]any{"name": "wizard", "arguments": arguments}, "1:", "a"))
+			})
+			id := created.Result.TaskID
+			require.NotEmpty(t, id)
+			through(func() taskReply { return c.get(id) })
+			require.Equal(t, taskInputRequired, c.await(id, taskWorking).Result.Status)
+			through(func() taskReply { return c.answer(id, "1.answer", "b") })
+			require.Equal(t, taskInputRequired, c.await(id, taskWorking).Result.Status)
+			require.Contains(t, c.get(id).Result.InputRequests, "2.answer")
+			through(func() taskReply { return c.answer(id, "2.answer", "c") })
+			done := c.await(id, taskWorking)
+			require.Equal(t, taskCompleted, done.Result.Status)
+			require.Contains(t, string(done.Result.Result), "api with a,b,c,")
+
+			long := c.call("long", map[string]any{"ms": 600_000, "text": ""}).Result.TaskID
+			through(func() taskReply { return c.cancel(long) })
+			require.Equal(t, taskCancelled, c.get(long).Result.Status)
+
+			// The handler returns during an outage. Its outcome is stored when that is over.
+			short := c.call("sleep", map[string]any{"ms": 100, "text": "kept"}).Result.TaskID
+			o.begin()
+			time.Sleep(300 * time.Millisecond)
+			o.end()
+			done = c.await(short, taskWorking)
+			require.Equal(t, taskCompleted, done.Result.Status, done.body)
+			require.Contains(t, string(done.Result.Result), "kept")
+		})
+	}
+}
+
+// Redis has lost everything: its tasks are unknown, whether or not their handlers still run.
+func TestTasksThatTheStorageHasLost(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	_, c := startTaskFleet(t, server.Addr(), WithLease(time.Second))
+	id := c.call("long", map[string]any{"ms": 600_000, "text": ""}).Result.TaskID
+	require.Equal(t, taskWorking, c.get(id).Result.Status)
+	server.Kill()
+	server.Restart()
+	require.Eventually(t, func() bool {
+		r := c.get(id)
+		return r.Error != nil && r.Error.Message == errUnknownTask.Message
+	}, 20*time.Second, 5*time.Millisecond)
+}
