@@ -256,3 +256,24 @@ func TestOutcomeIsKeptInAnOutage(t *testing.T) {
 		requireSaid(t, "a", b.get(id))
 	})
 }
+
+// Replicas with a local tier that hear of no change tell a client the present state all the same.
+func TestPresentStateBehindALocalTier(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.via = func(c *cable) session.Storage {
+			tier := session.NewRoutingStorage(unwatched{c}, 100, session.WithMaxStaleness(time.Hour))
+			t.Cleanup(func() { require.NoError(t, tier.Close()) })
+			return tier
+		}
+		a, b := l.start("a"), l.start("b")
+		id := a.begin("ask", `{}`)
+		synctest.Wait()
+		require.Equal(t, taskInputRequired, b.status(id))
+		_, err := a.send("alice", methodUpdateTask, id, `{"1.name":{"action":"decline"}}`)
+		require.NoError(t, err)
+		require.NotContains(t, b.get(id).InputRequests, "1.name")
+		_, err = b.send("alice", methodCancelTask, id, "")
+		require.NoError(t, err)
+		require.Equal(t, taskCancelled, a.status(id))
+	})
+}
