@@ -12,7 +12,7 @@ const maxSuspects = 10_000
 // attend sees to a task that a client has asked for. It claims one that is not run, and keeps an eye on one that
 // another runner has. It returns the task as it is then. candidate is the run that begins if the task is claimed.
 func (t *Tasks) attend(candidate *run, id string, record task) task {
-	if record.Status != taskWorking {
+	if record.Status != taskWorking || record.Call == nil {
 		return record
 	}
 	if !record.Lease.held() {

@@ -40,12 +40,7 @@ func TestTaskOutageAtEachStep(t *testing.T) {
 				require.NotNil(t, during.Error, during.body)
 				require.Equal(t, errUnavailable.Message, during.Error.Message)
 				require.EqualValues(t, -32603, during.Error.Code)
-				var after taskReply
-				require.Eventually(t, func() bool { // the replicas' connections recover
-					after = step()
-					return after.Error == nil
-				}, 20*time.Second, time.Millisecond)
-				return after
+				return c.again(step)
 			}
 			arguments := map[string]any{"service": "api"}
 			created := through(func() taskReply {
@@ -57,18 +52,22 @@ func TestTaskOutageAtEachStep(t *testing.T) {
 			require.Equal(t, taskInputRequired, c.await(id, taskWorking).Result.Status)
 			through(func() taskReply { return c.answer(id, "1.answer", "b") })
 			require.Equal(t, taskInputRequired, c.await(id, taskWorking).Result.Status)
-			require.Contains(t, c.get(id).Result.InputRequests, "2.answer")
+			require.Contains(t, c.again(func() taskReply { return c.get(id) }).Result.InputRequests, "2.answer")
 			through(func() taskReply { return c.answer(id, "2.answer", "c") })
 			done := c.await(id, taskWorking)
 			require.Equal(t, taskCompleted, done.Result.Status)
 			require.Contains(t, string(done.Result.Result), "api with a,b,c,")
 
-			long := c.call("long", map[string]any{"ms": 600_000, "text": ""}).Result.TaskID
+			long := c.again(func() taskReply {
+				return c.call("long", map[string]any{"ms": 600_000, "text": ""})
+			}).Result.TaskID
 			through(func() taskReply { return c.cancel(long) })
-			require.Equal(t, taskCancelled, c.get(long).Result.Status)
+			require.Equal(t, taskCancelled, c.again(func() taskReply { return c.get(long) }).Result.Status)
 
 			// The handler returns during an outage. Its outcome is stored when that is over.
-			short := c.call("sleep", map[string]any{"ms": 100, "text": "kept"}).Result.TaskID
+			short := c.again(func() taskReply {
+				return c.call("sleep", map[string]any{"ms": 100, "text": "kept"})
+			}).Result.TaskID
 			o.begin()
 			time.Sleep(300 * time.Millisecond)
 			o.end()
@@ -77,6 +76,17 @@ func TestTaskOutageAtEachStep(t *testing.T) {
 			require.Contains(t, string(done.Result.Result), "kept")
 		})
 	}
+}
+
+// again repeats a request until it succeeds: after an outage, the connections of the replicas have to recover.
+func (c taskClient) again(step func() taskReply) taskReply {
+	c.t.Helper()
+	var r taskReply
+	require.Eventually(c.t, func() bool {
+		r = step()
+		return r.Error == nil
+	}, 20*time.Second, time.Millisecond)
+	return r
 }
 
 // Redis has lost everything: its tasks are unknown, whether or not their handlers still run.

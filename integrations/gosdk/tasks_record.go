@@ -145,7 +145,7 @@ func (t *task) ask(requests mcp.InputRequestMap, state string, now time.Time) er
 
 // answer takes in responses, and ignores those to what is not asked now. With the last one, the task can go on.
 func (t *task) answer(responses map[string]json.RawMessage, now time.Time) error {
-	if t.Status != taskInputRequired {
+	if t.Status != taskInputRequired || t.Call == nil {
 		return nil
 	}
 	accepted := maps.Clone(t.Call.InputResponses)
