@@ -113,29 +113,12 @@ func (f *file) dispatcher(d *ast.FuncDecl, copies []variant) string {
 		name = d.Recv.List[0].Names[0].Name + "." + name
 	}
 	nameAll(d.Type.Params, "param")
-	var arguments, types []string
-	for _, field := range d.Type.Params.List {
-		for _, n := range field.Names {
-			argument := n.Name
-			if _, variadic := field.Type.(*ast.Ellipsis); variadic {
-				argument += "..."
-			}
-			arguments = append(arguments, argument)
-		}
-	}
+	types := ""
 	if d.Type.TypeParams != nil {
-		for _, field := range d.Type.TypeParams.List {
-			for _, n := range field.Names {
-				types = append(types, n.Name)
-			}
-		}
+		types = "[" + list(d.Type.TypeParams) + "]"
 	}
 	call := func(number int) string {
-		text := fmt.Sprintf("%s_%d", name, number)
-		if types != nil {
-			text += "[" + strings.Join(types, ", ") + "]"
-		}
-		text += "(" + strings.Join(arguments, ", ") + ")"
+		text := fmt.Sprintf("%s_%d%s(%s)", name, number, types, list(d.Type.Params))
 		if d.Type.Results != nil {
 			return "return " + text
 		}
@@ -151,12 +134,23 @@ func (f *file) dispatcher(d *ast.FuncDecl, copies []variant) string {
 	for _, v := range copies {
 		fmt.Fprintf(&text, "\tcase %d:\n\t\t%s\n", v.mutant, call(v.mutant))
 	}
-	if d.Type.Results == nil {
-		fmt.Fprintf(&text, "\tdefault:\n\t\t%s\n\t}\n}", call(0))
-	} else {
-		fmt.Fprintf(&text, "\t}\n\t%s\n}", call(0))
-	}
+	fmt.Fprintf(&text, "\tdefault:\n\t\t%s\n\t}\n}", call(0))
 	return text.String()
+}
+
+// list returns the names of parameters as the arguments of a call.
+func list(fields *ast.FieldList) string {
+	var names []string
+	for _, field := range fields.List {
+		for _, name := range field.Names {
+			if _, variadic := field.Type.(*ast.Ellipsis); variadic {
+				names = append(names, name.Name+"...")
+			} else {
+				names = append(names, name.Name)
+			}
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // nameAll gives a name to all parameters that have none.

@@ -12,7 +12,7 @@ import (
 func addResources(server *mcp.Server) {
 	for name, contents := range map[string]mcp.ResourceContents{
 		"static-text":      {MIMEType: "text/plain", Text: "text"},
-		"static-binary":    {MIMEType: "image/png", Blob: pixel},
+		"static-binary":    {MIMEType: "image/png", Blob: picture},
 		"watched-resource": {MIMEType: "text/plain", Text: "watched"},
 	} {
 		contents.URI = "test://" + name
@@ -21,7 +21,9 @@ func addResources(server *mcp.Server) {
 				return &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{&contents}}, nil
 			})
 	}
-	template := &mcp.ResourceTemplate{Name: "template", URITemplate: "test://template/{id}/data", MIMEType: "application/json"}
+	template := &mcp.ResourceTemplate{
+		Name: "template", URITemplate: "test://template/{id}/data", MIMEType: "application/json",
+	}
 	server.AddResourceTemplate(template,
 		func(_ context.Context, req *mcp.ReadResourceRequest) (*mcp.ReadResourceResult, error) {
 			id := strings.TrimSuffix(strings.TrimPrefix(req.Params.URI, "test://template/"), "/data")
@@ -50,7 +52,7 @@ func addPrompts(server *mcp.Server) {
 			return []*mcp.PromptMessage{{Role: "user", Content: embedded}, says("What is in there?")}
 		}},
 		"test_prompt_with_image": {nil, func(map[string]string) []*mcp.PromptMessage {
-			image := &mcp.ImageContent{Data: pixel, MIMEType: "image/png"}
+			image := &mcp.ImageContent{Data: picture, MIMEType: "image/png"}
 			return []*mcp.PromptMessage{{Role: "user", Content: image}, says("What is this?")}
 		}},
 	} {

@@ -1,3 +1,4 @@
+//nolint:staticcheck // the suite calls what the specification has deprecated
 package conformance
 
 import (
@@ -55,8 +56,8 @@ func ask(state string, questions mcp.InputRequestMap) (*mcp.CallToolResult, erro
 func form(field, kind string) *mcp.ElicitParams {
 	return &mcp.ElicitParams{
 		Message: "What is the " + field + "?",
-		RequestedSchema: json.RawMessage(fmt.Sprintf(`{"type": "object", "properties": {%q: {"type": %q}}, "required": [%[1]q]}`,
-			field, kind)),
+		RequestedSchema: json.RawMessage(fmt.Sprintf(
+			`{"type": "object", "properties": {%q: {"type": %q}}, "required": [%[1]q]}`, field, kind)),
 	}
 }
 
@@ -149,11 +150,7 @@ func whatTheClientCan(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToo
 func addQuestions(server *mcp.Server) {
 	addTool(server, schemaless("test_sampling"),
 		func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-			var in struct{ Prompt string }
-			if err := json.Unmarshal(req.Params.Arguments, &in); err != nil {
-				return nil, err
-			}
-			r, err := req.Session.CreateMessage(ctx, prompted(in.Prompt))
+			r, err := req.Session.CreateMessage(ctx, prompted(argument(req, "prompt")))
 			if err != nil {
 				return nil, err
 			}

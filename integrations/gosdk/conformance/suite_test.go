@@ -46,16 +46,15 @@ func runSuite(t *testing.T, url, era string) outcome {
 	t.Helper()
 	modules := filepath.Join(os.Getenv("MCP_CONFORMANCE"), "node_modules")
 	out := t.TempDir()
-	suite := exec.CommandContext(t.Context(), node(modules),
-		filepath.Join(modules, "@modelcontextprotocol/conformance/dist/index.js"),
-		"server", "--url", url, "--requirements", era, "-o", out)
-	output, err := suite.CombinedOutput() // an error also when a check fails
+	suite := filepath.Join(modules, "@modelcontextprotocol/conformance")
+	output, err := exec.CommandContext(t.Context(), node(modules), filepath.Join(suite, "dist/index.js"),
+		"server", "--url", url, "--requirements", era, "-o", out).CombinedOutput() // an error also when a check fails
 	o := make(outcome)
 	files, _ := filepath.Glob(filepath.Join(out, "*", "checks.json"))
 	for _, file := range files {
 		o.add(t, file)
 	}
-	for _, scenario := range required(t, filepath.Join(modules, "@modelcontextprotocol/conformance/requirements", era+".yaml")) {
+	for _, scenario := range required(t, filepath.Join(suite, "requirements", era+".yaml")) {
 		require.True(t, o.ran(scenario), "%s was not run: %v\n%s", scenario, err, output)
 	}
 	return o
@@ -105,7 +104,9 @@ func (o outcome) add(t *testing.T, file string) {
 	folder := scenarioFolder.FindStringSubmatch(filepath.Base(filepath.Dir(file)))
 	require.NotNil(t, folder, file)
 	var checks []struct {
-		ID, Status, ErrorMessage string
+		ID           string `json:"id"`
+		Status       string `json:"status"`
+		ErrorMessage string `json:"errorMessage"` //nolint:tagliatelle // as the suite writes it
 	}
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)
