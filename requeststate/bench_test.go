@@ -5,43 +5,48 @@ import (
 	"time"
 
 	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/redistest"
 )
 
-// BenchmarkSeal and BenchmarkOpen are over memory, with arguments as a tool has them.
-func BenchmarkSeal(b *testing.B) {
-	for name, g := range map[string]Guard{
-		// It forgets at once: what is measured is not the growth of a map.
-		"stored": NewStored(session.NewMemoryStorage(time.Millisecond)),
-		"sealed": NewSealed(ring(b, "a")),
+// eachGuard runs a benchmark for all guards, in memory and on a real Redis. A short TTL keeps what is measured from
+// being the growth of a map.
+func eachGuard(b *testing.B, bench func(b *testing.B, g Guard)) {
+	b.Helper()
+	const ttl = 100 * time.Millisecond
+	memory, remote := session.NewMemoryStorage(ttl), session.NewRedisStorage(redistest.Start(b).Client(b), ttl)
+	keys := ring(b, "a")
+	for _, row := range []struct {
+		name  string
+		guard Guard
+	}{
+		{"sealed", NewSealed(keys)},
+		{"once/storage=memory", NewSealed(keys, Once(memory))},
+		{"once/storage=redis", NewSealed(keys, Once(remote))},
+		{"stored/storage=memory", NewStored(memory)},
+		{"stored/storage=redis", NewStored(remote)},
 	} {
-		b.Run(name, func(b *testing.B) {
+		b.Run("guard="+row.name, func(b *testing.B) {
 			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := g.Seal(b.Context(), deploy(), []byte("state")); err != nil {
-					b.Fatal(err)
-				}
-			}
+			bench(b, row.guard)
 		})
 	}
 }
 
-func BenchmarkOpen(b *testing.B) {
-	b.Run("sealed", func(b *testing.B) {
-		g := NewSealed(ring(b, "a"))
-		requestState, err := g.Seal(b.Context(), deploy(), []byte("state"))
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.ReportAllocs()
+func BenchmarkSeal(b *testing.B) {
+	eachGuard(b, func(b *testing.B, g Guard) {
+		b.Helper()
 		for b.Loop() {
-			if _, err := g.Open(b.Context(), deploy(), requestState); err != nil {
+			if _, err := g.Seal(b.Context(), deploy(), []byte("state")); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
-	b.Run("stored, sealed before", func(b *testing.B) {
-		g := NewStored(session.NewMemoryStorage(time.Hour))
-		b.ReportAllocs()
+}
+
+// BenchmarkSealAndOpen has both, because most guards open a state only once.
+func BenchmarkSealAndOpen(b *testing.B) {
+	eachGuard(b, func(b *testing.B, g Guard) {
+		b.Helper()
 		for b.Loop() {
 			requestState, err := g.Seal(b.Context(), deploy(), []byte("state"))
 			if err == nil {
