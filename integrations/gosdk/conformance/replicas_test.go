@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"crypto/rand"
 	"io"
 	"log"
 	"net/http"
@@ -14,7 +15,6 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session"
@@ -24,29 +24,65 @@ import (
 	"github.com/seed34611480/session/requeststate"
 )
 
-// startReplicas starts servers that share nothing but one Redis, and returns their addresses. Each serves both eras.
-func startReplicas(t *testing.T, n int) []*url.URL {
+// part is what a replica has of the state of all.
+type part struct {
+	sessions session.Storage
+	guard    requeststate.Guard
+}
+
+// shared returns parts that are views of one Redis.
+func shared(t *testing.T, n int) []part {
 	t.Helper()
 	db := redistest.Start(t)
-	urls := make([]*url.URL, n)
-	for i := range urls {
-		server := httptest.NewServer(newReplica(t, db.Client(t)))
-		t.Cleanup(server.Close)
-		u, err := url.Parse(server.URL)
-		require.NoError(t, err)
-		urls[i] = u
+	parts := make([]part, n)
+	for i := range parts {
+		remote := session.NewRedisStorage(db.Client(t), time.Minute)
+		local := session.NewRoutingStorage(remote, 1000)
+		t.Cleanup(func() { require.NoError(t, local.Close()) })
+		parts[i] = part{local, requeststate.NewStored(remote, requeststate.Anonymous())}
+	}
+	return parts
+}
+
+// separate returns parts that share nothing but a key.
+func separate(t *testing.T, n int) []part {
+	t.Helper()
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret)
+	keys, err := session.NewKeyRing(session.Key{ID: "a", Secret: secret})
+	require.NoError(t, err)
+	parts := make([]part, n)
+	for i := range parts {
+		memory := session.NewMemoryStorage(time.Minute)
+		parts[i] = part{memory, requeststate.NewSealed(keys, requeststate.Anonymous())}
+	}
+	return parts
+}
+
+// startReplicas starts a server for each part, and returns their addresses.
+func startReplicas(t *testing.T, parts []part) []*url.URL {
+	t.Helper()
+	urls := make([]*url.URL, len(parts))
+	for i, p := range parts {
+		urls[i] = serve(t, newReplica(t, p))
 	}
 	return urls
 }
 
-// newReplica returns a server as an application builds it.
-func newReplica(t *testing.T, client redis.UniversalClient) http.Handler {
+func serve(t *testing.T, handler http.Handler) *url.URL {
 	t.Helper()
-	remote := session.NewRedisStorage(client, time.Minute)
-	sessions := session.NewRoutingStorage(remote, 1000)
-	t.Cleanup(func() { require.NoError(t, sessions.Close()) })
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	u, err := url.Parse(server.URL)
+	require.NoError(t, err)
+	return u
+}
+
+// newReplica returns a server for both eras, as an application builds it.
+func newReplica(t *testing.T, p part) http.Handler {
+	t.Helper()
 	handle := func(stateless bool) http.Handler {
-		server, tasks := newServer(sessions, requeststate.NewStored(remote, requeststate.Anonymous()))
+		server, tasks := newServer(p)
 		t.Cleanup(func() {
 			require.NoError(t, tasks.Close(context.Background()))
 			for s := range server.Sessions() { // that the suite has not ended
@@ -56,13 +92,25 @@ func newReplica(t *testing.T, client redis.UniversalClient) http.Handler {
 		return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server },
 			&mcp.StreamableHTTPOptions{Stateless: stateless})
 	}
-	legacy := mcphttp.NewSessions(sessions, handle(false))
+	legacy := mcphttp.NewSessions(p.sessions, handle(false))
 	t.Cleanup(func() { require.NoError(t, legacy.Shutdown(context.Background())) })
 	return mcphttp.Era(handle(true), legacy)
 }
 
+// startProxies starts proxies in front of replicas, and returns their addresses.
+func startProxies(t *testing.T, n int, replicas []*url.URL) []*url.URL {
+	t.Helper()
+	urls := make([]*url.URL, n)
+	for i, p := range shared(t, n) {
+		proxy := mcphttp.NewProxy(p.sessions, replicas)
+		urls[i] = serve(t, proxy)
+		t.Cleanup(func() { require.NoError(t, proxy.Shutdown(context.Background())) })
+	}
+	return urls
+}
+
 // newServer returns a server with everything that the suite calls.
-func newServer(storage session.Storage, guard requeststate.Guard) (*mcp.Server, *gosdk.Tasks) {
+func newServer(p part) (*mcp.Server, *gosdk.Tasks) {
 	server := mcp.NewServer(&mcp.Implementation{Name: "everything", Version: "1"}, &mcp.ServerOptions{
 		CompletionHandler: complete, SubscribeHandler: subscribe, UnsubscribeHandler: unsubscribe,
 	})
@@ -72,40 +120,38 @@ func newServer(storage session.Storage, guard requeststate.Guard) (*mcp.Server, 
 	addResources(server)
 	addPrompts(server)
 	addTasks(server)
-	tasks := gosdk.InstallTasks(server, storage, taskTools()...)
-	server.AddReceivingMiddleware(gosdk.RequestState(guard))
+	tasks := gosdk.InstallTasks(server, p.sessions, taskTools()...)
+	server.AddReceivingMiddleware(gosdk.RequestState(p.guard))
 	return server, tasks
 }
 
-// balance starts a balancer, and returns its address. It takes turns among replicas, request by request, but sticks to
-// the session ids of the legacy era: a server of that era has its sessions in memory.
-func balance(t *testing.T, replicas []*url.URL) string {
+// balance starts a balancer, and returns its address. It takes turns, request by request. If it sticks, the requests of
+// a session of the legacy era go to one server, which has it in memory.
+func balance(t *testing.T, servers []*url.URL, sticks bool) string {
 	t.Helper()
 	var turns atomic.Uint64
-	var sticky sync.Map // session id -> replica
+	var places sync.Map // session id -> server
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
-			replica := replicas[turns.Add(1)%uint64(len(replicas))]
-			if known, ok := sticky.Load(r.In.Header.Get(sessionHeader)); ok {
-				replica = known.(*url.URL)
+			server := servers[turns.Add(1)%uint64(len(servers))]
+			if known, ok := places.Load(r.In.Header.Get(sessionHeader)); ok {
+				server = known.(*url.URL)
 			}
-			r.SetURL(replica)
-			r.Out.Host = r.In.Host // replicas look at it
+			r.SetURL(server)
+			r.Out.Host = r.In.Host // servers look at it
 		},
 		ModifyResponse: func(r *http.Response) error {
-			if id := r.Header.Get(sessionHeader); id != "" {
-				sticky.Store(id, &url.URL{Scheme: r.Request.URL.Scheme, Host: r.Request.URL.Host})
+			if id := r.Header.Get(sessionHeader); id != "" && sticks {
+				places.Store(id, &url.URL{Scheme: r.Request.URL.Scheme, Host: r.Request.URL.Host})
 			}
 			return nil
 		},
 		ErrorLog: log.New(io.Discard, "", 0), // clients hang up
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex() // else an answer that begins before the request ends may be cut
 		proxy.ServeHTTP(w, r)
-	}))
-	t.Cleanup(server.Close)
-	return server.URL
+	})).String()
 }
 
 const sessionHeader = "Mcp-Session-Id"

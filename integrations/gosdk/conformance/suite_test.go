@@ -138,10 +138,24 @@ func expectedFailures(t *testing.T) (checks []string) {
 
 // TestConformance runs the conformance suite of the specification against three replicas.
 func TestConformance(t *testing.T) {
+	t.Parallel()
+	conform(t, func() string { return balance(t, startReplicas(t, shared(t, 3)), true) })
+}
+
+// TestConformanceThroughProxies has replicas that know nothing of each other behind two proxies, which take turns even
+// within a session: whatever passes directly, passes through proxies.
+func TestConformanceThroughProxies(t *testing.T) {
+	t.Parallel()
+	conform(t, func() string { return balance(t, startProxies(t, 2, startReplicas(t, separate(t, 3))), false) })
+}
+
+// conform runs all of the suite against what start starts.
+func conform(t *testing.T, start func() (url string)) {
+	t.Helper()
 	if os.Getenv("MCP_CONFORMANCE") == "" {
 		t.Skip("set MCP_CONFORMANCE to a folder where npm has installed this package.json")
 	}
-	url := balance(t, startReplicas(t, 3))
+	url := start()
 	var failed []string
 	for _, era := range eras {
 		o := runSuite(t, url, era)
