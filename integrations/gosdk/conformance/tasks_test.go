@@ -30,9 +30,7 @@ func taskTools() []gosdk.TaskOption {
 // addTasks adds the tools of the scenarios about tasks. Their handlers do not know of tasks.
 func addTasks(server *mcp.Server) {
 	for name, handle := range map[string]handler{
-		"greet": func(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-			return text("Hello, %s!", argument(req, "name"))
-		},
+		"greet": greet,
 		"slow_compute": func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 			seconds, err := time.ParseDuration(argument(req, "seconds") + "s")
 			if err != nil {
@@ -72,6 +70,10 @@ func addTasks(server *mcp.Server) {
 	} {
 		addTool(server, schemaless(name), handle)
 	}
+}
+
+func greet(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+	return text("Hello, %s!", argument(req, "name"))
 }
 
 // argument returns an argument of a call as text.

@@ -47,11 +47,11 @@ func addTools(server *mcp.Server) {
 		"test_reconnection":       reconnection,
 		"test_missing_capability": needsSampling,
 		"test_trigger_tool_change": func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-			addTool(server, schemaless("added_later"), always())
+			addTool(server, schemaless("greet"), greet) // again: the replicas go on having the same tools
 			return text("changed")
 		},
 		"test_trigger_prompt_change": func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-			server.AddPrompt(&mcp.Prompt{Name: "added_later"}, nil)
+			addPrompts(server)
 			return text("changed")
 		},
 	} {
