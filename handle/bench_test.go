@@ -12,8 +12,8 @@ import (
 
 var shoes = basket{Items: []string{"shoes"}, Count: 1}
 
-// onStorages runs a benchmark in memory, on a real Redis, and with a local tier in front of that. A short TTL keeps what
-// is measured from being the growth of a map.
+// onStorages runs a benchmark in memory, on a real Redis, and with a local tier in front of that. A short TTL keeps
+// what is measured from being the growth of a map.
 func onStorages(b *testing.B, ttl time.Duration, bench func(b *testing.B, baskets Owned[basket])) {
 	run := func(name string, st session.Storage) {
 		b.Run("storage="+name, func(b *testing.B) {

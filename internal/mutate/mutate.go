@@ -24,7 +24,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"testing"
 )
 
@@ -53,7 +52,7 @@ func New(t testing.TB, root string, mutants []Mutant) Overlay {
 	dir := t.TempDir()
 	replace := make(map[string]string)
 	add := func(original string, source []byte) {
-		changed := filepath.Join(dir, strconv.Itoa(len(replace))+".go")
+		changed := filepath.Join(dir, fmt.Sprint(len(replace), "_", filepath.Base(original)))
 		if err := os.WriteFile(changed, source, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -131,7 +131,7 @@ func (m *mutant) find(t *testing.T, binaries map[string]string, i int) string {
 		return fmt.Sprintf("%s, %v", m.by, took)
 	}
 	if err == nil {
-		t.Errorf("%s does not find it", cmp.Or(m.by, fmt.Sprint(m.within, " seeds")))
+		t.Errorf("not found by %s", cmp.Or(m.by, fmt.Sprint(m.within, " seeds")))
 		return "not found"
 	}
 	t.Errorf("the mutant does not run:\n%s", output)
