@@ -171,7 +171,9 @@ func (w *workload) serve(t *testing.T, a, b replicaOf) {
 	_, err = a.Load(ctx, "unknown-"+session.NewID())
 	require.ErrorIs(t, err, session.ErrNotFound)
 
-	renewed, err := session.Renew(ctx, a, must(session.LoadOwned(ctx, a, first.ID(), first.Principal())))
+	owned := func() *session.Session { return must(session.LoadOwned(ctx, a, first.ID(), first.Principal())) }
+	realtest.Await(t, "the update", func() bool { return owned().Type() == session.TypeSSE }) // else Renew is a conflict
+	renewed, err := session.Renew(ctx, a, owned())
 	require.NoError(t, err)
 	w.secrets.add("id", []byte(renewed.ID()))
 	load(b, renewed.ID())
