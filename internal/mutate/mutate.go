@@ -7,8 +7,9 @@
 //		switch mutantChosen {
 //		case 7:
 //			return l.covers_7(now)
+//		default:
+//			return l.covers_0(now)
 //		}
-//		return l.covers_0(now)
 //	}
 //
 // Only the compiler sees these files, by `go test -overlay`.
@@ -43,7 +44,7 @@ const None = -1
 // Choose returns the environment in which a binary of Build has mutant i of the table.
 func Choose(i int) []string { return append(os.Environ(), fmt.Sprint(chosen, "=", i+1)) }
 
-// Overlay is the code of a module with all mutants of a table.
+// Overlay is the code of a module with all mutants of a table. Its files are those of one test.
 type Overlay struct{ root, name string }
 
 // New writes the code with the mutants. The test fails if one does not fit.
