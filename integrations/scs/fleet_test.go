@@ -106,7 +106,7 @@ func TestUnchangedSessionOnRedis(t *testing.T) {
 		}
 	}
 	t.Logf("in %v: %v", took.Round(time.Millisecond), counts)
-	for _, command := range strings.Fields("set setrange setex psetex getset del unlink publish spublish") {
+	for command := range strings.FieldsSeq("set setrange setex psetex getset del unlink publish spublish") {
 		require.Zero(t, counts[command], command)
 	}
 	// Each replica tells of its uses once in a quarter of the idle time, or a little earlier.

@@ -15,7 +15,8 @@ import (
 
 func TestWithoutContext(t *testing.T) {
 	t.Parallel()
-	s := New(session.NewMemoryStorage(time.Hour))
+	st := session.NewMemoryStorage(time.Hour)
+	s := New(st)
 	deadline := time.Now().Add(time.Hour).UTC()
 	b, err := scs.GobCodec{}.Encode(deadline, map[string]any{"a": 1})
 	require.NoError(t, err)
@@ -33,6 +34,9 @@ func TestWithoutContext(t *testing.T) {
 		require.True(t, found)
 		require.Equal(t, data, got)
 	}
+	stored, err := st.Peek(t.Context(), idOf("token"))
+	require.NoError(t, err)
+	require.Equal(t, session.NoIdleTimeout, stored.IdleTimeout(), "it costs no renewals")
 	require.NoError(t, s.Commit("token", b, time.Now().Add(-time.Second)))
 	_, found, err = s.Find("token")
 	require.NoError(t, err)
@@ -85,7 +89,9 @@ func TestOutageIsAnError(t *testing.T) {
 
 func TestIterate(t *testing.T) {
 	t.Parallel()
-	m := newManager(session.NewMemoryStorage(time.Hour), 20*time.Minute, 12*time.Hour)
+	st := session.NewMemoryStorage(time.Hour)
+	m := newManager(st, 20*time.Minute, 12*time.Hour)
+	require.NoError(t, st.Store(t.Context(), session.New("another").WithPrincipal(sharedOwner)))
 	users := func() map[string]bool {
 		users := make(map[string]bool)
 		require.NoError(t, m.Iterate(t.Context(), func(ctx context.Context) error {
