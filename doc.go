@@ -40,7 +40,7 @@
 //   - P9, no phantom writes, and no riddles: a session is served locally only after the remote has acknowledged it.
 //     When a write fails, the local copy is dropped, as its outcome may be unknown. [RedisStorage] settles a write
 //     whose reply is lost by one repetition: a Store of a session with a revision takes effect at most once; a Create,
-//     and a Store without a revision, never after it has returned success.
+//     a Replace, and a Store without a revision, never after it has returned success.
 //   - P10, a fence is final: when [RoutingStorage.Fence] has returned nil, every change that was acknowledged before it
 //     was called is seen by every load that starts afterwards, on every replica. All replicas need [WithFencing].
 //

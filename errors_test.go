@@ -108,6 +108,10 @@ func TestErrorsSayWhy(t *testing.T) {
 			routing.Create(ctx, New("id")), errors.ErrUnsupported,
 			"session: create: unsupported operation: the remote, a session.fourMethods, is not a Creator",
 		},
+		"no Replacer": {
+			routing.Replace(ctx, New("id")), errors.ErrUnsupported,
+			"session: replace: unsupported operation: the remote, a session.fourMethods, is not a Replacer",
+		},
 		"no Taker": {
 			func() error { _, err := routing.Take(ctx, "id"); return err }(), errors.ErrUnsupported,
 			"session: take: unsupported operation: the remote, a session.fourMethods, is not a Taker",
@@ -519,6 +523,12 @@ func TestBadInput(t *testing.T) {
 		"create of a nil session": {call: func(ctx context.Context, st Storage) error {
 			return st.(Creator).Create(ctx, nil)
 		}, want: ErrInvalidID},
+		"replace by a nil session": {call: func(ctx context.Context, st Storage) error {
+			return st.(Replacer).Replace(ctx, nil)
+		}, want: ErrInvalidID},
+		"replaced after it was deleted": {call: func(ctx context.Context, st Storage) error {
+			return st.(Replacer).Replace(ctx, stamped(New(secretID), 5))
+		}, want: ErrNotFound},
 		"oversize session":       {call: store(big), want: ErrTooLarge},
 		"session that is over":   {call: store(New(secretID).WithExpiresAt(time.Now().Add(-1))), want: ErrLifetime},
 		"session without an end": {call: store(New(secretID).WithIdleTimeout(NoIdleTimeout)), want: ErrLifetime},

@@ -27,10 +27,10 @@ import (
 //     caches.
 //   - A storage that cannot be reached returns [ErrUnavailable], never [ErrNotFound].
 //
-// Capabilities beyond these four methods are small interfaces of their own: [Creator], [Taker], [Peeker], [Revoker],
-// [Lister], [Expirer], [Limiter], [Revalidator], [Watcher] and [io.Closer]. They are optional. Ask for one with a type
-// assertion; a storage that wraps another may also return [errors.ErrUnsupported] from a call. [Create] and [Take] do
-// both, and say what is missing.
+// Capabilities beyond these four methods are small interfaces of their own: [Creator], [Replacer], [Taker], [Peeker],
+// [Revoker], [Lister], [Expirer], [Limiter], [Revalidator], [Watcher] and [io.Closer]. They are optional. Ask for one
+// with a type assertion; a storage that wraps another may also return [errors.ErrUnsupported] from a call. [Create] and
+// [Take] do both, and say what is missing.
 type Storage interface {
 	// Store writes a session and, on success, sets its revision.
 	//
@@ -66,6 +66,15 @@ type Creator interface {
 	// Create is Store for a session that must be new: ErrExists when there is one with that id, ErrLifetime when s is past
 	// its ExpiresAt, whatever the revision of s. On success it sets the revision of s.
 	Create(ctx context.Context, s *Session) error
+}
+
+// Replacer is implemented by storages that can store a session only if there is one with its id, whatever that is: the
+// last writer wins, but what was deleted stays deleted. It is for callers that keep no revisions. Where no change of
+// another writer may be lost, there is [Update].
+type Replacer interface {
+	// Replace is Store for a session whose id must be stored: ErrNotFound when there is none. The revision of s does not
+	// matter; on success it is the new one. ErrLifetime: s is past its ExpiresAt.
+	Replace(ctx context.Context, s *Session) error
 }
 
 // Taker is implemented by storages that can load and delete in one step.

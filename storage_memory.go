@@ -81,6 +81,16 @@ func (m *MemoryStorage) Create(ctx context.Context, s *Session) error {
 	})
 }
 
+// Replace implements [Replacer].
+func (m *MemoryStorage) Replace(ctx context.Context, s *Session) error {
+	return m.write(ctx, "replace", s, true, func(current *record) error {
+		if current == nil {
+			return opErr("replace", ErrNotFound)
+		}
+		return nil
+	})
+}
+
 // write stores a session, if what is stored under its id allows that.
 func (m *MemoryStorage) write(
 	ctx context.Context, op string, s *Session, isNew bool, allow func(current *record) error,

@@ -34,9 +34,9 @@ import (
 // random token, by which the repetition finds out whether the first attempt was executed:
 //
 //   - A Store of a session with a revision takes effect at most once, whatever is lost or comes late.
-//   - A Store of a session without one, and a Create, may take effect twice within the one call, if others change or
-//     delete the session between the two attempts: what they did is then undone. After the call has returned success,
-//     neither attempt takes effect any more. After a time-out, which leaves the first attempt on its way, the storage
+//   - A Store of a session without one, a Create, and a Replace may take effect twice within the one call, if others
+//     change or delete the session between the two attempts: what they did is then undone. After the call has returned
+//     success, neither attempt takes effect any more. After a time-out, which leaves the first attempt on its way, the storage
 //     therefore only asks whether that was executed.
 //   - A Delete whose first attempt is still on its way may delete, when that arrives, a session that was created anew
 //     under the same id. Ids that are never used again, as [NewID] makes them, have no such successor.
@@ -143,6 +143,11 @@ func (rs *RedisStorage) Store(ctx context.Context, s *Session) error {
 // Create implements [Creator].
 func (rs *RedisStorage) Create(ctx context.Context, s *Session) error {
 	return rs.write(ctx, "create", s, redisstore.IfAbsent)
+}
+
+// Replace implements [Replacer] with one round trip, like Create.
+func (rs *RedisStorage) Replace(ctx context.Context, s *Session) error {
+	return rs.write(ctx, "replace", s, redisstore.IfPresent)
 }
 
 func (rs *RedisStorage) write(ctx context.Context, op string, s *Session, condition redisstore.Condition) error {

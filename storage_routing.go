@@ -26,6 +26,8 @@ type RoutingStorage struct {
 	lister  Lister      // nil if the remote is not a Lister
 	holder  LeaseHolder // nil without fencing
 
+	replacer Replacer // nil if the remote is not a Replacer
+
 	ttl, maxLifetime time.Duration // the remote's
 
 	cache  *nearcache.Cache[Session] // the local tier, and the protocol that keeps it coherent
@@ -111,6 +113,7 @@ func inFrontOf(remote Storage) *RoutingStorage {
 		rt.maxLifetime = max(0, limiter.MaxLifetime())
 	}
 	rt.creator, _ = remote.(Creator)
+	rt.replacer, _ = remote.(Replacer)
 	rt.taker, _ = remote.(Taker)
 	rt.peeker, _ = remote.(Peeker)
 	rt.revoker, _ = remote.(Revoker)
@@ -203,6 +206,15 @@ func (rt *RoutingStorage) Create(ctx context.Context, s *Session) error {
 		return opErrBecause("create", errors.ErrUnsupported, errs.Reason("the remote, a %T, is not a Creator", rt.remote))
 	}
 	return rt.write(ctx, "create", s, rt.creator.Create)
+}
+
+// Replace implements [Replacer] with the remote's Replace, and is [errors.ErrUnsupported] if it has none.
+func (rt *RoutingStorage) Replace(ctx context.Context, s *Session) error {
+	if rt.replacer == nil {
+		return opErrBecause("replace", errors.ErrUnsupported,
+			errs.Reason("the remote, a %T, is not a Replacer", rt.remote))
+	}
+	return rt.write(ctx, "replace", s, rt.replacer.Replace)
 }
 
 func (rt *RoutingStorage) write(

@@ -76,6 +76,15 @@ type operation struct {
 // writes are the operations that are given a session, reads those that are given an id. Both include the optional
 // operations that the storage supports.
 func (e *env) writes() []operation {
+	ops := e.creates()
+	if r, ok := e.replacer(); ok {
+		ops = append(ops, operation{"Replace", r.Replace})
+	}
+	return ops
+}
+
+// creates are those writes that can store a new session.
+func (e *env) creates() []operation {
 	ops := []operation{{"Store", e.Storage.Store}}
 	if c, ok := e.creator(); ok {
 		ops = append(ops, operation{"Create", c.Create})

@@ -325,7 +325,7 @@ func ownerLimit(e *env) {
 		s     *session.Session
 		write func(context.Context, *session.Session) error
 	}{{"Store of a session of another owner", moved, e.Storage.Store}}
-	for _, op := range e.writes() {
+	for _, op := range e.creates() {
 		news = append(news, struct {
 			name  string
 			s     *session.Session

@@ -315,6 +315,18 @@ func (r *reference) Create(ctx context.Context, s *session.Session) error {
 	})
 }
 
+func (r *reference) Replace(ctx context.Context, s *session.Session) error {
+	return r.write(ctx, "replace", s, func(w row, exists bool) error {
+		switch {
+		case !exists && r.bug != replaceCreates:
+			return session.ErrNotFound
+		case r.bug == replaceMindsRevision && s.Revision() != 0 && w.revision != s.Revision():
+			return session.ErrConflict
+		}
+		return nil
+	})
+}
+
 // write stores a session if allowed permits it to replace what is stored.
 func (r *reference) write(
 	ctx context.Context, op string, s *session.Session, allowed func(w row, exists bool) error,
@@ -338,7 +350,7 @@ func (r *reference) write(
 		}
 		return r.wrap(op, s.ID(), session.ErrTooLarge)
 	}
-	if err := r.lifetimeError(own, op == "create" || s.Revision() == 0); err != nil {
+	if err := r.lifetimeError(own, op != "store" || s.Revision() == 0); err != nil {
 		return r.wrap(op, s.ID(), err)
 	}
 	w, exists := r.live(s.ID())

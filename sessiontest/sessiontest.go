@@ -16,9 +16,9 @@
 // [RunInBubble] is faster, and its time is exact.
 //
 // The optional fields of [Subject] let the suite check more: expiry without waiting, two instances over the same data,
-// corrupt values, an outage. The optional capabilities [session.Creator], [session.Taker], [session.Peeker],
-// [session.Revoker], [session.Lister], [session.Limiter], [session.Revalidator], [session.Watcher] and [io.Closer] are
-// checked if the storage has them. A case that cannot be checked is skipped, and says why.
+// corrupt values, an outage. The optional capabilities [session.Creator], [session.Replacer], [session.Taker],
+// [session.Peeker], [session.Revoker], [session.Lister], [session.Limiter], [session.Revalidator], [session.Watcher]
+// and [io.Closer] are checked if the storage has them. A case that cannot be checked is skipped, and says why.
 //
 // Run the tests with the race detector as well: some of the cases are there for it.
 package sessiontest
@@ -116,6 +116,7 @@ var cases = slices.Concat(
 	inputCases,
 	faultCases,
 	creatorCases,
+	replacerCases,
 	takerCases,
 	peekerCases,
 	revalidatorCases,

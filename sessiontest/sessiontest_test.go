@@ -79,11 +79,13 @@ const (
 	corruptIsNotFound   bug = "a corrupt value is ErrNotFound"
 	createOverwrites    bug = "Create overwrites"
 	createMindsRevision bug = "Create compares revisions"
+	replaceCreates      bug = "Replace creates"
 	takesTwice          bug = "Take does not delete"
 	racyTake            bug = "Take loads and deletes in two steps"
 	revalidatesAny      bug = "Revalidate asks only whether the session exists"
 	revalidationIsNoUse bug = "Revalidate does not slide"
 
+	replaceMindsRevision bug = "Replace compares revisions"
 	revalidationIsUse    bug = "Revalidate starts the TTL when it is told of a use"
 	revalidationShortens bug = "Revalidate shortens the TTL"
 	revalidatesOldUses   bug = "Revalidate is true for a use a TTL ago"
@@ -167,6 +169,9 @@ func TestSuiteCatches(t *testing.T) {
 		{corruptIsNotFound, "Corrupt"},
 		{createOverwrites, "Create"},
 		{createMindsRevision, "Create"},
+		{replaceCreates, "Replace"},
+		{replaceMindsRevision, "Replace"},
+		{overIsNotFound, "ReplacePastExpiresAt"},
 		{takesTwice, "Take"},
 		{racyTake, "ConcurrentTake"},
 		{revalidatesAny, "Revalidate"},

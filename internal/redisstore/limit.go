@@ -41,7 +41,7 @@ func (p *pendingPut) withinLimit(ctx context.Context) (revision uint64, err erro
 			return 0, err
 		}
 		revision, err = p.settle(ctx, "")
-	case err == nil && !c.NamesRevision():
+	case err == nil && c.mayCreate():
 		err = p.makeRoom(ctx, revision)
 		if err == ErrTooMany { //nolint:errorlint // makeRoom does not wrap it
 			if _, failure := s.revoke(ctx, p.events, p.owner, revisionText(revision), p.member); failure != nil {

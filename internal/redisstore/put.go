@@ -13,15 +13,19 @@ type Condition string
 
 // The conditions that name no revision.
 const (
-	Always   Condition = ""       // a value, or none
-	IfAbsent Condition = "absent" // none, else ErrExists
+	Always    Condition = ""        // a value, or none
+	IfAbsent  Condition = "absent"  // none, else ErrExists
+	IfPresent Condition = "present" // a value, else ErrMissing
 )
 
 // IfRevision is the condition that the stored value has this revision, else ErrConflict or ErrMissing.
 func IfRevision(revision uint64) Condition { return Condition(revisionText(revision)) }
 
 // NamesRevision reports whether the condition can be true once only: a revision that is gone never comes back.
-func (c Condition) NamesRevision() bool { return c != Always && c != IfAbsent }
+func (c Condition) NamesRevision() bool { return !c.mayCreate() && c != IfPresent }
+
+// mayCreate reports whether the condition can be true when nothing is stored.
+func (c Condition) mayCreate() bool { return c == Always || c == IfAbsent }
 
 // Write is what a [Store.Put] writes, and when.
 type Write struct {

@@ -230,6 +230,8 @@ func (w *settleWorld) settle(t *testing.T, id string, c settling) (r settled) {
 		put(Always)
 	case "create":
 		put(IfAbsent)
+	case "replace":
+		put(IfPresent)
 	case "delete":
 		r.err = w.store.Delete(t.Context(), id)
 	}
@@ -251,7 +253,7 @@ func (c settling) outcome(r settled) error {
 	found := r.found[0]
 	if c.fates[0].lost == nil {
 		switch {
-		case c.op == "store" && found.revision == "":
+		case (c.op == "store" || c.op == "replace") && found.revision == "":
 			return ErrMissing
 		case c.op == "store" && found.revision != r.base:
 			return ErrConflict
@@ -275,6 +277,8 @@ func (c settling) outcome(r settled) error {
 		return ErrConflict
 	case c.op == "store", errors.Is(c.fates[0].lost, errTimedOut), c.op == "create" && found.revision != "":
 		return errUnknown
+	case c.op == "replace" && found.revision == "":
+		return ErrMissing
 	}
 	return nil
 }
@@ -331,6 +335,8 @@ func TestSettleRules(t *testing.T) {
 		"put of a new one":      settlings("put", false),
 		"create":                settlings("create", false),
 		"create of what exists": settlings("create", true),
+		"replace":               settlings("replace", true),
+		"replace of nothing":    settlings("replace", false),
 		"delete":                settlings("delete", true),
 		"delete of nothing":     settlings("delete", false),
 	} {
@@ -375,11 +381,12 @@ func operations(s *Store, revision uint64) map[string]func(ctx context.Context) 
 			}
 			return err
 		},
-		"store":  write(IfRevision(revision)),
-		"put":    write(Always),
-		"create": func(ctx context.Context) error { _, err := s.Put(ctx, "new", Write{Condition: IfAbsent}); return err },
-		"delete": func(ctx context.Context) error { return s.Delete(ctx, testID) },
-		"take":   func(ctx context.Context) error { _, _, err := s.Take(ctx, testID); return err },
+		"store":   write(IfRevision(revision)),
+		"put":     write(Always),
+		"create":  func(ctx context.Context) error { _, err := s.Put(ctx, "new", Write{Condition: IfAbsent}); return err },
+		"replace": write(IfPresent),
+		"delete":  func(ctx context.Context) error { return s.Delete(ctx, testID) },
+		"take":    func(ctx context.Context) error { _, _, err := s.Take(ctx, testID); return err },
 	}
 }
 

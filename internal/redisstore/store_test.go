@@ -89,6 +89,12 @@ func TestOperationsAreOneCommand(t *testing.T) {
 		{"get and put", get, []string{"EVALSHA", "EVAL", "EVALSHA"}},
 		{"delete, first use", remove, []string{"EVALSHA", "EVAL"}},
 		{"delete of nothing", remove, []string{"EVALSHA"}},
+		{"replace of nothing", func() error {
+			if err := write(IfPresent)(); !errors.Is(err, ErrMissing) {
+				return fmt.Errorf("replaced nothing: %w", err)
+			}
+			return nil
+		}, []string{"EVALSHA"}},
 		{"put again", write(IfAbsent), []string{"EVALSHA"}},
 		{"take, first use", take, []string{"EVALSHA", "EVAL"}},
 		{"put once more", write(IfAbsent), []string{"EVALSHA"}},
@@ -112,12 +118,14 @@ func TestConditionsAndAnswers(t *testing.T) {
 	_, _, err = s.Take(ctx, testID)
 	require.Equal(t, ErrMissing, err)
 	require.Equal(t, ErrMissing, try(testID, IfRevision(7)))
+	require.Equal(t, ErrMissing, try(testID, IfPresent))
 
 	revision := put(t, s, testID)
 	require.Equal(t, ErrExists, try(testID, IfAbsent))
 	require.Equal(t, ErrConflict, try(testID, IfRevision(revision-1)))
 	require.NoError(t, try(testID, IfRevision(revision)))
 	require.Equal(t, ErrConflict, try(testID, IfRevision(revision)))
+	require.NoError(t, try(testID, IfPresent))
 	_, err = s.Put(ctx, testID, Write{Lifetime: Lifetime{End: time.Now().Add(-time.Second)}})
 	require.Equal(t, ErrEnded, err)
 

@@ -6,7 +6,7 @@
 -- ARGV[2]  the store's TTL in milliseconds
 -- ARGV[3]  the channel for events
 -- ARGV[4]  the value's id
--- ARGV[5]  the revision that must be stored now; "absent" for none; "" for any or none
+-- ARGV[5]  the revision that must be stored now; "absent" for none; "present" for any; "" for any or none
 -- ARGV[6]  what follows the revisions in the header, beginning with the write's token; with an owner, the value has been
 --          listed in its index before
 -- ARGV[7]  "ask": nothing is written; "keep": no value of another owner is replaced; else ""
@@ -44,7 +44,7 @@ if exists then
     return 'exists'
   elseif not digits then
     return 'corrupt'
-  elseif expected ~= '' and expected ~= digits then
+  elseif expected ~= '' and expected ~= 'present' and expected ~= digits then
     return string.sub(header, 18, 33) == expected and 'replaced' or 'conflict'
   elseif ARGV[7] == 'keep' and string.sub(header, 74, 105) ~= string.sub(ARGV[6], 41, 72) then
     return 'owner'
