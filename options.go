@@ -180,6 +180,7 @@ type routingOptions struct {
 	maxLocalBytes                                         int64
 	rememberedMisses                                      int
 	logger                                                *slog.Logger
+	hook                                                  RemoteHook
 }
 
 func newRoutingOptions(opts []RoutingOption) routingOptions {
@@ -264,14 +265,23 @@ func WithLoadTimeout(d time.Duration) RoutingOption {
 	return routingOption(func(o *routingOptions) { o.loadTimeout = d })
 }
 
-// WithLogger sets where it is logged when change events begin to flow and when they end, with the reason, at most once
-// a second; also, at construction, if the remote is no [Watcher]. Nothing else is logged, and never an id. The default,
-// also for nil, is slog.Default().
+// WithLogger sets where it is logged when change events begin to flow and when they end, with the reason; that there
+// will be none, if the remote is no [Watcher] or cannot watch as it is set up; and when sessions cannot be renewed in
+// the remote for more than a second, and can be again. There is one line for each change that lasts. What comes and
+// goes is logged at most once a second, and from the tenth line on once a minute. Nothing else is logged, and never an
+// id. The default, also for nil, is slog.Default().
 func WithLogger(logger *slog.Logger) RoutingOption {
 	if logger == nil {
 		logger = slog.Default()
 	}
 	return routingOption(func(o *routingOptions) { o.logger = logger })
+}
+
+// WithRemoteHook sets a function that is called before each call of the remote, for metrics and traces; see
+// [RemoteHook]. It needs no wrapper around the remote, which would have to pass on every capability. The default, also
+// for nil, is none.
+func WithRemoteHook(hook RemoteHook) RoutingOption {
+	return routingOption(func(o *routingOptions) { o.hook = hook })
 }
 
 // WithLoadConcurrency sets how many loads may wait for the remote's answer at a time. Further loads wait for their

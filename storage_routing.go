@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/seed34611480/session/internal/errs"
@@ -33,6 +32,9 @@ type RoutingStorage struct {
 	cache  *nearcache.Cache[Session] // the local tier, and the protocol that keeps it coherent
 	events feed                      // those of the remote, for the callers of Watch
 	keeper keeper
+	hook   RemoteHook // may be nil
+
+	failedLoads, failedWrites, failedRefreshes failures
 }
 
 // NewRoutingStorage returns a storage with at most maxLocalEntries sessions in its local tier; [WithMaxLocalBytes]
@@ -51,6 +53,8 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 	}
 	o := newRoutingOptions(opts)
 	rt := inFrontOf(remote)
+	rt.hook = o.hook
+	log := routingLog{logger: o.logger, maxStaleness: o.maxStaleness, ttl: rt.ttl}
 	config := nearcache.Config[Session]{
 		MaxEntries:         maxLocalEntries,
 		MaxBytes:           o.maxLocalBytes,
@@ -71,18 +75,17 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 		Size:               (*Session).heapBytes,
 		Unavailable:        func(err error) bool { return !isAnswer(err) },
 		Absent:             isMissing,
-		WatchChanged:       o.logWatch,
-		WatchOver:          rt.watchOver,
+		Away:               isAway,
+		WatchChanged:       log.watch,
+		RefreshChanged:     log.refreshes,
+		RefreshFailed:      rt.refreshFailed,
+		WatchOver: func(err error) {
+			rt.watchOver(err)
+			log.noWatch(err)
+		},
 	}
 	if revalidator, ok := remote.(Revalidator); ok {
-		config.Unchanged = func(ctx context.Context, uses []nearcache.Use) ([]bool, error) {
-			own := make([]Use, len(uses))
-			for i, u := range uses {
-				own[i] = Use(u)
-			}
-			unchanged, err := revalidator.Revalidate(ctx, own)
-			return unchanged, inOurTerms("revalidate", err)
-		}
+		config.Unchanged = rt.revalidate(revalidator)
 	}
 	if o.fencing {
 		rt.holder = hold(remote, &o)
@@ -97,7 +100,7 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 		}
 	} else {
 		rt.noWatcher("is not a Watcher")
-		o.logWatch(false, errs.Reason("the remote, a %T, is no Watcher", remote))
+		log.noWatch(whyNoWatcher(remote))
 	}
 	rt.cache = nearcache.New(config)
 	return rt
@@ -140,16 +143,18 @@ func (rt *RoutingStorage) Load(ctx context.Context, id string) (*Session, error)
 	if s := rt.cache.Hit(id); s != nil {
 		return s, nil
 	}
-	return rt.fetch(ctx, "load", id, rt.cache.Fetch)
+	s, err := rt.ask(ctx, "load", id, rt.cache.Fetch)
+	return s, rt.failedLoads.count(err)
 }
 
-func (rt *RoutingStorage) fetch(
-	ctx context.Context, op, id string, ask func(context.Context, string) (*Session, error),
+// ask asks the remote, in one of the two ways that the cache has.
+func (rt *RoutingStorage) ask(
+	ctx context.Context, op, id string, fetch func(context.Context, string) (*Session, error),
 ) (*Session, error) {
 	if err := checkCall(ctx, op, id); err != nil {
 		return nil, err
 	}
-	s, err := ask(ctx, id)
+	s, err := fetch(ctx, id)
 	switch {
 	case err == nil && s.Expired(time.Now()): // while the answer was on its way
 		return nil, opErr(op, ErrNotFound)
@@ -173,18 +178,6 @@ func (rt *RoutingStorage) fetch(
 	return nil, opErr(op, err) // the end of the caller's context
 }
 
-// loadRemote is the question that the cache asks. The context is not the caller's: others wait for the answer, too.
-func (rt *RoutingStorage) loadRemote(ctx context.Context, id string) (*Session, uint64, error) {
-	s, err := rt.remote.Load(ctx, id)
-	switch {
-	case err != nil:
-		return nil, 0, rt.remoteError(context.Background(), "load", err)
-	case s == nil || s.id != id:
-		return nil, 0, opErrBecause("load", ErrCorrupt, errWrongID)
-	}
-	return s, s.Revision(), nil
-}
-
 // current reports whether a local copy still is what was loaded.
 func current(s *Session, revision uint64) bool {
 	if s.Revision() != revision {
@@ -197,7 +190,7 @@ func current(s *Session, revision uint64) bool {
 // Store implements [Storage]. The session is served locally only after the remote has acknowledged it. When Store
 // fails, the local copy is dropped, as its outcome may be unknown.
 func (rt *RoutingStorage) Store(ctx context.Context, s *Session) error {
-	return rt.write(ctx, "store", s, rt.remote.Store)
+	return rt.failedWrites.count(rt.write(ctx, "store", s, rt.remote.Store))
 }
 
 // Create implements [Creator] with the remote's Create, and is [errors.ErrUnsupported] if it has none.
@@ -205,7 +198,7 @@ func (rt *RoutingStorage) Create(ctx context.Context, s *Session) error {
 	if rt.creator == nil {
 		return opErrBecause("create", errors.ErrUnsupported, errs.Reason("the remote, a %T, is not a Creator", rt.remote))
 	}
-	return rt.write(ctx, "create", s, rt.creator.Create)
+	return rt.failedWrites.count(rt.write(ctx, "create", s, rt.creator.Create))
 }
 
 // Replace implements [Replacer] with the remote's Replace, and is [errors.ErrUnsupported] if it has none.
@@ -231,8 +224,14 @@ func (rt *RoutingStorage) write(
 	// The remote stamps this copy: the caller's own may be stamped by another Store at the same time. The copy has the end
 	// that the remote would give it, so that it is not served here past that.
 	own := s.limited(rt.maxLifetime).clone()
-	if err := remote(ctx, own); err != nil {
-		return rt.remoteError(ctx, op, err)
+	err = rt.call(ctx, op, func(ctx context.Context) error {
+		if err := remote(ctx, own); err != nil {
+			return rt.remoteError(ctx, op, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	w.Acknowledged(own, own.Revision())
 	Stamp(s, own.Revision()) // last: s may be the pointer in the old copy, which is not servable once it is stamped
@@ -241,7 +240,9 @@ func (rt *RoutingStorage) write(
 
 // Delete implements [Storage]. The local copy is dropped even if the remote cannot be reached.
 func (rt *RoutingStorage) Delete(ctx context.Context, id string) error {
-	return rt.remove(ctx, "delete", id, func() error { return rt.remote.Delete(ctx, id) })
+	return rt.failedWrites.count(rt.remove(ctx, "delete", id, func(ctx context.Context) error {
+		return rt.remote.Delete(ctx, id)
+	}))
 }
 
 // Take implements [Taker] with the remote's Take, and is [errors.ErrUnsupported] if it has none.
@@ -249,17 +250,19 @@ func (rt *RoutingStorage) Take(ctx context.Context, id string) (taken *Session, 
 	if rt.taker == nil {
 		return nil, opErrBecause("take", errors.ErrUnsupported, errs.Reason("the remote, a %T, is not a Taker", rt.remote))
 	}
-	err = rt.remove(ctx, "take", id, func() error {
+	err = rt.remove(ctx, "take", id, func(ctx context.Context) error {
 		taken, err = rt.taker.Take(ctx, id)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, rt.failedWrites.count(err)
 	}
 	return taken, nil
 }
 
-func (rt *RoutingStorage) remove(ctx context.Context, op, id string, remote func() error) error {
+func (rt *RoutingStorage) remove(
+	ctx context.Context, op, id string, remote func(ctx context.Context) error,
+) error {
 	if err := checkCall(ctx, op, id); err != nil {
 		return err
 	}
@@ -269,10 +272,12 @@ func (rt *RoutingStorage) remove(ctx context.Context, op, id string, remote func
 	}
 	w.Drop()
 	defer w.Gone()
-	if err := remote(); err != nil {
-		return rt.remoteError(ctx, op, err)
-	}
-	return nil
+	return rt.call(ctx, op, func(ctx context.Context) error {
+		if err := remote(ctx); err != nil {
+			return rt.remoteError(ctx, op, err)
+		}
+		return nil
+	})
 }
 
 // DeleteExpired implements [Storage] with the remote's. After it has returned nil, loads through this storage do not
@@ -282,14 +287,17 @@ func (rt *RoutingStorage) remove(ctx context.Context, op, id string, remote func
 // reading. A remote that keeps the time by a clock of its own removes sessions by that clock; so an instant that is
 // only a little further back than [WithRefreshAfter] needs clocks that agree that well.
 func (rt *RoutingStorage) DeleteExpired(ctx context.Context, before time.Time) error {
-	if err := rt.mayAsk(ctx, "delete expired"); err != nil {
-		return err
+	const op = "delete expired"
+	if err := rt.mayAsk(ctx, op); err != nil {
+		return rt.failedWrites.count(err)
 	}
 	defer rt.cache.Swept(before) // also after a failure, which may have removed some
-	if err := rt.remote.DeleteExpired(ctx, before); err != nil {
-		return rt.remoteError(ctx, "delete expired", err)
-	}
-	return nil
+	return rt.failedWrites.count(rt.call(ctx, op, func(ctx context.Context) error {
+		if err := rt.remote.DeleteExpired(ctx, before); err != nil {
+			return rt.remoteError(ctx, op, err)
+		}
+		return nil
+	}))
 }
 
 // Fence returns nil when every change that was acknowledged before Fence was called, through any replica, is seen by
@@ -338,43 +346,6 @@ func (rt *RoutingStorage) Close() error {
 // hasLocalTier tells NewRoutingStorage that this is no remote, also through a type that embeds this one.
 func (rt *RoutingStorage) hasLocalTier() {}
 
-// logWatch writes one line when events begin to flow, and one when they end.
-func (o *routingOptions) logWatch(flows bool, err error) {
-	ctx := context.Background()
-	if flows {
-		o.logger.LogAttrs(ctx, slog.LevelInfo,
-			"session: change events flow, local sessions are served for as long as they do")
-		return
-	}
-	o.logger.LogAttrs(ctx, slog.LevelWarn,
-		"session: no change events, local sessions are served for a bounded time after they were fetched",
-		slog.Duration("max_staleness", o.maxStaleness), slog.Any("error", err))
-}
-
-// isAnswer reports whether an error is the remote's answer about a session. Every other error is an outage, which says
-// nothing about the session.
-func isAnswer(err error) bool {
-	sentinel := sentinelOf(err)
-	return sentinel != nil && sentinel != ErrUnavailable && sentinel != ErrClosed //nolint:errorlint // it is one of ours
-}
-
-// isMissing reports whether an error is the remote's answer that there is no session.
-func isMissing(err error) bool { return sentinelOf(err) == ErrNotFound } //nolint:errorlint // it is one of ours
-
-// remoteError passes on what the remote says in this package's terms. Every other error is an outage.
-func (rt *RoutingStorage) remoteError(ctx context.Context, op string, err error) error {
-	if sentinel := sentinelOf(err); sentinel != nil {
-		return passOn(op, sentinel, err)
-	}
-	switch {
-	case errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled):
-		return opErrBecause(op, context.Canceled, err)
-	case rt.cache.Closed():
-		return opErrBecause(op, ErrClosed, err)
-	}
-	return opErrBecause(op, ErrUnavailable, err)
-}
-
 // LoadFresh is Load for the few requests that must not be stale at all: it asks the remote now, whatever is local. It
 // returns the state that the remote has during the call, so every change that was acknowledged before LoadFresh was
 // called, through any replica, is seen. It costs a round trip. Like Load it is a use of the session, its result becomes
@@ -384,7 +355,8 @@ func (rt *RoutingStorage) remoteError(ctx context.Context, op string, err error)
 // and [WithLoadConcurrency] hold as for Load; calls that wait for their turn to ask for the same session share one
 // remote load.
 func (rt *RoutingStorage) LoadFresh(ctx context.Context, id string) (*Session, error) {
-	return rt.fetch(ctx, "load fresh", id, rt.cache.FetchFresh)
+	s, err := rt.ask(ctx, "load fresh", id, rt.cache.FetchFresh)
+	return s, rt.failedLoads.count(err)
 }
 
 // Peek implements [Peeker]. While change events flow, a local copy that was fetched since they do may answer; that
@@ -401,21 +373,32 @@ func (rt *RoutingStorage) Peek(ctx context.Context, id string) (*Session, error)
 	if s := rt.cache.Peek(id); s != nil {
 		return s, nil
 	}
+	s, err := rt.peekRemote(ctx, id)
+	return s, rt.failedLoads.count(err)
+}
+
+// peekRemote makes no copy: how long the remote keeps the session is not known here, nor is it the caller's wish.
+func (rt *RoutingStorage) peekRemote(ctx context.Context, id string) (s *Session, err error) {
 	if err := checkCall(ctx, "peek", id); err != nil {
 		return nil, err
 	}
 	if rt.cache.Closed() {
 		return nil, opErr("peek", ErrClosed)
 	}
-	s, err := rt.peeker.Peek(ctx, id)
-	switch {
-	case err != nil:
-		return nil, rt.remoteError(ctx, "peek", err)
-	case s == nil || s.id != id:
-		return nil, opErrBecause("peek", ErrCorrupt, errWrongID)
-	case s.Expired(time.Now()): // while the answer was on its way
-		return nil, opErr("peek", ErrNotFound)
+	err = rt.call(ctx, "peek", func(ctx context.Context) error {
+		s, err = rt.peeker.Peek(ctx, id)
+		switch {
+		case err != nil:
+			return rt.remoteError(ctx, "peek", err)
+		case s == nil || s.id != id:
+			return opErrBecause("peek", ErrCorrupt, errWrongID)
+		case s.Expired(time.Now()): // while the answer was on its way
+			return opErr("peek", ErrNotFound)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	// It does not become a copy: how long the remote keeps the session is not known here, nor is it the caller's wish.
 	return s, nil
 }

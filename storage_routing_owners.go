@@ -28,12 +28,12 @@ func (rt *RoutingStorage) Revoke(ctx context.Context, principal string) (revoked
 		return 0, opErrBecause(op, errors.ErrUnsupported, errs.Reason("the remote, a %T, is not a Revoker", rt.remote))
 	}
 	if err := rt.mayAsk(ctx, op); err != nil {
-		return 0, err
+		return 0, rt.failedWrites.count(err)
 	}
-	revoked, err = rt.revokeRemote(ctx, validText(principal))
+	revoked, err = rt.revokeRemote(ctx, op, validText(principal))
 	switch {
 	case err != nil:
-		return revoked, rt.remoteError(ctx, op, err)
+		return revoked, rt.failedWrites.count(err)
 	case rt.holder == nil:
 		return revoked, nil
 	}
@@ -42,9 +42,15 @@ func (rt *RoutingStorage) Revoke(ctx context.Context, principal string) (revoked
 
 // revokeRemote drops the local copies when the remote has answered, or has failed to: some of the sessions may be gone
 // then. Before that, a load might bring one of them back.
-func (rt *RoutingStorage) revokeRemote(ctx context.Context, principal string) (int, error) {
+func (rt *RoutingStorage) revokeRemote(ctx context.Context, op, principal string) (revoked int, err error) {
 	defer rt.cache.Forgotten(func(s *Session) bool { return s.principal == principal })
-	return rt.revoker.Revoke(ctx, principal)
+	err = rt.call(ctx, op, func(ctx context.Context) error {
+		if revoked, err = rt.revoker.Revoke(ctx, principal); err != nil {
+			return rt.remoteError(ctx, op, err)
+		}
+		return nil
+	})
+	return revoked, err
 }
 
 // Sessions implements [Lister] with the remote's Sessions, and is [errors.ErrUnsupported] if it has none. What it
@@ -57,20 +63,25 @@ func (rt *RoutingStorage) Sessions(ctx context.Context, principal string) iter.S
 			return
 		}
 		if err := rt.mayAsk(ctx, op); err != nil {
-			yield(nil, err)
+			yield(nil, rt.failedLoads.count(err))
 			return
 		}
-		for s, err := range rt.lister.Sessions(ctx, principal) {
-			if err != nil {
-				yield(nil, rt.remoteError(ctx, op, err))
-				return
+		err := rt.call(ctx, op, func(ctx context.Context) error {
+			for s, err := range rt.lister.Sessions(ctx, principal) {
+				if err != nil {
+					return rt.remoteError(ctx, op, err)
+				}
+				if s == nil || s.principal != validText(principal) || s.Expired(time.Now()) { // while the answer was on its way
+					continue
+				}
+				if !yield(s, nil) {
+					return nil
+				}
 			}
-			if s == nil || s.principal != validText(principal) || s.Expired(time.Now()) { // while the answer was on its way
-				continue
-			}
-			if !yield(s, nil) {
-				return
-			}
+			return nil
+		})
+		if err != nil {
+			yield(nil, rt.failedLoads.count(err))
 		}
 	}
 }

@@ -61,13 +61,21 @@ type Config[V any] struct {
 	// MaxAbsent.
 	Absent func(err error) bool
 
+	// Away reports whether an error of Watch means that the source cannot be reached. nil is allowed.
+	Away func(err error) bool
+
 	// WatchOver is called when the source is not watched any more, because it cannot be, or its reports are not believed.
 	// nil is allowed.
 	WatchOver func(err error)
 
-	// WatchChanged is called when reports begin to flow (err is nil), and when they end, at most once a second. For the
-	// log.
-	WatchChanged func(flows bool, err error)
+	// WatchChanged is called when reports begin to flow (err is nil), and when they end for now. RefreshChanged is called
+	// when the source cannot be told of uses for a while, and when it has been told of all that were waiting. Both are for
+	// the log, and are called seldom if something comes and goes, see news. nil is allowed.
+	WatchChanged   func(flows bool, err error)
+	RefreshChanged func(works bool, err error)
+
+	// RefreshFailed is called for each background call to the source that has failed. nil is allowed.
+	RefreshFailed func(err error)
 }
 
 // Use is the last use of a value here that the source has to know of.
@@ -130,10 +138,14 @@ func New[V any](config Config[V]) *Cache[V] {
 	}
 	c.lease.Store(&lease{})
 	c.closing, c.cancel = context.WithCancel(context.Background()) //nolint:gosec // Close calls it
+	if config.RefreshChanged != nil {
+		c.refresh.works = newNews()
+		c.background.Go(func() {
+			c.refresh.works.announce(c.closing, newsInterval, &condition{works: true}, config.RefreshChanged)
+		})
+	}
 	if config.Watch != nil {
-		c.watch.changed = make(chan struct{}, 1)
-		c.background.Go(c.watchSource)
-		c.background.Go(c.announceWatch)
+		c.beginWatch()
 	}
 	return c
 }
@@ -251,6 +263,7 @@ func (c *Cache[V]) answerLocked(id string) *V {
 		c.stats.hit()
 		return e.value
 	case c.outageLocked(e, now) && c.servableOnError(e, now):
+		c.stats.misses.Add(1)
 		return c.serveStaleLocked(e, now)
 	case c.alive(e, now):
 		c.stats.refused.Add(1)

@@ -13,13 +13,13 @@
 //   - write.go, sweep.go: what a write does to the copy, and the removal of many values to all copies
 //   - revoke.go: what forbids a copy, and what allows one
 //   - watch.go: what the watcher's reports do to the lease and the copies
-//   - refresh.go: how the source learns of uses, in the background, many with one call; that renews copies, too
+//   - refresh.go, tell.go: how the source learns of uses, in the background, many with one call; that renews copies, too
 //   - absent.go: ids of which the source is known to have no value
 //   - gate.go, together.go: how many loads ask the source at a time, what they do in an outage, and how those that wait
 //     share a call
 //   - stale.go: answers in an outage, if asked for
 //   - loaders.go: the goroutines that call the source
-//   - panic.go, stats.go: panics of the source; what the outside sees
+//   - panic.go, stats.go, news.go: panics of the source; what the outside sees, and what the log is told
 //   - age.go: for tests only
 //
 // # The serving rule

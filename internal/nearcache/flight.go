@@ -277,6 +277,7 @@ func (c *Cache[V]) landLocked(f *flight[V], o result[V]) {
 		if e := c.table.find(f.id); e != nil {
 			e.failedAt = c.clock.now()
 		}
+		c.gate.unheardAt = max(c.gate.unheardAt, f.startedAt)
 		c.unansweredLocked(f.startedAt, f.probe)
 	}
 }

@@ -19,9 +19,10 @@ type gate struct {
 	sent    int       // loads that have not returned
 	waiting list.List // of flights that are not sent
 
-	heardAt  instant       // when the latest call or proof was sent that came back
-	answered bool          // the source has answered a call once
-	slowest  time.Duration // how long answers took lately
+	heardAt   instant       // when the latest call or proof was sent that came back
+	unheardAt instant       // when the latest load was sent that has failed, or a watch begun that could not reach the source
+	answered  bool          // the source has answered a call once
+	slowest   time.Duration // how long answers took lately
 
 	outage       bool
 	since        instant // when the call was sent whose failure began the outage

@@ -2,12 +2,10 @@ package nearcache
 
 import (
 	"container/heap"
-	"context"
 	"errors"
 	"time"
 
 	"github.com/seed34611480/session/internal/backoff"
-	"github.com/seed34611480/session/internal/errs"
 )
 
 // refresher tells the source when values were used, in the background. That keeps a value alive in the source while its
@@ -26,6 +24,9 @@ type refresher[V any] struct {
 	queue   useQueue[V]    // those that no worker has, by when they are due
 	max     int            // records at a time: as many as there may be entries
 
+	failing int   // records whose last turn has failed
+	works   *news // for the log: whether uses can be told
+
 	batch  int           // how many uses one call tells
 	linger time.Duration // how long a use waits for others at most; copies become due that much earlier
 }
@@ -43,6 +44,7 @@ type use[V any] struct {
 	linger    time.Duration // how long it waits for others
 	pause     backoff.Backoff
 	single    bool // a call for many has failed: it is told by itself from now on
+	failed    bool // its last turn has
 
 	// While a worker has it:
 	toldAt       instant // what the source is told; a later use, or one of another revision, is told next
@@ -214,161 +216,6 @@ func (q *refresher[V]) take(now instant) (batch []*use[V]) {
 func (q *refresher[V]) pop() *use[V] {
 	u, _ := heap.Pop(&q.queue).(*use[V])
 	return u
-}
-
-// tell tells the source of uses: by Unchanged, or by a load of each if the source can do no better.
-func (c *Cache[V]) tell(batch []*use[V], uses []Use, k *call, timeout time.Duration, probe bool) {
-	if c.config.Unchanged == nil || c.noUnchanged.Load() {
-		for _, u := range batch {
-			c.tellByLoad(u, probe)
-		}
-		return
-	}
-	unchanged, err := c.askUnchanged(uses, timeout)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err != nil && errs.Unsupported(err) {
-		c.noUnchanged.Store(true)
-		c.refresh.batch, c.refresh.linger = 1, 0
-	}
-	if err == nil && len(unchanged) != len(batch) {
-		err = errWrongNumber
-	}
-	if err != nil {
-		if probe || c.unavailable(err) {
-			c.unansweredLocked(k.startedAt, probe)
-		}
-		for _, u := range batch {
-			c.putBackLocked(u, len(batch) > 1)
-		}
-		return
-	}
-	c.answeredLocked(k.startedAt)
-	for i, u := range batch {
-		c.toldLocked(u, k, unchanged[i])
-	}
-}
-
-// beginTellingLocked fixes what the source is told, and leaves out the values that are over.
-func (c *Cache[V]) beginTellingLocked(due []*use[V], now instant) (batch []*use[V], uses []Use) {
-	for _, u := range due {
-		u.entry = c.table.find(u.id)
-		if u.entry != nil && u.entry.revision != u.revision {
-			u.entry = nil
-		}
-		if u.entry != nil {
-			u.at = max(u.at, instant(u.entry.usedAt.Load()))
-		}
-		u.toldAt, u.toldRevision = u.at, u.revision
-		if c.over(u, now) {
-			c.endUseLocked(u)
-		} else {
-			batch = append(batch, u)
-			uses = append(uses, Use{ID: u.id, Revision: u.revision, ExpiresAt: u.expiresAt, At: c.clock.time(u.at)})
-		}
-	}
-	return batch, uses
-}
-
-// over reports whether there is no value any more whose use could be told.
-func (c *Cache[V]) over(u *use[V], now instant) bool {
-	if !u.expiresAt.IsZero() && !time.Now().Before(u.expiresAt) {
-		return true
-	}
-	if u.idle == 0 { // not known: worth the trouble for as long as there is a copy
-		return u.entry == nil
-	}
-	return now >= idleEnd(u.at, u.idle)
-}
-
-// askUnchanged calls Unchanged, and gives up after the timeout even if the source ignores its context.
-func (c *Cache[V]) askUnchanged(uses []Use, timeout time.Duration) ([]bool, error) {
-	ctx, cancel := context.WithTimeoutCause(c.closing, timeout, ErrTimeout)
-	defer cancel()
-	type answer struct {
-		unchanged []bool
-		err       error
-	}
-	answered := make(chan answer, 1)
-	c.background.Go(func() {
-		var a answer
-		defer func() { answered <- a }()
-		defer c.contain(&a.err)
-		a.unchanged, a.err = c.config.Unchanged(ctx, uses)
-	})
-	select {
-	case a := <-answered:
-		return a.unchanged, a.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
-// toldLocked ends a record of which the source has been told. A copy that was not revoked meanwhile is renewed: it is
-// still the very entry that it was. A copy that the source does not have any more is dropped.
-func (c *Cache[V]) toldLocked(u *use[V], k *call, unchanged bool) {
-	if e := u.entry; e != nil && c.table.find(u.id) == e {
-		if unchanged && c.config.Current(e.value, e.revision) {
-			c.stats.refreshes.Add(1)
-			c.putLocked(&call{id: u.id, startedAt: k.startedAt, epoch: k.epoch}, e.value, e.revision, u.toldAt)
-		} else {
-			c.dropLocked(u.id)
-		}
-	} else if unchanged {
-		c.stats.refreshes.Add(1)
-	}
-	if (unchanged && u.at > u.toldAt || u.revision != u.toldRevision) && !c.closed {
-		u.entry, u.due, u.notBefore = nil, c.clock.now().add(u.linger), c.clock.now()
-		heap.Push(&c.refresh.queue, u)
-		return
-	}
-	c.endUseLocked(u)
-}
-
-// tellByLoad tells of a use by loading the value.
-func (c *Cache[V]) tellByLoad(u *use[V], probe bool) {
-	c.mu.Lock()
-	c.stats.refreshes.Add(1)
-	f := &flight[V]{probe: probe, renewal: true, waiters: 1}
-	f.id = u.id
-	c.limitLocked(context.Background(), f, c.config.LoadTimeout)
-	c.flights.set(u.id, f)
-	c.sendLocked(f)
-	c.mu.Unlock()
-	err := c.await(c.closing, f)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err == nil && f.outage {
-		c.putBackLocked(u, false)
-	} else {
-		c.endUseLocked(u)
-	}
-}
-
-// putBackLocked lets a use wait for its next turn: by itself and at once after it failed together with others.
-func (c *Cache[V]) putBackLocked(u *use[V], single bool) {
-	now := c.clock.now()
-	u.entry = nil
-	if c.closed {
-		c.endUseLocked(u)
-		return
-	}
-	if single && !u.single {
-		u.single = true
-		u.due = now
-	} else {
-		u.due = now.add(u.pause.Next())
-	}
-	u.notBefore = u.due
-	heap.Push(&c.refresh.queue, u)
-}
-
-// endUseLocked removes a record that no queue holds. A copy that waited for it becomes due anew.
-func (c *Cache[V]) endUseLocked(u *use[V]) {
-	c.refresh.pending.remove(u.id)
-	if e := c.table.find(u.id); e != nil {
-		e.refreshAt.CompareAndSwap(int64(never), int64(c.clock.now()))
-	}
 }
 
 // useQueue is a heap of uses by when they are due.

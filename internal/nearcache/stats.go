@@ -11,13 +11,14 @@ type Stats struct {
 	Leased       bool          // reports flow: copies of this epoch are served for as long as they do
 	ServingStale bool          // older state was served less than MaxStaleness ago, and the source has not answered since
 	Outage       bool          // the source does not answer: loads fail at once, except for probes
+	Away         bool          // the latest load or attempt to watch that was sent has failed, and nothing came back since
 	ProofAge     time.Duration // since the asOf of the last proof; negative: there was none
 
 	Hits         uint64 // loads answered with a copy
-	Misses       uint64 // loads that had to wait for the source, as each fresh one does
+	Misses       uint64 // loads that no copy answered but in an outage, and each fresh one
 	Absent       uint64 // loads answered with a remembered absence
 	Refused      uint64 // misses although there was a copy: it was too old, and not covered by the lease
-	Stale        uint64 // loads answered with older state in an outage
+	Stale        uint64 // misses answered with older state in an outage
 	RemoteLoads  uint64 // calls of Config.Load
 	Refreshes    uint64 // values asked for in the background, ahead of a miss
 	DroppedFills uint64 // loads whose result was not kept, as the value changed meanwhile
@@ -59,6 +60,13 @@ const hitCounters = 64
 
 func (c *counters) hit() { c.hits[shard()%hitCounters].n.Add(1) }
 
+// Answered reports whether the source has answered a call since the cache was made.
+func (c *Cache[V]) Answered() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gate.answered
+}
+
 // shard picks a shard by the caller's stack address, so that goroutines rarely share one.
 func shard() uint {
 	var here byte
@@ -92,6 +100,7 @@ func (c *counters) serveStale(now instant) {
 func (c *Cache[V]) Stats() Stats {
 	c.mu.Lock()
 	entries, bytes, absentIDs, outage := c.table.lenLocked(), c.table.bytes, c.absence.len(), c.gate.outage
+	away := c.gate.unheardAt > c.gate.heardAt
 	c.mu.Unlock()
 
 	now := c.clock.now()
@@ -105,6 +114,7 @@ func (c *Cache[V]) Stats() Stats {
 		Leased:       l.covers(l.epoch, now),
 		ServingStale: staleAt > 0 && now < staleAt.add(c.config.MaxStaleness),
 		Outage:       outage,
+		Away:         away,
 		ProofAge:     proofAge,
 		Hits:         c.stats.countHits(),
 		Misses:       c.stats.misses.Load(),

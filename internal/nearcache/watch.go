@@ -31,19 +31,12 @@ const (
 type watchState struct {
 	begunAt atomic.Int64 // an instant: when the present call of Watch has reported a Gap; 0 if it has not
 	proven  atomic.Bool  // an epoch has begun since: there was a proof
-
-	news    atomic.Pointer[watchNews] // the latest; WatchChanged may not have been told yet
-	changed chan struct{}             // holds one element when there is news
+	flows   *news        // for the log: whether reports do
 
 	// Guarded by Cache.mu.
 	end      context.CancelCauseFunc // ends the present call of Watch
 	expected *ownWrite               // of which a report has to come
 	missed   int                     // reports in a row that did not come
-}
-
-type watchNews struct {
-	flows bool
-	err   error
 }
 
 // ownWrite is an acknowledged write through this cache, which its watcher has to report like any other.
@@ -65,24 +58,37 @@ const maxMissed = 3
 // heartbeats fall into MaxStaleness: the lease survives until three of them in a row are late.
 const heartbeats = 4
 
-// newsInterval is the least time between two calls of WatchChanged. A watch that comes and goes does not flood the log.
-const newsInterval = time.Second
+// beginWatch keeps the reports flowing, and the log informed, which a watcher must not wait for.
+func (c *Cache[V]) beginWatch() {
+	c.watch.flows = newNews()
+	watching, over := context.WithCancel(c.closing)
+	c.background.Go(func() {
+		defer over()
+		c.watchSource()
+	})
+	if c.config.WatchChanged != nil {
+		c.background.Go(func() { c.watch.flows.announce(watching, 0, nil, c.config.WatchChanged) })
+	}
+}
 
 // watchSource keeps the reports flowing until the cache is closed. While they do not, copies are bounded by their age.
 func (c *Cache[V]) watchSource() {
 	pause := backoff.Backoff{First: minWatchPause, Most: maxWatchPause}
 	for {
+		begunAt := c.clock.now()
 		err := c.watchOnce()
 		if c.closing.Err() != nil {
 			return
 		}
-		previous := c.watch.news.Load()
-		if previous != nil && previous.flows {
+		if c.watch.flows.works() {
 			pause.Reset()
 		}
-		c.reportWatch(false, err)
+		c.watch.flows.note(false, err)
 		c.mu.Lock()
 		distrusted := c.watch.missed >= maxMissed
+		if c.config.Away != nil && c.config.Away(err) {
+			c.gate.unheardAt = max(c.gate.unheardAt, begunAt)
+		}
 		c.mu.Unlock()
 		if distrusted || errs.Unsupported(err) {
 			if c.config.WatchOver != nil {
@@ -112,40 +118,6 @@ func (c *Cache[V]) watchOnce() (err error) {
 		return errWatchEnded
 	}
 	return err
-}
-
-// reportWatch notes whether reports flow.
-func (c *Cache[V]) reportWatch(flows bool, err error) {
-	if previous := c.watch.news.Load(); previous != nil && previous.flows == flows {
-		return
-	}
-	c.watch.news.Store(&watchNews{flows: flows, err: err})
-	select {
-	case c.watch.changed <- struct{}{}:
-	default:
-	}
-}
-
-// announceWatch calls WatchChanged once for each change that lasts: an outage of an hour is two calls. It has a
-// goroutine of its own, because a watcher must not wait for a log.
-func (c *Cache[V]) announceWatch() {
-	var announced *watchNews
-	for {
-		select {
-		case <-c.watch.changed:
-		case <-c.closing.Done():
-			return
-		}
-		news := c.watch.news.Load()
-		if c.config.WatchChanged == nil || announced != nil && announced.flows == news.flows {
-			continue
-		}
-		announced = news
-		c.config.WatchChanged(news.flows, news.err)
-		if backoff.Sleep(c.closing, newsInterval) != nil {
-			return
-		}
-	}
 }
 
 // expectReportLocked notes one acknowledged write at a time, to see that it is reported. Only one that was sent after
@@ -208,7 +180,7 @@ func (s sink[V]) Alive(asOf time.Time) (believed bool) {
 	}
 	s.extendLease(proven)
 	s.stats.provenAt.Store(int64(proven))
-	s.reportWatch(true, nil)
+	s.watch.flows.note(true, nil)
 	return true
 }
 

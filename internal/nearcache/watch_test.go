@@ -116,7 +116,7 @@ func TestFlappingWatchDoesNotFloodTheLog(t *testing.T) {
 		config.WatchChanged = func(flows bool, _ error) {
 			calls++
 			if c != nil {
-				require.Equal(t, c.watch.news.Load().flows, flows)
+				require.Equal(t, c.watch.flows.works(), flows)
 			}
 		}
 	})
