@@ -63,8 +63,11 @@ func (c *Cache[V]) beginWatch() {
 	c.watch.flows = newNews()
 	watching, over := context.WithCancel(c.closing)
 	c.background.Go(func() {
-		defer over()
-		c.watchSource()
+		err := c.watchSource()
+		over()
+		if err != nil && c.config.WatchOver != nil {
+			c.config.WatchOver(err)
+		}
 	})
 	if c.config.WatchChanged != nil {
 		c.background.Go(func() { c.watch.flows.announce(watching, 0, nil, c.config.WatchChanged) })
@@ -72,18 +75,15 @@ func (c *Cache[V]) beginWatch() {
 }
 
 // watchSource keeps the reports flowing until the cache is closed. While they do not, copies are bounded by their age.
-func (c *Cache[V]) watchSource() {
+// The error says why the source cannot be watched.
+func (c *Cache[V]) watchSource() error {
 	pause := backoff.Backoff{First: minWatchPause, Most: maxWatchPause}
 	for {
 		begunAt := c.clock.now()
 		err := c.watchOnce()
 		if c.closing.Err() != nil {
-			return
+			return nil
 		}
-		if c.watch.flows.works() {
-			pause.Reset()
-		}
-		c.watch.flows.note(false, err)
 		c.mu.Lock()
 		distrusted := c.watch.missed >= maxMissed
 		if c.config.Away != nil && c.config.Away(err) {
@@ -91,13 +91,14 @@ func (c *Cache[V]) watchSource() {
 		}
 		c.mu.Unlock()
 		if distrusted || errs.Unsupported(err) {
-			if c.config.WatchOver != nil {
-				c.config.WatchOver(err)
-			}
-			return
+			return err
 		}
+		if c.watch.flows.works() {
+			pause.Reset()
+		}
+		c.watch.flows.note(false, err)
 		if pause.Wait(c.closing) != nil {
-			return
+			return nil
 		}
 	}
 }
