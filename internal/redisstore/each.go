@@ -97,7 +97,8 @@ func (b *batch) pipe(ctx context.Context, through pipeliner, command, script str
 	pipe := through.Pipeline()
 	cmds := make([]*redis.Cmd, len(group))
 	for n, i := range group {
-		cmds[n] = scriptCommand(ctx, command, script, []string{b.calls[i].key}, b.calls[i].args)
+		c := b.calls[i]
+		cmds[n] = scriptCommand(ctx, command, script, []string{c.key}, b.store.announcing(b.script, c.key, c.args))
 		_ = pipe.Process(ctx, atMostOnce{cmds[n]})
 	}
 	replicated := func() error { return nil }

@@ -30,13 +30,13 @@ func (w fenceServer) SameMasters(ctx context.Context) (bool, error) {
 	if realCluster(w.store.base) == nil {
 		return true, nil
 	}
-	present, err := masterAddresses(ctx, w.links[0].master.control, w.timeout())
+	slots, err := w.clusterSlots(ctx, w.links[0].master.control)
 	if err != nil {
 		return false, err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.Equal(present, w.known), nil
+	return slices.Equal(mastersOf(slots), w.known), nil
 }
 
 // Mark implements [fence.Server]. A master with another history delivers markers on links that have missed events, and
@@ -142,7 +142,8 @@ func (w fenceServer) sendMarkers(ctx context.Context, id string, todo map[*link]
 			for _, to := range targets {
 				reply, err := runScript(ctx, l.master.control, heartbeatScript,
 					[]string{w.store.heartbeatKey(to.Holder, to.Number)},
-					w.store.linkChannel(to.Holder, to.Number), string(markerMessage)+id+" "+l.channel)
+					w.store.linkChannel(to.Holder, to.Number), string(markerMessage)+id+" "+l.channel,
+					w.store.linkShard(to.Holder, to.Number))
 				var d delivery
 				if err == nil {
 					d, err = parseDelivery(reply)

@@ -20,9 +20,13 @@ type link struct {
 	index      int
 	master     master
 	channel    string        // for this link's own heartbeats, and for fences
+	shard      string        // the same as a shard channel, see join.go; "" for none
 	confirmed  bool          // the subscription; for take
 	subscribed chan struct{} // closed when it is
-	answers    chan answer   // to the markers of fences
+	joins      joins
+
+	subscription *redis.PubSub // set before subscribed is closed
+	answers      chan answer   // to the markers of fences
 
 	mu      sync.Mutex // protects following fields
 	pending []*heartbeat
@@ -57,7 +61,8 @@ func newLink(w *watch, index int, m master) *link {
 	return &link{
 		watch: w, index: index, master: m,
 		channel: w.store.linkChannel(w.name, m.number), subscribed: make(chan struct{}),
-		answers: make(chan answer, maxAnswers),
+		answers: make(chan answer, maxAnswers), shard: w.store.linkShard(w.name, m.number),
+		joins: joins{joined: make(map[string]bool)},
 	}
 }
 
@@ -67,9 +72,13 @@ func (l *link) receive(ctx context.Context) error {
 	subscription := l.master.client.Subscribe(ctx, l.watch.events, l.channel)
 	defer context.AfterFunc(ctx, func() { _ = subscription.Close() })()
 	defer func() { _ = subscription.Close() }()
+	l.subscription = subscription
 	for {
 		// Without a time-out: that nothing arrives means nothing while heartbeats fail too. See link.send.
 		message, err := subscription.Receive(ctx)
+		if err != nil && l.refusal(err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -84,18 +93,11 @@ func (l *link) receive(ctx context.Context) error {
 func (l *link) take(message any) error {
 	switch message := message.(type) {
 	case *redis.Subscription:
-		switch {
-		case l.confirmed:
-			return errReplaced
-		case message.Count == 2: // both channels
-			l.confirmed = true
-			l.watch.gap(l.index)
-			close(l.subscribed)
-		}
+		return l.confirm(message)
 	case *redis.Message:
 		switch {
-		case message.Channel != l.channel:
-			l.watch.event(message.Payload)
+		case message.Channel != l.channel && message.Channel != l.shard:
+			l.watch.event(message.Channel, message.Payload)
 		case message.Payload > "9": // a letter
 			l.fenced(message.Payload)
 		default:
@@ -218,6 +220,9 @@ func (l *link) exchange(ctx context.Context, number string) (d delivery, err err
 		if sentAt, err = w.register(ctx); err != nil {
 			return delivery{}, err
 		}
+	}
+	if l.isJoined() {
+		args = append(args, l.shard)
 	}
 	l.expect(&heartbeat{number: number, sentAt: sentAt})
 	reply, err := runScript(ctx, l.master.control, heartbeatScript, keys, args...)

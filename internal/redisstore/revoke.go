@@ -19,7 +19,7 @@ var (
 	revokeSource string
 
 	membersScript = newScript(headerSource + indexSource + membersSource)
-	revokeScript  = newScript(headerSource + revokeSource)
+	revokeScript  = newScript(headerSource + announceSource + revokeSource)
 )
 
 // partSize is how many values of an owner are looked at together.

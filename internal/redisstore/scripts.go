@@ -22,6 +22,8 @@ var (
 	loadPlainSource string
 	//go:embed scripts/load.lua
 	loadSource string
+	//go:embed scripts/announce.lua
+	announceSource string
 	//go:embed scripts/put.lua
 	putSource string
 	//go:embed scripts/delete.lua
@@ -42,9 +44,9 @@ var (
 	forgetSource string
 
 	loadScript       = newScript(loadPlainSource + headerSource + loadSource)
-	putScript        = newScript(headerSource + putSource)
-	deleteScript     = newScript(headerSource + deleteSource)
-	takeScript       = newScript(headerSource + takeSource)
+	putScript        = newScript(headerSource + announceSource + putSource)
+	deleteScript     = newScript(headerSource + announceSource + deleteSource)
+	takeScript       = newScript(headerSource + announceSource + takeSource)
 	revalidateScript = newScript(headerSource + revalidateSource)
 	heartbeatScript  = newScript(registrySource + heartbeatSource)
 	registerScript   = newScript(registrySource + registerSource)
@@ -56,16 +58,21 @@ var (
 // chain of errors it says nothing about a value, because dialers and sentinels return it too.
 type script struct {
 	source, hash string
-	commands     []string // the commands that it calls
+	commands     []string // the commands that it needs
+	announces    bool     // it publishes an event, see announcing
 }
 
-var calls = regexp.MustCompile(`redis\.p?call\('([A-Z]+)'`)
+var calls = regexp.MustCompile(`(?:redis\.p?call\(|\bwrite\(\d, )'([A-Z]+)'`)
 
 func newScript(source string) script {
 	sum := sha1.Sum([]byte(source)) //nolint:gosec // see the import
-	s := script{source: source, hash: hex.EncodeToString(sum[:])}
+	s := script{
+		source: source, hash: hex.EncodeToString(sum[:]), announces: strings.Contains(source, announceSource),
+	}
 	for _, call := range calls.FindAllStringSubmatch(source, -1) {
-		s.commands = append(s.commands, call[1])
+		if call[1] != "SPUBLISH" { // it does without
+			s.commands = append(s.commands, call[1])
+		}
 	}
 	slices.Sort(s.commands)
 	s.commands = slices.Compact(s.commands)

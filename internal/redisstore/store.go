@@ -65,6 +65,9 @@ type Store struct {
 	endIdlest      bool
 	idOf           func(data []byte) (id string, ok bool) // nil if names are the ids
 	events         atomic.Pointer[string]                 // see eventsChannel
+	shards         bool                                   // see shard.go
+	refused        atomic.Bool                            // a server has refused a shard channel
+	broadcasts     atomic.Uint64                          // see Broadcasts
 	oneKeyOnly     atomic.Bool                            // the server was found to refuse scripts with several keys
 	relistAfter    atomic.Int64                           // see relist; nanoseconds since 1970
 }
@@ -84,7 +87,8 @@ func New(c Config) (*Store, error) {
 	return &Store{
 		client: c.Client, base: base, prefix: c.Prefix, ttl: min(c.TTL, longest),
 		minReplicas: c.MinReplicas, replicaTimeout: c.ReplicaTimeout,
-		names: c.Names, owners: c.Owners, ownerLimit: c.OwnerLimit, endIdlest: c.EndIdlest, idOf: c.IDOf,
+		shards: canShard(base, c.Prefix),
+		names:  c.Names, owners: c.Owners, ownerLimit: c.OwnerLimit, endIdlest: c.EndIdlest, idOf: c.IDOf,
 	}, nil
 }
 

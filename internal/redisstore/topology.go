@@ -107,14 +107,15 @@ func (w *watch) followTopology(ctx context.Context, watched []master) error {
 	defer ticker.Stop()
 	for turn := 0; ; turn++ {
 		asOf := time.Now()
-		present, err := masterAddresses(ctx, watched[turn%len(watched)].control, w.timeout())
+		slots, err := w.clusterSlots(ctx, watched[turn%len(watched)].control)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil && !mayPass(err):
 			return err
 		case err == nil:
-			known := w.knows(present)
+			present := mastersOf(slots)
+			known := w.knows(present, slots)
 			// The answers are compared with each other, not with the client's addresses, which may differ. That the first
 			// answer names the watched masters follows from their number: each of these accepts a heartbeat for its own
 			// slots.
@@ -131,10 +132,11 @@ func (w *watch) followTopology(ctx context.Context, watched []master) error {
 	}
 }
 
-// knows returns the first answer about the masters.
-func (w *watch) knows(present []string) []string {
+// knows returns the first answer about the masters, and notes the latest one about slots.
+func (w *watch) knows(present []string, slots []redis.ClusterSlot) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.slots = slots
 	if w.known == nil {
 		w.known = present
 	}
@@ -167,15 +169,11 @@ func (w *watch) named(ctx context.Context, naming func(ctx context.Context) (str
 	return naming(ctx)
 }
 
-// masterAddresses returns the masters that have slots, as a node of the Cluster knows them, in order.
-func masterAddresses(ctx context.Context, node *redis.Client, timeout time.Duration) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+// clusterSlots asks a node of the Cluster which masters have which slots.
+func (w *watch) clusterSlots(ctx context.Context, node *redis.Client) ([]redis.ClusterSlot, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.timeout())
 	defer cancel()
-	slots, err := node.ClusterSlots(ctx).Result() //nolint:staticcheck // what replaces it needs Redis 7
-	if err != nil {
-		return nil, err
-	}
-	return mastersOf(slots), nil
+	return node.ClusterSlots(ctx).Result() //nolint:staticcheck // what replaces it needs Redis 7
 }
 
 // mastersOf returns the addresses of the masters that have slots, in order.

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/seed34611480/session/internal/fence"
 )
 
@@ -87,6 +89,9 @@ func (s *Store) watch(ctx context.Context, heartbeat time.Duration, to Sink, hol
 	for _, link := range w.links {
 		run(link.receive)
 		run(link.sendHeartbeats)
+		if s.shards {
+			run(link.join)
+		}
 		if holder != nil {
 			run(link.sendAnswers)
 		}
@@ -112,10 +117,11 @@ type watch struct {
 
 	mu     sync.Mutex // protects following fields, and makes the calls of the sink one at a time
 	sink   Sink
-	proven []time.Time // by link, up to when it has delivered everything; a Cluster's last one is its topology's
-	alive  time.Time   // the last one reported
-	known  []string    // the masters, as the first answer about them has named them
-	notes  int         // in the registry so far
+	proven []time.Time         // by link, up to when it has delivered everything; a Cluster's last one is its topology's
+	alive  time.Time           // the last one reported
+	known  []string            // the masters, as the first answer about them has named them
+	slots  []redis.ClusterSlot // the latest answer about them
+	notes  int                 // in the registry so far
 }
 
 // timeout bounds each single step of a watch.
@@ -154,7 +160,10 @@ func (s fencedSink) Alive(asOf time.Time) {
 	s.fence.Proven()
 }
 
-func (w *watch) event(payload string) {
+func (w *watch) event(channel, payload string) {
+	if w.store.shards && channel == w.events {
+		w.store.broadcasts.Add(1)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	reportEvent(payload, w.store.names, w.reports())

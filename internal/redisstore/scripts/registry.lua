@@ -9,8 +9,15 @@ end
 
 -- Publishes a message on the channel of one link, and returns how many subscribers of that channel this very server has.
 -- What PUBLISH returns would not do: it counts those of patterns, too. With a monitor on the server that subscribes to
--- "*", every message would seem to have arrived.
-local function deliver(channel, message)
+-- "*", every message would seem to have arrived. On a Cluster the shard channel of the link comes first, if it may have
+-- one: only PUBLISH is passed on to all nodes.
+local function deliver(channel, message, shard)
+  if shard and shard ~= '' then
+    local reached = redis.pcall('SPUBLISH', shard, message)
+    if type(reached) == 'number' and reached > 0 then
+      return reached
+    end
+  end
   redis.call('PUBLISH', channel, message)
   return redis.call('PUBSUB', 'NUMSUB', channel)[2]
 end

@@ -1,0 +1,227 @@
+package redisstore
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed34611480/session/internal/redistest"
+)
+
+func TestSlotOfAKey(t *testing.T) {
+	t.Parallel()
+	for key, slot := range map[string]int{ // of CLUSTER KEYSLOT
+		"": 0, "123456789": 12739, "foo{bar}baz": 5061, "bar": 5061, "{}x": 10595, "a{b": 13340, "{a}{b}": 15495, "a": 15495,
+	} {
+		require.Equal(t, slot, slotOf(key), key)
+	}
+	for group := range groups {
+		require.Equal(t, group*groupSize, slotOf(shardChannel("app:!events:0", group)))
+	}
+}
+
+func TestOnlyAClusterHasShardChannels(t *testing.T) {
+	t.Parallel()
+	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}})
+	defer func() { require.NoError(t, cluster.Close()) }()
+	server := redis.NewClient(&redis.Options{})
+	defer func() { require.NoError(t, server.Close()) }()
+	args := []any{"a"}
+	last := idsOn(slots-1, 1)[0]
+	for name, c := range map[string]struct {
+		client redis.UniversalClient
+		prefix string
+		id     string
+		want   int
+	}{
+		"cluster":    {cluster, testPrefix, testID, 2},
+		"last group": {cluster, testPrefix, last, 1},
+		"server":     {server, testPrefix, testID, 0},
+		"hash tag":   {cluster, "{app}:", testID, 0},
+		"one brace":  {cluster, "app}:", testID, 0},
+		"other":      {clusterOf(t, 0), testPrefix, testID, 0}, // behind Sentinel, say
+	} {
+		s := storeOf(Config{Client: c.client, Prefix: c.prefix, TTL: time.Minute})
+		events := "events"
+		s.events.Store(&events)
+		require.Len(t, s.announcing(putScript, s.key(c.id), args), 1+c.want, name)
+		require.Len(t, s.announcing(loadScript, s.key(c.id), args), 1, name)
+		s.refused.Store(true)
+		require.Len(t, s.announcing(putScript, s.key(c.id), args), 1, name)
+	}
+}
+
+// shardsSince skips a test on a server without shard channels.
+func shardsSince(t *testing.T) {
+	t.Helper()
+	redistest.SkipBefore(t, "7.0.0", "it has no SPUBLISH")
+}
+
+// clusterStore returns a store on a Cluster, as a user if that is not "".
+func clusterStore(t *testing.T, cluster *redistest.Cluster, user string) *Store {
+	t.Helper()
+	return newStore(cluster.Client(t, func(o *redis.ClusterOptions) {
+		if user != "" {
+			o.Username, o.Password = user, user
+		}
+	}))
+}
+
+// idsOn returns an id for each of n slots that are spread evenly, from a first one on.
+func idsOn(first, n int) (ids []string) {
+	for i := range n {
+		slot := (first + i*slots/n) % slots
+		for j := 0; ; j++ {
+			if id := fmt.Sprint("id", j); slotOf(testPrefix+" "+id) == slot {
+				ids = append(ids, id)
+				break
+			}
+		}
+	}
+	return ids
+}
+
+var callsOf = regexp.MustCompile(`cmdstat_(\w+):calls=(\d+)`)
+
+// commandCounts returns how often all nodes together have executed each command, also in scripts.
+func commandCounts(t *testing.T, s *Store) map[string]int {
+	t.Helper()
+	var mu sync.Mutex
+	counts := make(map[string]int)
+	err := realCluster(s.base).ForEachMaster(t.Context(), func(ctx context.Context, node *redis.Client) error {
+		info, err := node.Info(ctx, "commandstats").Result()
+		mu.Lock()
+		defer mu.Unlock()
+		for _, match := range callsOf.FindAllStringSubmatch(info, -1) {
+			n, _ := strconv.Atoi(match[2])
+			counts[match[1]] += n
+		}
+		return err
+	})
+	require.NoError(t, err)
+	return counts
+}
+
+// watcher is a watch of a Cluster, and what it is told.
+type watcher struct {
+	recorder
+
+	store *Store
+	ended chan error
+}
+
+// watchCluster watches until the test ends, or the watch does.
+func watchCluster(t *testing.T, s *Store) *watcher {
+	t.Helper()
+	w := &watcher{newRecorder(), s, make(chan error, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.ended <- s.Watch(ctx, testHeartbeat, w)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	w.reported(t)
+	return w
+}
+
+// reported waits for a proof of an instant after now, and returns what was reported before it.
+func (w *watcher) reported(t *testing.T) (events []string) {
+	t.Helper()
+	for now, asOf := time.Now(), (time.Time{}); !asOf.After(now); {
+		select {
+		case asOf = <-w.proofs:
+		case err := <-w.ended:
+			require.FailNow(t, "the watch has ended", "%v", err)
+		case <-time.After(20 * time.Second):
+			require.FailNow(t, "no proof")
+		}
+	}
+	for len(w.events) > 0 {
+		events = append(events, <-w.events)
+	}
+	return events
+}
+
+// writeAll writes each value, and returns the events.
+func writeAll(t *testing.T, s *Store, ids []string) (events []string) {
+	t.Helper()
+	for _, id := range ids {
+		events = append(events, changed(id, put(t, s, id)))
+	}
+	return events
+}
+
+// awaitShards waits until no event of these values is broadcast.
+func awaitShards(t *testing.T, writer *Store, ids []string, all ...*watcher) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		before := commandCounts(t, writer)["publish"]
+		writeAll(t, writer, ids)
+		for _, w := range all {
+			w.reported(t)
+		}
+		return commandCounts(t, writer)["publish"] == before // heartbeats included
+	}, 20*time.Second, testHeartbeat)
+}
+
+// TestEachEventReachesALinkOnce counts commands and events when all links have joined.
+func TestEachEventReachesALinkOnce(t *testing.T) {
+	t.Parallel()
+	shardsSince(t)
+	cluster := redistest.StartCluster(t, 3, 0)
+	writer := clusterStore(t, cluster, "")
+	ids := idsOn(100, groups) // one in the middle of each group
+	all := []*watcher{watchCluster(t, clusterStore(t, cluster, "")), watchCluster(t, clusterStore(t, cluster, ""))}
+	awaitShards(t, writer, ids, all...)
+	published, broadcasts := commandCounts(t, writer)["publish"], all[0].store.Broadcasts()
+	require.Positive(t, broadcasts, "those before the links have joined")
+	want := writeAll(t, writer, ids)
+	for _, id := range ids {
+		require.NoError(t, writer.Delete(t.Context(), id))
+		want = append(want, removed(id))
+	}
+	for _, w := range all {
+		require.ElementsMatch(t, want, w.reported(t))
+	}
+	require.Equal(t, published, commandCounts(t, writer)["publish"])
+	require.Equal(t, broadcasts, all[0].store.Broadcasts())
+}
+
+// TestPlainLinkMissesNothing has one link that may not join shard channels, beside one that has. When a proof arrives
+// at the plain one, all events from before it have.
+func TestPlainLinkMissesNothing(t *testing.T) {
+	t.Parallel()
+	shardsSince(t)
+	cluster := redistest.StartCluster(t, 3, 0, redistest.WithConfig("user plain on >plain ~* &* +@all -ssubscribe"))
+	writer := clusterStore(t, cluster, "")
+	ids := idsOn(100, groups)
+	sharded := watchCluster(t, clusterStore(t, cluster, ""))
+	awaitShards(t, writer, ids, sharded)
+	plain := watchCluster(t, clusterStore(t, cluster, "plain"))
+	for range 3 {
+		for _, id := range ids {
+			require.NoError(t, writer.Delete(t.Context(), id))
+		}
+		want := writeAll(t, writer, ids)
+		require.Subset(t, plain.reported(t), want)
+		require.Subset(t, sharded.reported(t), want)
+	}
+	require.Eventually(t, func() bool { // it has asked, and does without
+		plain.reported(t)
+		return plain.store.refused.Load()
+	}, 20*time.Second, testHeartbeat)
+	want := writeAll(t, plain.store, ids)
+	require.Subset(t, plain.reported(t), want)
+	require.Positive(t, plain.store.Broadcasts())
+}
