@@ -54,6 +54,7 @@ type Stats struct {
 	Events    uint64 `json:"events"`    // changes and removals that the remote reported
 	Revoked   uint64 `json:"revoked"`   // entries that were dropped because of one of these
 	Gaps      uint64 `json:"gaps"`      // times that the reports began, or began anew after some may have been missed
+	Broadcast uint64 `json:"broadcast"` // Events of a Redis Cluster that came by a broadcast to all nodes, which costs more
 }
 
 // Stats returns the present state and the counts so far. They are read one by one: a load that has not returned yet may
@@ -78,6 +79,14 @@ func (rt *RoutingStorage) Stats() Stats {
 		FailedWrites:    rt.failedWrites.snapshot(),
 		FailedRefreshes: rt.failedRefreshes.snapshot(),
 		Entries:         c.Entries, Bytes: c.Bytes, Missing: c.AbsentIDs, Evictions: c.Evictions,
-		Events: c.Events, Revoked: c.Revoked, Gaps: c.Gaps,
+		Events: c.Events, Revoked: c.Revoked, Gaps: c.Gaps, Broadcast: rt.broadcasts(),
 	}
+}
+
+// broadcasts returns what the remote tells of itself, as [RedisStorage] does, or 0.
+func (rt *RoutingStorage) broadcasts() uint64 {
+	if remote, ok := rt.remote.(interface{ Broadcasts() uint64 }); ok {
+		return remote.Broadcasts()
+	}
+	return 0
 }

@@ -240,6 +240,10 @@ func (rs *RedisStorage) Revalidate(ctx context.Context, uses []Use) (unchanged [
 	return unchanged, nil
 }
 
+// Broadcasts returns how many events of a Cluster have reached the watches of this storage by a broadcast to all nodes,
+// once from each master. It is 0 elsewhere. [Stats] has it as Broadcast.
+func (rs *RedisStorage) Broadcasts() uint64 { return rs.store.Broadcasts() }
+
 // Watch implements [Watcher] with one Pub/Sub connection, on a Cluster one to each master. Beside each it has a
 // connection for heartbeats, of a client that it makes from the options of yours and closes in the end: in the pool of
 // your client the heartbeats would wait behind loads. The hooks and the limiter of your client do not see them.
@@ -248,7 +252,9 @@ func (rs *RedisStorage) Revalidate(ctx context.Context, uses []Use) (unchanged [
 // missing.
 //
 // Why one subscription to each master, although a Cluster forwards messages between its nodes: it does so without
-// acknowledgement. A link between two nodes that breaks for a moment loses messages without a notice.
+// acknowledgement. A link between two nodes that breaks for a moment loses messages without a notice. Each master sends
+// its events to all watches itself, by SPUBLISH, so each event comes once. While a watch is on a master that does not
+// get them that way, the master broadcasts them.
 func (rs *RedisStorage) Watch(ctx context.Context, heartbeat time.Duration, fn func(Event)) error {
 	checkHeartbeat(heartbeat)
 	return rs.failure(ctx, "watch", rs.store.Watch(ctx, heartbeat, eventSink(fn)))

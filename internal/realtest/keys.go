@@ -25,6 +25,16 @@ func SameSlot(id, name string) string {
 	}
 }
 
+// ShardChannelKey returns a key in the slot of the shard channel that the events of a session use.
+func ShardChannelKey(id string) string {
+	slot := slotOf(KeyOf(id)) / 256 * 256
+	for i := 0; ; i++ {
+		if key := fmt.Sprint("key", i); slotOf(key) == slot {
+			return key
+		}
+	}
+}
+
 // slotOf returns the slot of a key without braces: its CRC-16 by XMODEM, of which a Cluster uses 14 bits.
 func slotOf(key string) uint16 {
 	var crc uint16

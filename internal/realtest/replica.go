@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/redistest"
 )
 
 const (
@@ -45,6 +46,29 @@ func RequireEventsFlow(t testing.TB, ids []string, replicas ...*session.RoutingS
 			return changeArrives(t.Context(), probe, replicas[0], replicas[1])
 		})
 	}
+}
+
+// RequireShards waits until no change of a session in the slots of the ids is broadcast to all nodes of a Cluster.
+func RequireShards(t testing.TB, ids []string, replicas ...*session.RoutingStorage) {
+	t.Helper()
+	if !redistest.Since(t, "7.0.0") { // which broadcasts each
+		return
+	}
+	broadcasts := func() (n uint64) {
+		for _, st := range replicas {
+			n += st.Stats().Broadcast
+		}
+		return n
+	}
+	Await(t, "no broadcasts", func() bool {
+		before := broadcasts()
+		for _, id := range ids {
+			if changeArrives(t.Context(), SameSlot(id, "probe"), replicas[0], replicas[1]) != nil {
+				return false
+			}
+		}
+		return broadcasts() == before
+	})
 }
 
 // changeArrives changes a session through a, and waits until b, which has a copy, answers with the change. It waits for

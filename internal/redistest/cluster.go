@@ -18,6 +18,7 @@ type Cluster struct {
 	Nodes []*Server
 
 	masters, replicas int // replicas of each master
+	opts              []Option
 }
 
 // StartCluster runs a Cluster and returns once every node sees it as complete, with the replicas in sync. If a master
@@ -31,7 +32,7 @@ func StartCluster(t testing.TB, masters, replicasPerMaster int, opts ...Option) 
 		"cluster-replica-validity-factor 0", // a replica may stand for election however old its data is
 	)}, opts...)
 
-	c := &Cluster{masters: masters, replicas: replicasPerMaster}
+	c := &Cluster{masters: masters, replicas: replicasPerMaster, opts: opts}
 	for range masters * (1 + replicasPerMaster) {
 		c.Nodes = append(c.Nodes, Start(t, opts...))
 	}
@@ -68,12 +69,33 @@ func (c *Cluster) meet(t testing.TB) []string {
 			return err
 		})
 	}
+	c.awaitMet(t)
+	return ids
+}
+
+func (c *Cluster) awaitMet(t testing.TB) {
+	t.Helper()
 	await(t, "waiting for the nodes to meet", func() error {
 		return each(c.Nodes, func(ctx context.Context, node *redis.Client) error {
 			return expect(node.ClusterInfo(ctx), "cluster_known_nodes:"+strconv.Itoa(len(c.Nodes)))
 		})
 	})
-	return ids
+}
+
+// AddMaster starts a master more, which has no slots yet, in a Cluster without replicas.
+func (c *Cluster) AddMaster(t testing.TB) *Server {
+	t.Helper()
+	added := Start(t, c.opts...)
+	added.do(t, func(ctx context.Context, client *redis.Client) error {
+		if err := client.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", len(c.Nodes)+1).Err(); err != nil {
+			return err
+		}
+		return client.ClusterMeet(ctx, host, strconv.Itoa(c.Nodes[0].port)).Err()
+	})
+	c.Nodes = append(c.Nodes, added)
+	c.awaitMet(t)
+	c.Await(t)
+	return added
 }
 
 // Await waits until every running node sees the Cluster as complete: all slots served, all replicas in sync.

@@ -140,9 +140,24 @@ func replaceMaster(r *rowRun) {
 }
 
 // migrate moves the slot of the first id to another master.
-func migrate(r *rowRun) {
+func migrate(r *rowRun) { r.migrateTo(r.cluster.Master(r.t, realtest.KeyOf(r.ids[1]))) }
+
+// migrateToNewMaster moves it to a master that no replica knows yet, and that has no slot for a shard channel.
+func migrateToNewMaster(r *rowRun) { r.migrateTo(r.cluster.AddMaster(r.t)) }
+
+func (r *rowRun) migrateTo(to *redistest.Server) {
 	key := realtest.KeyOf(r.ids[0])
-	to := r.cluster.Master(r.t, realtest.KeyOf(r.ids[1]))
 	realtest.MigrateSlot(r.t, r.cluster, r.server, to, key, func() { r.traffic.Await(r.t, 500) })
 	realtest.Await(r.t, "all nodes to know the new master", r.replaced)
+}
+
+// migrateShardChannel moves the slot of the channel that carries the events of the first id. The id stays.
+func migrateShardChannel(r *rowRun) {
+	key := realtest.ShardChannelKey(r.ids[0])
+	home, other := r.cluster.Master(r.t, key), r.cluster.Master(r.t, realtest.KeyOf(r.ids[1]))
+	for _, way := range [][]*redistest.Server{{home, other}, {other, home}} {
+		realtest.MigrateSlot(r.t, r.cluster, way[0], way[1], key, func() { r.traffic.Await(r.t, 500) })
+		r.wait()
+	}
+	realtest.RequireShards(r.t, r.ids, r.replicas...)
 }

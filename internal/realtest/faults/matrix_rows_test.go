@@ -146,6 +146,18 @@ var matrixRows = []matrixRow{
 		fences: true, inject: migrate,
 	},
 	{
+		name: "Cluster slot migration, of the slot of a shard channel, there and back", promised: bounded + ", no errors",
+		setUp: onCluster(0), fences: true, inject: migrateShardChannel,
+	},
+	{
+		name: "Cluster slot migration, to a new master that gets only this slot", promised: bounded + ", no errors",
+		setUp: onCluster(0), fences: true, inject: migrateToNewMaster,
+	},
+	{
+		name: "Cluster slot migration, with one replica of an older version", promised: bounded + ", no errors",
+		setUp: onMixedCluster, fences: true, inject: migrate,
+	},
+	{
 		name: "link: 50 ms latency each way", promised: bounded + ", no errors", setUp: withLink,
 		fences: true, inject: func(r *rowRun) { r.onLink(both, netfault.Fault{Latency: 50 * time.Millisecond}) },
 	},

@@ -69,19 +69,37 @@ func onSentinel(r *rowRun) {
 	r.start(realtest.SentinelClient(r.t, sentinel), realtest.SentinelClient(r.t, sentinel))
 }
 
+const clusterMasters = 3
+
+// onMasters chooses the ids on a Cluster, and the master that the fault affects.
+func (r *rowRun) onMasters(cluster *redistest.Cluster) {
+	r.cluster = cluster
+	r.ids = realtest.IDsOnAllMasters(r.t, r.cluster, matrixSessions/clusterMasters)
+	r.probes = r.ids[:clusterMasters]
+	// So that a slot that moves has several keys.
+	r.ids = append(r.ids, realtest.SameSlot(r.ids[0], "2"), realtest.SameSlot(r.ids[0], "3"))
+	key := realtest.KeyOf(r.ids[0])
+	r.server = r.cluster.Master(r.t, key)
+	r.replaced = func() bool { return r.cluster.Master(r.t, key) != r.server }
+}
+
 func onCluster(replicasPerMaster int) func(r *rowRun) {
 	return func(r *rowRun) {
-		const masters = 3
-		r.cluster = redistest.StartCluster(r.t, masters, replicasPerMaster)
-		r.ids = realtest.IDsOnAllMasters(r.t, r.cluster, matrixSessions/masters)
-		r.probes = r.ids[:masters]
-		// So that a slot that moves has several keys.
-		r.ids = append(r.ids, realtest.SameSlot(r.ids[0], "2"), realtest.SameSlot(r.ids[0], "3"))
-		key := realtest.KeyOf(r.ids[0])
-		r.server = r.cluster.Master(r.t, key)
-		r.replaced = func() bool { return r.cluster.Master(r.t, key) != r.server }
+		r.onMasters(redistest.StartCluster(r.t, clusterMasters, replicasPerMaster))
 		r.start(realtest.ClusterClient(r.t, r.cluster), realtest.ClusterClient(r.t, r.cluster))
 	}
+}
+
+// onMixedCluster gives the second replica the permissions of an older version of this library, which had no shard
+// channels.
+func onMixedCluster(r *rowRun) {
+	r.mixed = true
+	_, all, _ := realtest.DocumentedPermissions(r.t)
+	older := all.Without("+spublish").Without("+ssubscribe")
+	r.onMasters(redistest.StartCluster(r.t, clusterMasters, 0, redistest.WithConfig(older.Config())))
+	r.start(realtest.ClusterClient(r.t, r.cluster), realtest.ClusterClient(r.t, r.cluster, func(o *redis.ClusterOptions) {
+		o.Username, o.Password, o.DisableIdentity = older.User, older.Password(r.t), true
+	}))
 }
 
 func (r *rowRun) start(clients ...redis.UniversalClient) {

@@ -90,6 +90,7 @@ type rowRun struct {
 	process  *process          // a third replica, in the row that stops it
 	victim   *process          // another one, in the row that kills it
 	cluster  *redistest.Cluster
+	mixed    bool        // one replica is as of an older version
 	replaced func() bool // whether another server has taken the place of server
 	replicas []*session.RoutingStorage
 	ids      []string
@@ -115,6 +116,9 @@ func measure(t *testing.T, row matrixRow, fencing bool) measurement {
 	}
 	row.setUp(r)
 	realtest.RequireEventsFlow(t, r.probes, r.replicas...)
+	if r.cluster != nil && !r.mixed {
+		realtest.RequireShards(t, r.ids, r.replicas...)
+	}
 	r.traffic = realtest.StartTraffic(t, realtest.Staleness, r.ids, r.replicas...)
 	r.traffic.Await(t, 500)
 	fences := r.startFences()
