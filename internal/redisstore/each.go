@@ -98,7 +98,8 @@ func (b *batch) pipe(ctx context.Context, through pipeliner, command, script str
 	cmds := make([]*redis.Cmd, len(group))
 	for n, i := range group {
 		c := b.calls[i]
-		cmds[n] = scriptCommand(ctx, command, script, []string{c.key}, b.store.announcing(b.script, c.key, c.args))
+		args := b.store.announcing(ctx, b.script, c.key, c.args)
+		cmds[n] = scriptCommand(ctx, command, script, []string{c.key}, args)
 		_ = pipe.Process(ctx, atMostOnce{cmds[n]})
 	}
 	replicated := func() error { return nil }

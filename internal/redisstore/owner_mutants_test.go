@@ -124,7 +124,7 @@ var ownerMutants = []mutant{
 	},
 	{
 		"a revoke is not announced", "scripts/revoke.lua",
-		"announce(ARGV[1], 'R' .. gone .. ARGV[2], 5)",
+		"announce(ARGV[1], 'R' .. gone .. ARGV[2], ARGV[5])",
 		"",
 		"TestRevoke$",
 	},

@@ -10,7 +10,7 @@ import (
 // the client if there is none.
 func (s *Store) write(ctx context.Context, on *redis.Conn, sc script, key string, args ...any) (any, error) {
 	cluster, _ := s.base.(*redis.ClusterClient)
-	args = s.announcing(sc, key, args)
+	args = s.announcing(ctx, sc, key, args)
 	switch {
 	case s.minReplicas == 0:
 		return runScript(ctx, s.through(on), sc, []string{key}, args...)

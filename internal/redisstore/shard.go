@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"context"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,8 +13,8 @@ import (
 // On a Cluster, PUBLISH is passed on to all nodes, without acknowledgement. As each watch has a link to each master, it
 // gets such an event once per master. SPUBLISH stays on the master and its replicas. There are 64 shard channels, one
 // for each 256 slots: prefix + "!events:0{tag}", where the tag makes it fall on the first of the slots. A link
-// subscribes to those that its master owns, see join.go. A writer tries the channel that begins below its key, and the
-// next one, which may be on the same master when the first is not.
+// subscribes to those that its master owns, see join.go. A writer takes the next one below its key that is on the same
+// master, as far as its client knows.
 //
 // The rule that makes this safe is in announce.lua: the script publishes as before unless the shard channel has reached
 // everyone. So it does not matter for correctness what a writer or a link knows about slots, or whether a server, a user
@@ -41,22 +42,24 @@ var groupTags = sync.OnceValue(func() (tags [groups]string) {
 // shardChannel returns the channel of a group of slots.
 func shardChannel(events string, group int) string { return events + "{" + groupTags()[group] + "}" }
 
-// announcing returns the arguments of a script on a key: with the shard channels if it announces something. With braces
-// in the prefix, a tag would not choose the slot.
-func (s *Store) announcing(sc script, key string, args []any) []any {
+// announcing returns the arguments of a script on a key: with a shard channel behind them if it announces something.
+func (s *Store) announcing(ctx context.Context, sc script, key string, args []any) []any {
 	events := s.events.Load()
 	if !sc.announces || !s.shards || s.refused.Load() || events == nil {
 		return args
 	}
-	group := slotOf(key) / groupSize
-	args = slices.Concat(args, []any{shardChannel(*events, group)})
-	if group+1 < groups {
-		args = append(args, shardChannel(*events, group+1))
+	cluster, _ := s.base.(*redis.ClusterClient)
+	master, _ := cluster.MasterForKey(ctx, key)
+	for group, n := slotOf(key)/groupSize, 0; n < groups; group, n = (group+groups-1)%groups, n+1 {
+		channel := shardChannel(*events, group)
+		if at, err := cluster.MasterForKey(ctx, channel); err == nil && at == master {
+			return slices.Concat(args, []any{channel})
+		}
 	}
 	return args
 }
 
-// canShard reports whether shard channels may be of use.
+// canShard reports whether shard channels may be of use. With a brace in the prefix, a tag would not choose the slot.
 func canShard(base redis.UniversalClient, prefix string) bool {
 	return realCluster(base) != nil && !strings.ContainsAny(prefix, "{}")
 }

@@ -27,35 +27,47 @@ func TestSlotOfAKey(t *testing.T) {
 	}
 }
 
+func TestShardChannelOfAKey(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		firsts []int // slots of masters
+		slot   int
+		want   int // the group; -1 for none
+	}{
+		"its own":                        {[]int{0}, 511, 1},
+		"at its beginning":               {[]int{0}, 512, 2},
+		"the one below is elsewhere":     {[]int{0, 300}, 310, groups - 1},
+		"below a range in between":       {[]int{0, 300, 400}, 399, -1},
+		"a master with a single channel": {[]int{0, 500, 600}, 599, 2},
+	} {
+		s := storeOf(Config{Client: clusterOf(t, c.firsts...), Prefix: testPrefix, TTL: time.Minute})
+		events := "events"
+		s.events.Store(&events)
+		require.Empty(t, s.announcing(t.Context(), putScript, "key", nil), "it is no Cluster of its own")
+		s.shards = true
+		key := idsOn(c.slot, 1)[0]
+		var want []any
+		if c.want >= 0 {
+			want = append(want, shardChannel(events, c.want))
+		}
+		require.Equal(t, want, s.announcing(t.Context(), putScript, s.key(key), nil), name)
+		require.Empty(t, s.announcing(t.Context(), loadScript, s.key(key), nil), name)
+		s.refused.Store(true)
+		require.Empty(t, s.announcing(t.Context(), putScript, s.key(key), nil), name)
+	}
+}
+
 func TestOnlyAClusterHasShardChannels(t *testing.T) {
 	t.Parallel()
 	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}})
 	defer func() { require.NoError(t, cluster.Close()) }()
 	server := redis.NewClient(&redis.Options{})
 	defer func() { require.NoError(t, server.Close()) }()
-	args := []any{"a"}
-	last := idsOn(slots-1, 1)[0]
-	for name, c := range map[string]struct {
-		client redis.UniversalClient
-		prefix string
-		id     string
-		want   int
-	}{
-		"cluster":    {cluster, testPrefix, testID, 2},
-		"last group": {cluster, testPrefix, last, 1},
-		"server":     {server, testPrefix, testID, 0},
-		"hash tag":   {cluster, "{app}:", testID, 0},
-		"one brace":  {cluster, "app}:", testID, 0},
-		"other":      {clusterOf(t, 0), testPrefix, testID, 0}, // behind Sentinel, say
-	} {
-		s := storeOf(Config{Client: c.client, Prefix: c.prefix, TTL: time.Minute})
-		events := "events"
-		s.events.Store(&events)
-		require.Len(t, s.announcing(putScript, s.key(c.id), args), 1+c.want, name)
-		require.Len(t, s.announcing(loadScript, s.key(c.id), args), 1, name)
-		s.refused.Store(true)
-		require.Len(t, s.announcing(putScript, s.key(c.id), args), 1, name)
-	}
+	require.True(t, canShard(cluster, testPrefix))
+	require.False(t, canShard(server, testPrefix))
+	require.False(t, canShard(clusterOf(t, 0), testPrefix), "behind Sentinel, say")
+	require.False(t, canShard(cluster, "{app}:"))
+	require.False(t, canShard(cluster, "app}:"))
 }
 
 // shardsSince skips a test on a server without shard channels.

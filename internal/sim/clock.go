@@ -25,6 +25,7 @@ const (
 	callLanes         = 900
 	fenceLane    lane = 3000 // for calls and messages of fences, from here on; fenceLanes for each replica
 	tidyLane     lane = 3100 // one for each replica
+	joinLane     lane = 3120 // one for each replica
 	fenceLanes        = 16
 
 	// aside is added to the library's own timeouts. They begin in a client's lane, and so end in a lane that no actor
@@ -75,6 +76,9 @@ const (
 	missStream       = 7
 	ownerStream      = 8
 	readsStream      = 9
+	shardStream      = 12
+	shardFaultStream = 13
+	shardsStream     = 14
 	refusalStream    = 1 << 7  // one for each replica, from here on
 	clientStream     = 1 << 8  // one for each client, from here on
 	readStream       = 1 << 9  // one for each client, from here on: which of its loads are others' reads
@@ -83,6 +87,7 @@ const (
 	revokeStream     = 1 << 12 // one for each client, from here on
 	linkStream       = 1 << 16 // one for each lot, from here on
 	fenceLots        = 1 << 18 // one for each replica, from here on
+	joinStream       = 1 << 19 // one for each replica, from here on
 )
 
 // upTo returns a random duration between 1 ns and d.

@@ -40,6 +40,8 @@ type Config struct {
 	Refusals   float64       // share of writes that the remote refuses
 	Dead       int           // sessions that the remote gives no answer about, at times
 	Fencing    bool          // replicas hold leases that fences wait for
+	Shards     bool          // the remote is a Cluster, whose events go through shard channels
+	Plain      float64       // share of links and writes that use none
 	Early      bool          // some subscriptions are made to a server that becomes the master only later
 	FaultEvery time.Duration // average time between faults
 	CallFaults float64       // share of calls that fail on their own
@@ -119,6 +121,9 @@ func NewConfig(seed uint64) Config {
 	}
 	if owners := stream(seed, ownerStream); chance(owners, 0.4) {
 		c.Revokes = pick(owners, 0.05, 0.2)
+	}
+	if shards := stream(seed, shardsStream); c.Watched && chance(shards, 0.4) {
+		c.Shards, c.Plain = true, pick(shards, 0, 0.1, 0.3, 0.5)
 	}
 	return c
 }

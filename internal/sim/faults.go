@@ -94,6 +94,7 @@ func (w *world) evict(id string) {
 func (w *world) misfortune(ctx context.Context) {
 	rng, deaths := stream(w.Seed, faultStream), stream(w.Seed, deathStream)
 	fences, failbacks := stream(w.Seed, fenceFaultStream), stream(w.Seed, failbackStream)
+	channels := stream(w.Seed, shardFaultStream)
 	often := pick(failbacks, 0, 0, 0.2, 0.8)
 	kinds := rng.Perm(len(faults) + 2)
 	if chance(rng, 0.7) {
@@ -104,6 +105,7 @@ func (w *world) misfortune(ctx context.Context) {
 		w.killSessions(deaths)
 		w.failFences(fences)
 		w.failBacks(failbacks, often)
+		w.moveChannels(channels)
 		if w.Calm {
 			w.evict(nameOf(rng.IntN(w.IDs)))
 			continue

@@ -137,6 +137,7 @@ type History struct {
 	Faults map[string]int
 
 	Revalidated int // number of sessions that the remote was asked about in batches
+	Sharded     int // changes that a shard channel alone has carried
 
 	began    time.Time
 	truth    ledger

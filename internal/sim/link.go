@@ -26,6 +26,7 @@ type link struct {
 
 	fences  *lot            // for the calls and messages of fences
 	early   *rand.Rand      // for subscriptions that are made too early
+	shards  *rand.Rand      // for shard channels
 	watches int             // numbers the names of holders
 	holders []*fence.Holder // those of this replica's lives
 

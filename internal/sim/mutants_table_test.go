@@ -465,6 +465,35 @@ var mutants = []mutant{
 		0, "fence.TestFormerNames",
 	},
 
+	// Shard channels. In one script it makes no difference which of the two counts comes first.
+	{
+		"a shard channel does whoever is in it", "internal/sim/shard.go",
+		"if n >= s.listeners() {",
+		"if true {",
+		300, "",
+	},
+	{
+		"the listeners are counted at an earlier change", "internal/sim/shard.go",
+		"if n >= s.listeners() {",
+		"counted := s.world.history.Faults\n\t\t\t\tbefore := counted[id]\n\t\t\t\tcounted[id] = s.listeners()\n" +
+			"\t\t\t\tif n >= before {",
+		1000, "",
+	},
+	{
+		"a link joins shard channels before the one for events", "internal/sim/watch.go",
+		"\tconfirmed()\n",
+		"\ts.joined = [shardChannels]bool{true, true, true}\n" +
+			"\tw.at((joinLane + lane(l.replica)).from(w.now()+upTo(l.shards, w.Staleness)), func() {\n" +
+			"\t\tw.mu.Lock()\n\t\tdefer w.mu.Unlock()\n\t\tconfirmed()\n\t})\n",
+		1000, "",
+	},
+	{
+		"a link leaves the channel for events before the others", "internal/sim/watch.go",
+		"\tdelete(w.server.subscriptions, s)\n\tw.at((watch",
+		"\ts.listed = false\n\tw.at((watch",
+		2000, "",
+	},
+
 	// Pressure.
 	{
 		"more loads at a time than allowed", "internal/nearcache/flight.go",

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -19,6 +20,8 @@ type server struct {
 	subscriptions map[*subscription]struct{}
 	registry      registry
 	failingBack   bool // another server is the master, but not for long
+	shards        *rand.Rand
+	away          [shardChannels]bool // channels whose slots are on other nodes
 }
 
 type record struct {
@@ -29,7 +32,10 @@ type record struct {
 }
 
 func newServer(w *world) *server {
-	return &server{world: w, records: make(map[string]*record), subscriptions: make(map[*subscription]struct{})}
+	return &server{
+		world: w, records: make(map[string]*record), subscriptions: make(map[*subscription]struct{}),
+		shards: stream(w.Seed, shardStream),
+	}
 }
 
 // get returns the live record of a session, or nil. An expired one counts as gone from its own end, not from when get
@@ -143,14 +149,14 @@ func (s *server) put(snapshot *session.Session) uint64 {
 	s.world.history.truth.set(id, s.world.now(), overwritten, span{
 		revision: r.revision, value: value, expiresAt: snapshot.ExpiresAt(), idle: s.world.idleOf(snapshot),
 	})
-	s.publish(session.Changed{ID: id, Revision: r.revision})
+	s.publish(id, session.Changed{ID: id, Revision: r.revision})
 	return r.revision
 }
 
 func (s *server) remove(id string) {
 	s.get(id)
 	s.erase(id, s.world.now(), removed)
-	s.publish(session.Removed{ID: id})
+	s.publish(id, session.Removed{ID: id})
 }
 
 func (s *server) take(id string) (*session.Session, error) {
@@ -196,12 +202,6 @@ func (s *server) loseAll() {
 		if s.get(id) != nil {
 			s.erase(id, s.world.now(), lost)
 		}
-	}
-}
-
-func (s *server) publish(e session.Event) {
-	for sub := range s.subscriptions {
-		sub.send(e)
 	}
 }
 

@@ -79,6 +79,7 @@ type tally struct {
 	seeds       int
 	virtual     time.Duration
 	revalidated int
+	sharded     int
 	faults      map[string]int
 }
 
@@ -100,6 +101,7 @@ func (s *tally) add(h *History) {
 	s.seeds++
 	s.virtual += h.Config.Duration
 	s.revalidated += h.Revalidated
+	s.sharded += h.Sharded
 	for _, op := range h.Ops {
 		s.operations[op.Kind]++
 	}
@@ -121,6 +123,7 @@ func (s *tally) String() string {
 		fmt.Fprintf(&text, "%10d  %s\n", s.operations[kind], kind)
 	}
 	fmt.Fprintf(&text, "%10d  revalidated in batches\n", s.revalidated)
+	fmt.Fprintf(&text, "%10d  changes reported through a shard channel alone\n", s.sharded)
 	for _, name := range slices.Sorted(maps.Keys(s.faults)) {
 		fmt.Fprintf(&text, "%10d  fault: %s\n", s.faults[name], name)
 	}

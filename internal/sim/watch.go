@@ -22,7 +22,11 @@ type subscription struct {
 	early    bool         // connected to a server that is not the master yet
 	reign    reign        // of the server that it is connected to
 	queue    []message
-	broken   chan struct{} // closed when the replica notices that it is not open
+	listed   bool                // subscribed to the channel for events
+	joined   [shardChannels]bool // shard channels, besides
+	joinsAt  time.Duration       // when it begins to join them
+	plain    bool                // it never joins any
+	broken   chan struct{}       // closed when the replica notices that it is not open
 }
 
 type message struct {
@@ -32,7 +36,7 @@ type message struct {
 }
 
 func (s *subscription) send(e session.Event) {
-	if !s.orphaned && !s.early && !s.reign.replica {
+	if s.hears() {
 		s.transmit(e)
 	}
 }
@@ -177,6 +181,7 @@ func (l *link) watchOnce(
 		select {
 		case <-timer.C:
 			l.beat()
+			l.join(s)
 		case <-s.broken:
 			timer.Stop()
 			return errReset
@@ -202,7 +207,12 @@ func (l *link) subscribe(fn func(session.Event), holder *fence.Holder) (*subscri
 		s.name = fmt.Sprint("holder ", l.replica, ".", l.watches)
 		s.watch = holder.Begin(&fenceServer{l, s}, s.name, []string{onlyLink})
 	}
-	s.send(session.Gap{})
+	s.joinsAt, s.plain = w.now()+upTo(l.shards, w.Staleness), chance(l.shards, w.Plain)
+	confirmed := func() {
+		s.listed = true
+		s.send(session.Gap{})
+	}
+	confirmed()
 	if w.Early && chance(l.early, 0.5) {
 		s.early = true
 		w.at(faultLane.from(w.now()+upTo(l.early, 2*w.Staleness)), func() {

@@ -52,6 +52,7 @@ func Run(c Config) *History {
 		first := int64(fenceLane-callLane) + int64(i)*fenceLanes
 		l.fences = &lot{rng: stream(c.Seed, fenceLots+uint64(i)), lanes: fenceLanes, first: first}
 		l.early = stream(c.Seed, earlyStream+uint64(i))
+		l.shards = stream(c.Seed, joinStream+uint64(i))
 		r := &replica{world: w, link: l}
 		r.storage = r.newStorage()
 		w.replicas = append(w.replicas, r)

@@ -59,6 +59,8 @@ func TestDocumentedPermissions(t *testing.T) {
 			o.Username, o.Password, o.DisableIdentity = node.User, node.Password(t), true
 		})
 		requireServed(t, client, cluster.Client(t))
+		realtest.RequireShards(t, realtest.IDsOnAllMasters(t, cluster, 1),
+			realtest.Replica(t, client), realtest.Replica(t, client))
 		// While half of a slot has moved, the old master redirects clients to the new one.
 		st := session.NewRedisStorage(client, time.Minute)
 		first, second := session.New("a"), session.New(realtest.SameSlot("a", "b"))

@@ -1,6 +1,8 @@
 package topology
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -161,6 +163,7 @@ func TestSlotMigration(t *testing.T) {
 	b := realtest.Replica(t, realtest.ClusterClient(t, cluster))
 	ids := realtest.IDsOnAllMasters(t, cluster, 2)
 	realtest.RequireEventsFlow(t, ids, a, b)
+	realtest.RequireShards(t, ids, a, b)
 	moving := []string{ids[0], realtest.SameSlot(ids[0], "2"), realtest.SameSlot(ids[0], "3")}
 	tr := realtest.StartTraffic(t, realtest.Staleness, append(ids, moving[1:]...), a, b)
 	tr.Await(t, 200)
@@ -173,4 +176,55 @@ func TestSlotMigration(t *testing.T) {
 	realtest.RequireEventsFlow(t, ids, a, b)
 	tr.RequireRight(t)
 	require.Zero(t, tr.Counts().Failed(), "a migration of a slot must not cause errors")
+}
+
+// TestAtomicSlotMigration moves the slot of a session, and that of the shard channel that carries its events, in the way
+// of newer servers: with one command, and without redirections for single keys.
+func TestAtomicSlotMigration(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3, 0)
+	requireAtomicMigration(t, cluster)
+	a := realtest.Replica(t, realtest.ClusterClient(t, cluster))
+	b := realtest.Replica(t, realtest.ClusterClient(t, cluster))
+	ids := realtest.IDsOnAllMasters(t, cluster, 2)
+	realtest.RequireEventsFlow(t, ids, a, b)
+	realtest.RequireShards(t, ids, a, b)
+	tr := realtest.StartTraffic(t, realtest.Staleness, append(ids, realtest.SameSlot(ids[0], "2")), a, b)
+	for _, key := range []string{realtest.KeyOf(ids[0]), realtest.ShardChannelKey(ids[0])} {
+		from, to := cluster.Master(t, key), cluster.Master(t, realtest.KeyOf(ids[1]))
+		if from == to {
+			to = cluster.Master(t, realtest.KeyOf(ids[2]))
+		}
+		tr.Await(t, 200)
+		migrateAtomically(t, from, to, key)
+		realtest.Await(t, "the new master", func() bool { return cluster.Master(t, key) == to })
+		tr.Await(t, 200)
+		realtest.RequireEventsFlow(t, ids, a, b)
+		realtest.RequireShards(t, ids, a, b)
+	}
+	tr.RequireRight(t)
+	require.Zero(t, tr.Counts().Failed(), "a migration of a slot must not cause errors")
+}
+
+// requireAtomicMigration skips the test on a server that has neither Redis' command for it nor that of Valkey.
+func requireAtomicMigration(t *testing.T, cluster *redistest.Cluster) {
+	t.Helper()
+	help, err := cluster.Nodes[0].Client(t).Do(t.Context(), "CLUSTER", "HELP").Text()
+	if err != nil {
+		help = fmt.Sprint(cluster.Nodes[0].Client(t).Do(t.Context(), "CLUSTER", "HELP").Val())
+	}
+	if !strings.Contains(help, "MIGRATION") && !strings.Contains(help, "MIGRATESLOTS") {
+		t.Skip("before Redis 8.4 and Valkey 9: there is no atomic migration of slots")
+	}
+}
+
+func migrateAtomically(t *testing.T, from, to *redistest.Server, key string) {
+	t.Helper()
+	ctx, source, target := t.Context(), from.Client(t), to.Client(t)
+	slot := source.ClusterKeySlot(ctx, key).Val()
+	if target.Do(ctx, "CLUSTER", "MIGRATION", "IMPORT", slot, slot).Err() == nil {
+		return
+	}
+	id := target.ClusterMyID(ctx).Val()
+	require.NoError(t, source.Do(ctx, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", id).Err())
 }

@@ -1,22 +1,18 @@
--- Goes behind header.lua, in front of the scripts that publish an event. On a Cluster their last two arguments are shard
--- channels that may be on this server: see shard.go.
+-- Goes behind header.lua, in front of the scripts that publish an event. On a Cluster their last argument is a shard
+-- channel that may be on this server: see shard.go.
 
--- Publishes an event to all who watch this server. first is the index of the first shard channel in ARGV, if there is
--- one.
+-- Publishes an event to all who watch this server. shard is nil unless this is a Cluster.
 --
 -- A shard channel does only if it has reached as many connections as there are on the channel for events. Each of those
 -- in a shard channel is in that one, too. So when there are as many, they are the same ones, and all have the event.
 -- Both are counted in this script, and so at the same instant. PUBLISH reaches all in any case, but on a Cluster each
 -- node passes it on to all others.
-local function announce(events, event, first)
-  for i = first, #ARGV do
-    local reached = redis.pcall('SPUBLISH', ARGV[i], event) -- an error: the channel is another server's
-    if type(reached) == 'number' and reached > 0 then
-      local all = redis.pcall('PUBSUB', 'NUMSUB', events)
-      if type(all) == 'table' and all[2] and reached >= all[2] then
-        return
-      end
-      break
+local function announce(events, event, shard)
+  local reached = shard and redis.pcall('SPUBLISH', shard, event) -- an error: the channel is another server's
+  if type(reached) == 'number' and reached > 0 then
+    local all = redis.pcall('PUBSUB', 'NUMSUB', events)
+    if type(all) == 'table' and all[2] and reached >= all[2] then
+      return
     end
   end
   redis.call('PUBLISH', events, event)
@@ -25,14 +21,14 @@ end
 -- Executes the write that was announced. Redis 7.4.1 and 8.0.6 refuse the first command behind an SPUBLISH to another
 -- slot, while the slot of its key moves away, as if the key were another server's. An SPUBLISH to the key's own slot ends
 -- that. Any other error comes again.
-local function write(first, ...)
-  if not ARGV[first] then
+local function write(shard, ...)
+  if not shard then
     return redis.call(...)
   end
   local reply = redis.pcall(...)
   if type(reply) == 'table' and reply.err then
     local tag = string.match(KEYS[1], '^[^{]*{([^}]+)}') or KEYS[1]
-    redis.pcall('SPUBLISH', string.match(ARGV[first], '^[^{]*') .. '{' .. tag .. '}', '')
+    redis.pcall('SPUBLISH', string.match(shard, '^[^{]*') .. '{' .. tag .. '}', '')
     return redis.call(...)
   end
   return reply

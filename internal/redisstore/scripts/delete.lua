@@ -3,7 +3,7 @@
 -- KEYS[1]  the value's key
 -- ARGV[1]  the channel for events
 -- ARGV[2]  the value's id
--- ARGV[3]  and the one behind it: shard channels, see announce.lua
+-- ARGV[3]  a shard channel, see announce.lua; or none
 --
 -- Returns 1, or the owner of the value and its stamp if it had one.
 --
@@ -12,6 +12,6 @@
 refuseHere(KEYS[1])
 local header = redis.pcall('GETRANGE', KEYS[1], 0, headerEnd)
 local gone = type(header) == 'string' and revision(header)
-announce(ARGV[1], 'R' .. (gone or none) .. ARGV[2], 3)
-write(3, 'DEL', KEYS[1])
+announce(ARGV[1], 'R' .. (gone or none) .. ARGV[2], ARGV[3])
+write(ARGV[3], 'DEL', KEYS[1])
 return gone and owner(header) and string.sub(header, 74, 121) or 1

@@ -10,7 +10,7 @@
 -- ARGV[6]  what follows the revisions in the header, beginning with the write's token; with an owner, the value has been
 --          listed in its index before
 -- ARGV[7]  "ask": nothing is written; "keep": no value of another owner is replaced; else ""
--- ARGV[8]  and the one behind it: shard channels, see announce.lua
+-- ARGV[8]  a shard channel, see announce.lua; or none
 --
 -- Returns the new revision as 16 hex digits, and behind it the owner of the value that was replaced and its stamp, if
 -- that was another owner. Or "missing", "exists", "corrupt", "ended" if the value's end is over, "unlisted" if the index
@@ -66,8 +66,8 @@ if left <= 0 then
 end
 
 -- The event comes first: without permission to publish, nothing is written. A superfluous event costs one cache miss.
-announce(ARGV[3], 'C' .. new .. ARGV[4], 8)
-write(8, 'SET', KEYS[1], header .. ARGV[1], 'PX', left)
+announce(ARGV[3], 'C' .. new .. ARGV[4], ARGV[8])
+write(ARGV[8], 'SET', KEYS[1], header .. ARGV[1], 'PX', left)
 if before and owner(before) and owner(before) ~= owner(header) then
   return new .. string.sub(before, 74, 121)
 end

@@ -5,7 +5,7 @@
 -- ARGV[2]  the value's id
 -- ARGV[3]  the owner
 -- ARGV[4]  the revision that must be stored; "" for any
--- ARGV[5]  and the one behind it: shard channels, see announce.lua
+-- ARGV[5]  a shard channel, see announce.lua; or none
 --
 -- Returns the stamp of its listing, or "" if another value is stored, or none.
 refuseHere(KEYS[1])
@@ -14,6 +14,6 @@ local gone = type(header) == 'string' and revision(header)
 if not gone or owner(header) ~= ARGV[3] or ARGV[4] ~= '' and ARGV[4] ~= gone then
   return ''
 end
-announce(ARGV[1], 'R' .. gone .. ARGV[2], 5) -- before DEL, as in delete.lua
-write(5, 'DEL', KEYS[1])
+announce(ARGV[1], 'R' .. gone .. ARGV[2], ARGV[5]) -- before DEL, as in delete.lua
+write(ARGV[5], 'DEL', KEYS[1])
 return string.sub(header, 106, 121)

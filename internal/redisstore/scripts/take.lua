@@ -3,7 +3,7 @@
 -- KEYS[1]  the value's key
 -- ARGV[1]  the channel for events
 -- ARGV[2]  the value's id
--- ARGV[3]  and the one behind it: shard channels, see announce.lua
+-- ARGV[3]  a shard channel, see announce.lua; or none
 --
 -- Returns 0 if there is none, 1 if it is of another type. A string that is no value is returned as {string}. None of
 -- these is deleted.
@@ -21,6 +21,6 @@ local left = refuseHere(KEYS[1])
 if not stored then
   return 0
 end
-announce(ARGV[1], 'R' .. gone .. ARGV[2], 3)
-write(3, 'DEL', KEYS[1])
+announce(ARGV[1], 'R' .. gone .. ARGV[2], ARGV[3])
+write(ARGV[3], 'DEL', KEYS[1])
 return {stored, left}
