@@ -35,11 +35,15 @@
 //
 // # Events
 //
-// Two kinds of channels carry messages:
+// These channels carry messages:
 //
 //	prefix + "!events:" + database  C, the revision in 16 hex digits, and the id of a value that was written; R, the
 //	                                revision that is gone (0 if none is known), and the id of a value that was deleted
 //	prefix + "!hb:" + random        the heartbeats of one link: their numbers; the markers of fences for it, and answers
+//
+// On a Cluster there are also shard channels. They carry the same, and their messages are not passed on to all nodes: 64
+// of the first kind, with a hash tag behind the name, and one for each link, with the key of its heartbeats as the tag.
+// shard.go has the rule by which a script decides that a shard channel is enough.
 //
 // Pub/Sub loses messages without a notice. Watch therefore proves from end to end that no event is missing: each
 // master gets a heartbeat through the path that writes take, and publishes it on the channel of the link that sent it.
@@ -104,6 +108,7 @@
 //   - revalidate.go, each.go: one question about many values, and one script for many keys
 //   - watch.go: Sink, Watch, and the payload of an event
 //   - link.go: the subscription to one master, and its heartbeats
+//   - shard.go, join.go, scripts/announce.lua: each event once on a Cluster
 //   - topology.go: which masters there are
 //   - holder.go: holders of leases: the registry, and the messages of fences on a link
 //   - fence.go: the questions of a fence

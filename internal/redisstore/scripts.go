@@ -62,7 +62,7 @@ type script struct {
 	announces    bool     // it publishes an event, see announcing
 }
 
-var calls = regexp.MustCompile(`(?:redis\.p?call\(|\bwrite\(ARGV\[\d\], )'([A-Z]+)'`)
+var calls = regexp.MustCompile(`redis\.p?call\('([A-Z]+)'`)
 
 func newScript(source string) script {
 	sum := sha1.Sum([]byte(source)) //nolint:gosec // see the import

@@ -17,7 +17,7 @@ import (
 // master, as far as its client knows.
 //
 // The rule that makes this safe is in announce.lua: the script publishes as before unless the shard channel has reached
-// everyone. So it does not matter for correctness what a writer or a link knows about slots, or whether a server, a user
+// all links. So what a writer or a link knows about slots does not matter for correctness, nor whether a server, a user
 // or a replica of an older version can use shard channels at all. The channels belong to the library: a subscriber of
 // another program in one of them, and not in the channel for events, could stand for a link that is missing.
 

@@ -35,8 +35,9 @@ const maxUnanswered = 4
 // A heartbeat that fails for another reason, or is late, delays the next Alive.
 //
 // It has one Pub/Sub connection, on a Cluster one to each master. A Cluster forwards messages between its nodes, but
-// without acknowledgement: a link between two nodes that breaks for a moment loses messages without a notice. Beside
-// each it has a connection for heartbeats, see controlClient.
+// without acknowledgement: a link between two nodes that breaks for a moment loses messages without a notice. See
+// shard.go for how each event comes once all the same. Beside each connection it has one for heartbeats, see
+// controlClient.
 func (s *Store) Watch(ctx context.Context, heartbeat time.Duration, to Sink) error {
 	return s.watch(ctx, heartbeat, to, nil)
 }

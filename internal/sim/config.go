@@ -123,9 +123,20 @@ func NewConfig(seed uint64) Config {
 		c.Revokes = pick(owners, 0.05, 0.2)
 	}
 	if shards := stream(seed, shardsStream); c.Watched && chance(shards, 0.4) {
-		c.Shards, c.Plain = true, pick(shards, 0, 0.1, 0.3, 0.5)
+		c.shard(shards)
 	}
 	return c
+}
+
+// shard makes a simulation one with shard channels. In most, nothing but events drops copies for a long time: a single
+// one that is missing then shows.
+func (c *Config) shard(rng *rand.Rand) {
+	c.Shards, c.Plain = true, pick(rng, 0, 0.1, 0.3, 0.5)
+	if c.Calm || chance(rng, 0.3) {
+		return
+	}
+	c.Replicas, c.MaxEntries, c.OwnIdle = 3+rng.IntN(maxReplicas-2), c.IDs, 0
+	c.setTTL(10*c.Staleness+upTo(rng, 30*c.Staleness), c.TTL/c.RefreshAfter)
 }
 
 // ownIdle returns an idle lifetime for a session: shorter or longer than the TTL, or none.

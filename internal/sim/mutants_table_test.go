@@ -488,10 +488,10 @@ var mutants = []mutant{
 		1000, "",
 	},
 	{
-		"a link leaves the channel for events before the others", "internal/sim/watch.go",
-		"\tdelete(w.server.subscriptions, s)\n\tw.at((watch",
-		"\ts.listed = false\n\tw.at((watch",
-		2000, "",
+		"a link leaves the channel for events, and not the others", "internal/sim/watch.go",
+		"\ts.open = false\n\tdelete(l.world.server.subscriptions, s)\n",
+		"\ts.open, s.listed = false, false\n",
+		1000, "",
 	},
 
 	// Pressure.

@@ -178,8 +178,8 @@ func TestSlotMigration(t *testing.T) {
 	require.Zero(t, tr.Counts().Failed(), "a migration of a slot must not cause errors")
 }
 
-// TestAtomicSlotMigration moves the slot of a session, and that of the shard channel that carries its events, in the way
-// of newer servers: with one command, and without redirections for single keys.
+// TestAtomicSlotMigration moves the slot of a session, and that of the shard channel that carries its events. It uses
+// the one command of newer servers, which redirects no single keys.
 func TestAtomicSlotMigration(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3, 0)

@@ -7,6 +7,10 @@
 -- in a shard channel is in that one, too. So when there are as many, they are the same ones, and all have the event.
 -- Both are counted in this script, and so at the same instant. PUBLISH reaches all in any case, but on a Cluster each
 -- node passes it on to all others.
+--
+-- SPUBLISH must not come last. Redis 7.4 and 8.0 refuse a command on the script's key directly behind an SPUBLISH to
+-- another slot, while the slot of the key moves away: as if the key were another server's. A command without a key in
+-- between ends that, and both PUBSUB and PUBLISH are such.
 local function announce(events, event, shard)
   local reached = shard and redis.pcall('SPUBLISH', shard, event) -- an error: the channel is another server's
   if type(reached) == 'number' and reached > 0 then
@@ -16,21 +20,5 @@ local function announce(events, event, shard)
     end
   end
   redis.call('PUBLISH', events, event)
-end
-
--- Executes the write that was announced. Redis 7.4.1 and 8.0.6 refuse the first command behind an SPUBLISH to another
--- slot, while the slot of its key moves away, as if the key were another server's. An SPUBLISH to the key's own slot ends
--- that. Any other error comes again.
-local function write(shard, ...)
-  if not shard then
-    return redis.call(...)
-  end
-  local reply = redis.pcall(...)
-  if type(reply) == 'table' and reply.err then
-    local tag = string.match(KEYS[1], '^[^{]*{([^}]+)}') or KEYS[1]
-    redis.pcall('SPUBLISH', string.match(shard, '^[^{]*') .. '{' .. tag .. '}', '')
-    return redis.call(...)
-  end
-  return reply
 end
 

@@ -13,5 +13,5 @@ refuseHere(KEYS[1])
 local header = redis.pcall('GETRANGE', KEYS[1], 0, headerEnd)
 local gone = type(header) == 'string' and revision(header)
 announce(ARGV[1], 'R' .. (gone or none) .. ARGV[2], ARGV[3])
-write(ARGV[3], 'DEL', KEYS[1])
+redis.call('DEL', KEYS[1])
 return gone and owner(header) and string.sub(header, 74, 121) or 1

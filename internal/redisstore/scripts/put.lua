@@ -67,7 +67,7 @@ end
 
 -- The event comes first: without permission to publish, nothing is written. A superfluous event costs one cache miss.
 announce(ARGV[3], 'C' .. new .. ARGV[4], ARGV[8])
-write(ARGV[8], 'SET', KEYS[1], header .. ARGV[1], 'PX', left)
+redis.call('SET', KEYS[1], header .. ARGV[1], 'PX', left)
 if before and owner(before) and owner(before) ~= owner(header) then
   return new .. string.sub(before, 74, 121)
 end

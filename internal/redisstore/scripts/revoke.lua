@@ -15,5 +15,5 @@ if not gone or owner(header) ~= ARGV[3] or ARGV[4] ~= '' and ARGV[4] ~= gone the
   return ''
 end
 announce(ARGV[1], 'R' .. gone .. ARGV[2], ARGV[5]) -- before DEL, as in delete.lua
-write(ARGV[5], 'DEL', KEYS[1])
+redis.call('DEL', KEYS[1])
 return string.sub(header, 106, 121)

@@ -22,5 +22,5 @@ if not stored then
   return 0
 end
 announce(ARGV[1], 'R' .. gone .. ARGV[2], ARGV[3])
-write(ARGV[3], 'DEL', KEYS[1])
+redis.call('DEL', KEYS[1])
 return {stored, left}
