@@ -7,11 +7,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// call is what a script is to do with one key.
+// call is what a script is to do with one key, or with several in the same slot.
 type call struct {
 	key  string
+	more []string // further keys; only for a script that may be sent twice
 	args []any
 }
+
+func (c *call) keys() []string { return append([]string{c.key}, c.more...) }
 
 // batch is one script for many keys: on a Cluster, or where the server refuses scripts with several keys.
 type batch struct {
@@ -70,7 +73,12 @@ func (b *batch) settle(ctx context.Context, master *redis.Client, group []int) {
 		})
 	}
 	for _, i := range moved { // nothing was executed, and the client of a Cluster follows
-		b.replies[i], b.errs[i] = b.store.write(ctx, nil, b.script, b.calls[i].key, b.calls[i].args...)
+		c := b.calls[i]
+		if len(c.more) > 0 {
+			b.replies[i], b.errs[i] = runScript(ctx, b.store.client, b.script, c.keys(), c.args...)
+			continue
+		}
+		b.replies[i], b.errs[i] = b.store.write(ctx, nil, b.script, c.key, c.args...)
 	}
 }
 
@@ -99,7 +107,7 @@ func (b *batch) pipe(ctx context.Context, through pipeliner, command, script str
 	for n, i := range group {
 		c := b.calls[i]
 		args := b.store.announcing(ctx, b.script, c.key, c.args)
-		cmds[n] = scriptCommand(ctx, command, script, []string{c.key}, args)
+		cmds[n] = scriptCommand(ctx, command, script, c.keys(), args)
 		_ = pipe.Process(ctx, atMostOnce{cmds[n]})
 	}
 	replicated := func() error { return nil }

@@ -102,7 +102,7 @@ func (p *pendingPut) others(ctx context.Context) (living []room, err error) {
 	members = slices.DeleteFunc(members, func(other string) bool { return other == p.member })
 	calls := make([]call, len(members))
 	for i, member := range members {
-		calls[i] = call{s.ownKey(member), []any{p.owner, s.ttl.Milliseconds()}}
+		calls[i] = call{key: s.ownKey(member), args: []any{p.owner, s.ttl.Milliseconds()}}
 	}
 	replies, failures := s.each(ctx, ageScript, false, calls)
 	for i, member := range members {

@@ -162,7 +162,7 @@ func (s *Store) relist(ctx context.Context, all ...due) {
 func (s *Store) tryRelist(ctx context.Context, all []due) (failure error) {
 	calls := make([]call, len(all))
 	for i, d := range all {
-		calls[i] = call{s.index(d.owner), []any{d.member, s.ttl.Milliseconds(), d.times}}
+		calls[i] = call{key: s.index(d.owner), args: []any{d.member, s.ttl.Milliseconds(), d.times}}
 	}
 	replies, failures := s.each(ctx, listScript, true, calls)
 	var listed []due
@@ -181,7 +181,8 @@ func (s *Store) tryRelist(ctx context.Context, all []due) (failure error) {
 		}
 		listed = append(listed, d)
 		notes = append(notes, call{
-			s.ownKey(d.member), []any{d.revision, d.stamp, s.ttl.Milliseconds(), inMilliseconds(max(0, d.since))},
+			key:  s.ownKey(d.member),
+			args: []any{d.revision, d.stamp, s.ttl.Milliseconds(), inMilliseconds(max(0, d.since))},
 		})
 	}
 	replies, failures = s.each(ctx, extendScript, true, notes)

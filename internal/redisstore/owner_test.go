@@ -467,7 +467,7 @@ func TestEarlierListingIsNotNoted(t *testing.T) {
 	require.Equal(t, first.stamp, second.before)
 	for _, l := range []listing{second, first} {
 		replies, failures := s.each(t.Context(), extendScript, true, []call{
-			{s.key(testID), []any{revision, l.stamp, s.ttl.Milliseconds(), 0}},
+			{key: s.key(testID), args: []any{revision, l.stamp, s.ttl.Milliseconds(), 0}},
 		})
 		require.Equal(t, []any{int64(1)}, replies, "%v", failures)
 		require.Equal(t, second.stamp, stampOf(t, s, testID))

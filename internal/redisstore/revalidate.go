@@ -19,9 +19,9 @@ type Use struct {
 // their use: for their own idle time, or else for the TTL, but not past their end. It never shortens what they have.
 // For a use that is too long ago it is false, and nothing happens.
 //
-// It is one command, whatever the number of values, unless the server belongs to a Cluster, or refuses scripts with
-// several keys: then it is one command for each value, and all those of one master go in one round trip. After an error
-// nothing is known of any of them: to ask again does no harm.
+// It is one command, whatever the number of values. On a Cluster it is one for each slot, and those of one master go in
+// one round trip. It is one for each value where the server refuses scripts with several keys. After an error nothing is
+// known of any of them: to ask again does no harm.
 func (s *Store) Unchanged(ctx context.Context, uses []Use) ([]bool, error) {
 	if len(uses) == 0 {
 		return nil, nil
@@ -31,7 +31,7 @@ func (s *Store) Unchanged(ctx context.Context, uses []Use) ([]bool, error) {
 	}
 	calls := make([]call, len(uses))
 	for i, u := range uses {
-		calls[i] = call{s.key(u.ID), []any{revisionText(u.Revision), inMilliseconds(max(0, u.Idle))}}
+		calls[i] = call{key: s.key(u.ID), args: []any{revisionText(u.Revision), inMilliseconds(max(0, u.Idle))}}
 	}
 	answers, err := s.revalidate(ctx, calls)
 	if err != nil {
@@ -87,23 +87,50 @@ func mayRefuseSeveralKeys(err error) bool {
 	return redis.HasErrorPrefix(err, "CROSSSLOT") || hasCode(err, "ERR")
 }
 
-// revalidateEach asks with one script for each key.
+// revalidateEach asks with one script for each slot of a Cluster, elsewhere for each key.
 func (s *Store) revalidateEach(ctx context.Context, calls []call) (answers []revalidated, err error) {
-	for i, c := range calls {
-		calls[i].args = append([]any{s.ttl.Milliseconds()}, c.args...)
+	groups := s.bySlot(calls)
+	scripts := make([]call, len(groups))
+	for i, group := range groups {
+		scripts[i] = call{key: calls[group[0]].key, args: []any{s.ttl.Milliseconds()}}
+		for n, member := range group {
+			if n > 0 {
+				scripts[i].more = append(scripts[i].more, calls[member].key)
+			}
+			scripts[i].args = append(scripts[i].args, calls[member].args...)
+		}
 	}
-	replies, errs := s.each(ctx, revalidateScript, false, calls)
-	for i, reply := range replies {
+	replies, errs := s.each(ctx, revalidateScript, false, scripts)
+	answers = make([]revalidated, len(calls))
+	for i, group := range groups {
 		if errs[i] != nil {
 			return nil, errs[i]
 		}
-		answer, err := parseAnswers(reply, 1)
+		parsed, err := parseAnswers(replies[i], len(group))
 		if err != nil {
 			return nil, err
 		}
-		answers = append(answers, answer...)
+		for n, member := range group {
+			answers[member] = parsed[n]
+		}
 	}
 	return answers, nil
+}
+
+// bySlot groups the indexes of calls: on a Cluster by slot, elsewhere each for itself.
+func (s *Store) bySlot(calls []call) (groups [][]int) {
+	_, cluster := s.base.(*redis.ClusterClient)
+	known := make(map[int]int) // the group of each slot
+	for i, c := range calls {
+		slot := slotOf(c.key)
+		group, ok := known[slot]
+		if !ok || !cluster {
+			group, known[slot] = len(groups), len(groups)
+			groups = append(groups, nil)
+		}
+		groups[group] = append(groups[group], i)
+	}
+	return groups
 }
 
 // parseAnswers reads the reply of revalidate.lua about n values.

@@ -109,6 +109,31 @@ func TestRevalidationOnACluster(t *testing.T) {
 	require.Error(t, err)
 }
 
+// TestRevalidationOfOneSlot asks for values in one slot of a Cluster, and for one in another slot.
+func TestRevalidationOfOneSlot(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3, 0)
+	s := newStore(cluster.Client(t))
+	var uses []Use
+	for i := range 20 {
+		id := fmt.Sprint("{tag}", i)
+		uses = append(uses, Use{ID: id, Revision: put(t, s, id)})
+	}
+	uses = slices.Insert(uses, 10, Use{ID: testID, Revision: put(t, s, testID)})
+	uses[5].Revision++
+	want := slices.Repeat([]bool{true}, 21)
+	want[5] = false
+	for range 2 { // the first time the servers do not know the script
+		before := commandCounts(t, s)
+		unchanged, err := s.Unchanged(t.Context(), uses)
+		require.NoError(t, err)
+		require.Equal(t, want, unchanged)
+		counts := commandCounts(t, s)
+		require.Equal(t, before["evalsha"]+2, counts["evalsha"])
+		require.LessOrEqual(t, counts["eval"], before["eval"]+2)
+	}
+}
+
 // TestScriptsWithSeveralKeysAreRefused is about a plain client of a Cluster's node, and services that have their own
 // words for it.
 func TestScriptsWithSeveralKeysAreRefused(t *testing.T) {

@@ -138,7 +138,7 @@ func (s *Store) revoke(
 	names, err := s.eventNames(ctx, owner, members)
 	calls := make([]call, len(members))
 	for i, member := range members {
-		calls[i] = call{s.ownKey(member), []any{events, names[i], owner, revision}}
+		calls[i] = call{key: s.ownKey(member), args: []any{events, names[i], owner, revision}}
 	}
 	replies, failures := s.each(ctx, revokeScript, true, calls)
 	for i, member := range members {
