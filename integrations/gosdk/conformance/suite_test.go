@@ -17,7 +17,8 @@ import (
 // The requirements of the suite, one set for each era.
 var eras = []string{"2025-11-25", "2026-07-28"}
 
-// outcome is what became of checks: name -> status. A name is "scenario:check", with "era:" in front where there are both.
+// outcome is what became of checks: name -> status. A name is "scenario:check", with "era:" in front where eras are
+// mixed.
 type outcome map[string]string
 
 // failed returns the checks that failed.
