@@ -80,7 +80,7 @@ func ExampleRequestState() {
 	// true
 }
 
-// Two tools that share a basket. For binds the store to the user of the request, so a handle works for no one else.
+// Two tools that share a basket. For binds the store to the user of the request, so a handle works for its user only.
 func ExampleFor() {
 	type Basket struct {
 		Items []string `json:"items"`
