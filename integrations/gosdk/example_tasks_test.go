@@ -2,7 +2,9 @@ package gosdk_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -37,12 +39,12 @@ func ExampleInstallTasks() {
 		})
 	handler := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server },
 		&mcp.StreamableHTTPOptions{Stateless: true})
-	web := &http.Server{Addr: "localhost:8080", Handler: handler, ReadHeaderTimeout: 5 * time.Second}
-	go func() { _ = web.ListenAndServe() }()
+	web := httptest.NewServer(handler)
+	defer web.Close()
 
 	// When the server shuts down, tasks have 20 seconds to come to an end. Then another replica continues them.
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	_ = tasks.Close(ctx)
-	_ = web.Close()
+	fmt.Println(tasks.Close(ctx))
+	// Output: <nil>
 }

@@ -10,33 +10,41 @@ import (
 	"github.com/seed34611480/session/internal/redistest"
 )
 
-// TestTaskOutageAtEachStep has the storage fail at each step of a task's life. The client gets an error that tells it to
-// try again, does so when the storage is back, and the task goes on.
+// TestTaskOutageAtEachStep has the storage fail at each step of a task's life. The client gets an error that tells it
+// to try again, does so when the storage is back, and the task goes on.
 func TestTaskOutageAtEachStep(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t, redistest.WithConfig("appendonly yes", "appendfsync always"))
-	link := netfault.Start(t, server.Addr())
-	// The lease is long: outages must not cost it, and what has to be noticed soon is noticed otherwise.
-	_, c := startTaskFleet(t, link.Addr(), WithLease(5*time.Second))
-	for _, o := range []outage{
-		{"away", func() { link.Refuse(); link.Reset() }, func() { require.NoError(t, link.Accept()) }, false},
-		{"killed and restarted", server.Kill, server.Restart, false},
-		{
-			"slow", func() { link.Set(netfault.ToServer, netfault.Fault{Latency: time.Second}) },
-			func() { link.SetBoth(netfault.Fault{}) }, true,
+	type place struct {
+		*redistest.Server
+		link *netfault.Proxy
+	}
+	for name, o := range map[string]struct{ begin, end func(p place) }{
+		"away": {
+			func(p place) { p.link.Refuse(); p.link.Reset() },
+			func(p place) { require.NoError(t, p.link.Accept()) },
 		},
-		{
-			"answers are lost", func() { link.Set(netfault.ToClient, netfault.Fault{Drop: true}) },
-			func() { link.SetBoth(netfault.Fault{}); link.Reset() }, true,
+		"killed and restarted": {func(p place) { p.Kill() }, func(p place) { p.Restart() }},
+		"slow": {
+			func(p place) { p.link.Set(netfault.ToServer, netfault.Fault{Latency: time.Second}) },
+			func(p place) { p.link.SetBoth(netfault.Fault{}) },
+		},
+		"answers are lost": {
+			func(p place) { p.link.Set(netfault.ToClient, netfault.Fault{Drop: true}) },
+			func(p place) { p.link.SetBoth(netfault.Fault{}); p.link.Reset() },
 		},
 	} {
-		t.Run(o.name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t, redistest.WithConfig("appendonly yes", "appendfsync always"))
+			storage := place{server, netfault.Start(t, server.Addr())}
+			// The lease is long: outages must not cost it, and what has to be noticed soon is noticed otherwise.
+			_, c := startTaskFleet(t, storage.link.Addr(), WithLease(10*time.Second))
 			// The step fails during the outage, and succeeds after it.
 			through := func(step func() taskReply) taskReply {
 				t.Helper()
-				o.begin()
+				o.begin(storage)
 				during := step()
-				o.end()
+				o.end(storage)
 				require.NotNil(t, during.Error, during.body)
 				require.Equal(t, errUnavailable.Message, during.Error.Message)
 				require.EqualValues(t, -32603, during.Error.Code)
@@ -68,9 +76,9 @@ func TestTaskOutageAtEachStep(t *testing.T) {
 			short := c.again(func() taskReply {
 				return c.call("sleep", map[string]any{"ms": 100, "text": "kept"})
 			}).Result.TaskID
-			o.begin()
+			o.begin(storage)
 			time.Sleep(300 * time.Millisecond)
-			o.end()
+			o.end(storage)
 			done = c.await(short, taskWorking)
 			require.Equal(t, taskCompleted, done.Result.Status, done.body)
 			require.Contains(t, string(done.Result.Result), "kept")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,9 +30,9 @@ type taskClient struct {
 
 // taskReply is an answer to it.
 type taskReply struct {
+	reply
 	Result taskResult     `json:"result"`
 	Error  *jsonrpc.Error `json:"error"`
-	reply
 }
 
 func (c taskClient) send(method string, params map[string]any) taskReply {
@@ -100,8 +101,8 @@ type sleepIn struct {
 	Text string `json:"text"`
 }
 
-// newTaskServer returns a server with the tools "sleep", which runs as a task where the client knows tasks, "long", which
-// always does, and "wizard", which asks first.
+// newTaskServer returns a server with the tools "sleep", which runs as a task where the client knows tasks, "long",
+// which always does, and "wizard", which asks first.
 func newTaskServer(t *testing.T, st session.Storage, opts ...TaskOption) *mcp.Server {
 	t.Helper()
 	server := mcp.NewServer(&mcp.Implementation{Name: "tasks", Version: "1"}, nil)
@@ -146,7 +147,7 @@ func TestTasksOnThreeReplicas(t *testing.T) {
 	f, c := startTaskFleet(t, redistest.Start(t).Addr())
 	before := time.Now().Truncate(time.Millisecond)
 	for i := range 20 { // durable before the client can know the id: each replica knows it at once
-		name := fmt.Sprint(i)
+		name := strconv.Itoa(i)
 		created := c.call("sleep", map[string]any{"ms": 100, "text": name})
 		require.Equal(t, "task", created.Result.ResultType, created.body)
 		require.EqualValues(t, 3_600_000, created.Result.TTLMs)
@@ -169,7 +170,7 @@ func TestTasksOnThreeReplicas(t *testing.T) {
 	f.requireSpread(t)
 
 	id := c.call("long", map[string]any{"ms": 600_000, "text": ""}).Result.TaskID
-	require.Equal(t, `{"resultType":"complete"}`, withoutMeta(t, c.cancel(id)))
+	require.JSONEq(t, `{"resultType":"complete"}`, withoutMeta(t, c.cancel(id)))
 	for range f.replicas {
 		require.Equal(t, taskCancelled, c.get(id).Result.Status)
 	}
@@ -239,12 +240,12 @@ func TestClientsThatKnowNoTasks(t *testing.T) {
 	t.Parallel()
 	f, c := startTaskFleet(t, redistest.Start(t).Addr())
 	for name, connect := range clients {
-		real := connect(t, "http://127.0.0.1", f.as(alice), &user{})
-		said, isError, err := real.tool(t.Context(), "sleep", map[string]any{"ms": 1, "text": name})
+		sdk := connect(t, "http://127.0.0.1", f.as(alice), &user{})
+		said, isError, err := sdk.tool(t.Context(), "sleep", map[string]any{"ms": 1, "text": name})
 		require.NoError(t, err, name)
 		require.False(t, isError, name)
 		require.Equal(t, name, said)
-		_, _, err = real.tool(t.Context(), "long", map[string]any{"ms": 1, "text": name})
+		_, _, err = sdk.tool(t.Context(), "long", map[string]any{"ms": 1, "text": name})
 		require.ErrorContains(t, err, errMissingTasks.Message, name)
 	}
 	c.plain = true
@@ -255,7 +256,7 @@ func TestClientsThatKnowNoTasks(t *testing.T) {
 	require.Contains(t, c.send("tasks/list", map[string]any{}).body, `-32601`)
 
 	// The extension does not exist for older versions of the protocol, whatever a client says in its requests.
-	old, meta := c.raw.initialize(), taskMeta()
+	old, meta := c.initialize(), taskMeta()
 	delete(meta, mcp.MetaKeyProtocolVersion)
 	r = taskReply{reply: old.call("tools/call", map[string]any{
 		"name": "sleep", "arguments": map[string]any{"ms": 1, "text": "old"}, "_meta": meta,
@@ -291,7 +292,7 @@ func TestTaskThatAsksFirst(t *testing.T) {
 		key := fmt.Sprintf("%d.answer", round)
 		require.Contains(t, r.Result.InputRequests, key)
 		require.NotContains(t, r.body, "requestState")
-		require.Equal(t, `{"resultType":"complete"}`, withoutMeta(t, c.answer(id, key, string(rune('a'+round)))))
+		require.JSONEq(t, `{"resultType":"complete"}`, withoutMeta(t, c.answer(id, key, string(rune('a'+round)))))
 	}
 	r := c.await(id, taskWorking)
 	require.Contains(t, string(r.Result.Result), "api with a,b,c,")

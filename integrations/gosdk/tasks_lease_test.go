@@ -67,8 +67,8 @@ func TestPausedRunnerCannotWrite(t *testing.T) {
 func TestLivingRunnerKeepsItsTask(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		a, b, c := l.start("a"), l.start("b"), l.start("c")
-		id := a.begin("restartable", `{"seconds":1000}`)
-		for i := range 999 {
+		id := a.begin("restartable", `{"seconds":400}`)
+		for i := range 399 {
 			time.Sleep(time.Second)
 			// Outages of 19 s, during which one renewal is lost, and the next one comes late.
 			a.cable.cut.Store(i%60 > 40)
@@ -171,15 +171,20 @@ func TestCloseWaits(t *testing.T) {
 		a, b := l.start("a"), l.start("b")
 		id := a.begin("work", `{"seconds":60}`)
 		other := b.begin("work", `{"seconds":100}`)
+		begin := time.Now()
+		time.Sleep(59 * time.Second)
 		require.Equal(t, taskWorking, a.status(other), "a looks at it again, later")
 		require.NoError(t, a.tasks.Close(t.Context()))
+		require.Equal(t, time.Minute, time.Since(begin))
 		requireSaid(t, "a", b.get(id))
 	})
 }
 
 func TestTasksEndWithTheirTTL(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
-		a, b := l.start("a", WithTaskTTL(time.Minute)), l.start("b", WithTaskTTL(time.Minute))
+		// No renewal of a lease finds out in this time that the task is over.
+		opts := []TaskOption{WithTaskTTL(time.Minute), WithLease(time.Hour)}
+		a, b := l.start("a", opts...), l.start("b", opts...)
 		early := a.begin("work", `{"seconds":1}`)
 		long := a.begin("work", `{"seconds":600}`)
 		time.Sleep(time.Minute - time.Millisecond)
