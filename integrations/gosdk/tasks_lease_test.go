@@ -183,13 +183,12 @@ func TestCloseWaits(t *testing.T) {
 func TestTasksEndWithTheirTTL(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		// No renewal of a lease finds out in this time that the task is over.
-		opts := []TaskOption{WithTaskTTL(time.Minute), WithLease(time.Hour)}
-		a, b := l.start("a", opts...), l.start("b", opts...)
+		a, b := l.start("a", WithTaskTTL(time.Minute), WithLease(time.Hour)), l.start("b", WithLease(time.Hour))
 		early := a.begin("work", `{"seconds":1}`)
 		long := a.begin("work", `{"seconds":600}`)
 		time.Sleep(time.Minute - time.Millisecond)
 		requireSaid(t, "a", b.get(early))
-		require.Equal(t, taskWorking, b.status(long))
+		require.EqualValues(t, 60_000, b.get(long).TTLMs, "as it was created, not as b would have it")
 		time.Sleep(2 * time.Millisecond)
 		for _, id := range []string{early, long} {
 			_, err := b.send("alice", methodGetTask, id, "")

@@ -75,7 +75,7 @@ func WithTool(name string, modes ...ToolMode) TaskOption {
 // unless d is positive.
 func WithTaskTTL(d time.Duration) TaskOption {
 	mustBePositive("WithTaskTTL", d)
-	return func(o *taskOptions) { o.ttl = d }
+	return func(o *taskOptions) { o.ttl = time.Duration(milliseconds(d)) * time.Millisecond }
 }
 
 // WithPollInterval sets how often clients are told to ask for a task. The default is 1 s. It is rounded up to

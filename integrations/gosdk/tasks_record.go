@@ -38,6 +38,7 @@ type task struct {
 	Message   string    `json:"message,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"` // of the status, not of the lease
+	TTLMs     int64     `json:"ttl_ms"`     // as it was when the task was created
 
 	// Call is what the handler gets in this round: the client's call, or the same with the responses so far to what the
 	// handler has asked, and with its state. It is nil when the task has ended.
@@ -72,9 +73,15 @@ type question struct {
 // maxLost is how many runners a task may lose. What kills its runner must not kill one replica after the other.
 const maxLost = 3
 
-func newTask(call *mcp.CallToolParamsRaw, runner string, now time.Time) task {
-	return task{Status: taskWorking, CreatedAt: now, UpdatedAt: now, Call: call, Lease: lease{Run: runner}}
+func newTask(call *mcp.CallToolParamsRaw, runner string, ttl time.Duration, now time.Time) task {
+	return task{
+		Status: taskWorking, CreatedAt: now, UpdatedAt: now, TTLMs: milliseconds(ttl), Call: call,
+		Lease: lease{Run: runner},
+	}
 }
+
+// ends is when the storage forgets the task.
+func (t *task) ends() time.Time { return t.CreatedAt.Add(time.Duration(t.TTLMs) * time.Millisecond) }
 
 func (t *task) over() bool {
 	return t.Status == taskCompleted || t.Status == taskFailed || t.Status == taskCancelled
@@ -86,7 +93,8 @@ func (t *task) heldBy(runner string) bool { return t.Status == taskWorking && t.
 // end is the last step. What only a handler would need goes.
 func (t *task) end(to status, message string, now time.Time) {
 	*t = task{
-		Status: to, Message: message, CreatedAt: t.CreatedAt, UpdatedAt: now, Lost: t.Lost, Rounds: t.Rounds,
+		Status: to, Message: message, CreatedAt: t.CreatedAt, UpdatedAt: now, TTLMs: t.TTLMs,
+		Lost: t.Lost, Rounds: t.Rounds,
 	}
 }
 

@@ -16,7 +16,7 @@ var (
 )
 
 func aTask(runner string) task {
-	return newTask(&mcp.CallToolParamsRaw{Name: "work", Arguments: json.RawMessage(`{}`)}, runner, created)
+	return newTask(&mcp.CallToolParamsRaw{Name: "work", Arguments: json.RawMessage(`{}`)}, runner, time.Hour, created)
 }
 
 // A claim is written only if the task may be claimed, or is the one whose runner was found dead.
@@ -83,6 +83,9 @@ func TestRecordsSurviveTheStorage(t *testing.T) {
 	require.Len(t, record.Call.InputResponses, 3)
 	require.Equal(t, "accept", record.Call.InputResponses["who"].(*mcp.ElicitResult).Action)
 	require.True(t, record.claim("b", lease{}, toolModes{}, later))
+	before := stored(t, record)
+	require.NoError(t, record.answer(responses, later.Add(time.Hour)))
+	require.Equal(t, before, stored(t, record), "all was answered before")
 	require.NoError(t, record.ask(mcp.InputRequestMap{"who": &mcp.ElicitParams{Message: "again?"}}, "", later))
 	require.Empty(t, record.Call.InputResponses, "those of the round before are not repeated")
 

@@ -85,7 +85,7 @@ func (t *Tasks) supervise(r *run, id string, record task) {
 	ctx, end := context.WithCancelCause(r.ctx)
 	defer end(nil)
 	defer context.AfterFunc(t.running, func() { end(context.Cause(t.running)) })()
-	over := time.AfterFunc(time.Until(record.CreatedAt.Add(t.ttl)), func() { end(ErrTaskEnded) })
+	over := time.AfterFunc(time.Until(record.ends()), func() { end(ErrTaskEnded) })
 	defer over.Stop()
 
 	returned := make(chan outcome, 1)
@@ -225,7 +225,6 @@ func failureOf(err error) outcome {
 // settle stores an outcome. During an outage it tries again, until the task is over, or is another one's, or the server
 // shuts down.
 func (t *Tasks) settle(r *run, id string, record task, out outcome) {
-	end := record.CreatedAt.Add(t.ttl)
 	pause := backoff.Backoff{First: min(50*time.Millisecond, t.lease/3), Most: t.lease / 3}
 	for {
 		err := t.write(r, id, func(record *task) error { return out.step(record, time.Now()) })
@@ -235,14 +234,13 @@ func (t *Tasks) settle(r *run, id string, record task, out outcome) {
 		case errors.Is(err, session.ErrTooLarge):
 			t.log(slog.LevelWarn, "the result of a task is too large", err)
 			out = failure(errResultTooLarge)
-			continue
 		case !errors.Is(err, session.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded):
 			t.log(slog.LevelError, "an outcome cannot be stored", err)
 			out = failure(errInternal)
 		default:
 			t.log(slog.LevelWarn, "store an outcome", err)
 		}
-		if time.Now().After(end) || pause.Wait(t.running) != nil {
+		if time.Now().After(record.ends()) || pause.Wait(t.running) != nil {
 			return
 		}
 	}

@@ -80,7 +80,7 @@ func (t *Tasks) begin(ctx context.Context, req *mcp.CallToolRequest) (mcp.Result
 		return nil, errBusy
 	}
 	r := newRun(ctx, req.Session, req.Extra, mine)
-	record := newTask(req.Params, r.id, time.Now())
+	record := newTask(req.Params, r.id, t.ttl, time.Now())
 	id, err := mine.Mint(ctx, record)
 	if err != nil {
 		t.leave()

@@ -69,7 +69,7 @@ func (t *Tasks) created(id string, record task) *taskResult {
 	return &taskResult{
 		ResultType: "task", TaskID: id, Status: record.Status, StatusMessage: record.Message,
 		CreatedAt: record.CreatedAt.UTC().Format(layout), LastUpdatedAt: record.UpdatedAt.UTC().Format(layout),
-		TTLMs: milliseconds(t.ttl), PollIntervalMs: milliseconds(t.poll),
+		TTLMs: record.TTLMs, PollIntervalMs: milliseconds(t.poll),
 	}
 }
 
