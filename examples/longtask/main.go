@@ -92,7 +92,7 @@ func serve(redisURL string, in io.Reader, out io.Writer) error {
 			})
 	}
 
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
@@ -146,13 +146,13 @@ func run(ctx context.Context, out io.Writer, redisURL string) (err error) {
 		}
 		d.replicas = append(d.replicas, r)
 	}
-	d.say("Three replicas, and one client that knows tasks. A lease takes %v.", lease)
+	d.sayf("Three replicas, and one client that knows tasks. A lease takes %v.", lease)
 	for _, part := range []func() error{d.cancelElsewhere, d.plainClient, d.killAndFail, d.killAndTakeOver} {
 		if err := part(); err != nil {
 			return err
 		}
 	}
-	d.say("\nAs expected.")
+	d.sayf("\nAs expected.")
 	return nil
 }
 
@@ -162,10 +162,10 @@ type demo struct {
 	replicas []*replica
 }
 
-func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
+func (d *demo) sayf(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
 
 func (d *demo) cancelElsewhere() error {
-	d.say("\nA cancel through another replica")
+	d.sayf("\nA cancel through another replica")
 	one, three := d.replicas[0], d.replicas[2]
 	task, err := d.begin(one, "render", 10_000)
 	if err != nil {
@@ -175,17 +175,17 @@ func (d *demo) cancelElsewhere() error {
 		return err
 	}
 	cancelled := time.Now()
-	d.say("  %s: cancelled", three.name)
+	d.sayf("  %s: cancelled", three.name)
 	said, err := one.hears(d.ctx)
 	if err != nil {
 		return err
 	}
-	d.say("  %s: %s, %v after that", one.name, said, time.Since(cancelled).Round(100*time.Microsecond))
+	d.sayf("  %s: %s, %v after that", one.name, said, time.Since(cancelled).Round(100*time.Microsecond))
 	return d.expect(d.replicas[1], task, "cancelled", "")
 }
 
 func (d *demo) plainClient() error {
-	d.say("\nA client that knows no tasks waits for its result")
+	d.sayf("\nA client that knows no tasks waits for its result")
 	begun := time.Now()
 	r, err := d.replicas[1].send(d.ctx, false, "tools/call", calling("render", 10))
 	if err != nil {
@@ -194,12 +194,12 @@ func (d *demo) plainClient() error {
 	if r.ResultType != "complete" || len(r.Content) != 1 {
 		return errors.New("the client has got no result")
 	}
-	d.say("  %s: %s, after %v", d.replicas[1].name, r.Content[0].Text, time.Since(begun).Round(100*time.Millisecond))
+	d.sayf("  %s: %s, after %v", d.replicas[1].name, r.Content[0].Text, time.Since(begun).Round(100*time.Millisecond))
 	return nil
 }
 
 func (d *demo) killAndFail() error {
-	d.say("\nA task that must not run twice, and whose runner is killed")
+	d.sayf("\nA task that must not run twice, and whose runner is killed")
 	one, two := d.replicas[0], d.replicas[1]
 	task, err := d.begin(one, "print", 10_000)
 	if err != nil {
@@ -213,7 +213,7 @@ func (d *demo) killAndFail() error {
 }
 
 func (d *demo) killAndTakeOver() error {
-	d.say("\nA task that may run again, and whose runner is killed")
+	d.sayf("\nA task that may run again, and whose runner is killed")
 	two, three := d.replicas[1], d.replicas[2]
 	task, err := d.begin(two, "render", 50)
 	if err != nil {
@@ -228,7 +228,7 @@ func (d *demo) killAndTakeOver() error {
 
 func (d *demo) kill(r *replica) {
 	r.kill()
-	d.say("  %s is killed", r.name)
+	d.sayf("  %s is killed", r.name)
 }
 
 // begin calls a tool, which becomes a task.
@@ -240,7 +240,7 @@ func (d *demo) begin(r *replica, tool string, pages int) (result, error) {
 	if task.ResultType != "task" || task.TaskID == "" {
 		return result{}, fmt.Errorf("the call of %s has not become a task", tool)
 	}
-	d.say("  %s: %d pages to %s, a task", r.name, pages, tool) // its id is a secret
+	d.sayf("  %s: %d pages to %s, a task", r.name, pages, tool) // its id is a secret
 	return task, nil
 }
 
@@ -258,7 +258,7 @@ func (d *demo) expect(r *replica, task result, status, text string) error {
 			if waited := time.Since(begun).Round(100 * time.Millisecond); waited > 0 {
 				after = fmt.Sprintf(" (after %v)", waited)
 			}
-			d.say("  %s: %s%s", r.name, strings.TrimSuffix(status+", "+text, ", "), after)
+			d.sayf("  %s: %s%s", r.name, strings.TrimSuffix(status+", "+text, ", "), after)
 			return nil
 		case now.Status != "working":
 			return fmt.Errorf("the task is %s %q, and not %s %q", now.Status, now.text(), status, text)
@@ -283,7 +283,8 @@ func startReplica(n int, redisURL string) (*replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &replica{name: fmt.Sprintf("replica %d", n), cmd: exec.Command(program), told: make(chan string, 100)}
+	r := &replica{name: fmt.Sprintf("replica %d", n), told: make(chan string, 100)}
+	r.cmd = exec.Command(program) //nolint:gosec,noctx // it is this program, and ends when it is killed
 	r.cmd.Env = append(os.Environ(), redisOfReplica+"="+redisURL, nameOfReplica+"="+r.name)
 	r.cmd.Stderr = os.Stderr
 	if _, err := r.cmd.StdinPipe(); err != nil { // it ends with this process at the latest
@@ -314,7 +315,8 @@ func startReplica(n int, redisURL string) (*replica, error) {
 // kill ends the process without a chance to tidy up. It may be called again.
 func (r *replica) kill() {
 	_ = r.cmd.Process.Kill()
-	for range r.told { //nolint:revive // until it has ended
+	for range r.told {
+		continue // until it has ended
 	}
 	_ = r.cmd.Wait()
 }
@@ -333,13 +335,13 @@ func (r *replica) hears(ctx context.Context) (string, error) {
 //
 //nolint:tagliatelle // the names are those of the protocol
 type result struct {
-	ResultType     string `json:"resultType"`
-	TaskID         string `json:"taskId"`
-	Status         string `json:"status"`
-	StatusMessage  string `json:"statusMessage"`
-	PollIntervalMs int    `json:"pollIntervalMs"`
 	toolResult
-	Result toolResult `json:"result"`
+	ResultType     string     `json:"resultType"`
+	TaskID         string     `json:"taskId"`
+	Status         string     `json:"status"`
+	StatusMessage  string     `json:"statusMessage"`
+	PollIntervalMs int        `json:"pollIntervalMs"`
+	Result         toolResult `json:"result"`
 }
 
 type toolResult struct {
