@@ -25,8 +25,9 @@ import (
 //
 // Handlers stay as they are. What one returns becomes the result of the task; an error, or a panic, makes the task
 // fail. When it returns InputRequests, the task waits for input, and the handler is called again with the responses, as
-// it would be by a client that repeats the call: maybe on another replica. Only clients that declare the extension get
-// tasks; for all others nothing changes.
+// it would be by a client that repeats the call: maybe on another replica. What it sends to the client meanwhile, such
+// as its progress, goes nowhere: the extension has no way for that. Only clients that declare the extension get tasks,
+// and ask for them; there are no notifications. For all other clients nothing changes.
 //
 // # The life of a task
 //

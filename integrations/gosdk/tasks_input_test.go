@@ -2,8 +2,10 @@ package gosdk
 
 import (
 	"encoding/json"
+	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,5 +148,37 @@ func TestStrangersAndLimits(t *testing.T) {
 			Session: a.client, Params: &mcp.CallToolParamsRaw{Meta: taskMeta(), Name: "work"},
 		})
 		require.ErrorIs(t, err, errInternal, "no principal: a mistake of the program")
+	})
+}
+
+func TestWhatTasksLog(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		var logged strings.Builder
+		logger := slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		a, b := l.start("a", WithTaskLogger(logger)), l.start("b")
+		id := a.begin("restartable", `{"seconds":100}`)
+		_, err := a.send("bob", methodGetTask, id, "")
+		require.ErrorIs(t, err, errUnknownTask)
+		_ = a.await(a.begin("panic", `{}`), taskWorking)
+		_ = a.await(a.begin("work", `{"size":20000}`), taskWorking)
+		asking := a.begin("ask", `{}`)
+		synctest.Wait()
+		_, err = a.send("alice", methodUpdateTask, asking, `{"1.name":{"secret":true}}`)
+		require.ErrorIs(t, err, errBadResponse)
+		a.cable.cut.Store(true)
+		_, err = a.send("alice", methodGetTask, id, "")
+		require.ErrorIs(t, err, errUnavailable)
+		time.Sleep(15 * time.Second) // a renewal fails
+		a.cable.cut.Store(false)
+		requireSaid(t, "a", b.await(id, taskWorking))
+		require.NoError(t, a.tasks.Close(t.Context()))
+		for _, text := range []string{
+			"tasks/get", "a handler has panicked", "too large", "renew a lease", "unavailable", "tasks/update",
+		} {
+			require.Contains(t, logged.String(), text)
+		}
+		for _, secret := range []string{id, asking, "alice", "bob", "secret"} {
+			require.NotContains(t, logged.String(), secret)
+		}
 	})
 }
