@@ -147,7 +147,7 @@ func run(ctx context.Context, out io.Writer, redisURL string) (err error) {
 		d.replicas = append(d.replicas, r)
 	}
 	d.sayf("Three replicas, and one client that knows tasks. A lease takes %v.", lease)
-	for _, part := range []func() error{d.cancelElsewhere, d.plainClient, d.killAndFail, d.killAndTakeOver} {
+	for _, part := range []func() error{d.cancelElsewhere, d.killAndFail, d.killAndTakeOver} {
 		if err := part(); err != nil {
 			return err
 		}
@@ -171,7 +171,7 @@ func (d *demo) cancelElsewhere() error {
 	if err != nil {
 		return err
 	}
-	if _, err := three.send(d.ctx, true, "tasks/cancel", task.params()); err != nil {
+	if _, err := three.send(d.ctx, "tasks/cancel", task.params()); err != nil {
 		return err
 	}
 	cancelled := time.Now()
@@ -184,56 +184,34 @@ func (d *demo) cancelElsewhere() error {
 	return d.expect(d.replicas[1], task, "cancelled", "")
 }
 
-func (d *demo) plainClient() error {
-	d.sayf("\nA client that knows no tasks waits for its result")
-	begun := time.Now()
-	r, err := d.replicas[1].send(d.ctx, false, "tools/call", calling("render", 10))
-	if err != nil {
-		return err
-	}
-	if r.ResultType != "complete" || len(r.Content) != 1 {
-		return errors.New("the client has got no result")
-	}
-	d.sayf("  %s: %s, after %v", d.replicas[1].name, r.Content[0].Text, time.Since(begun).Round(100*time.Millisecond))
-	return nil
-}
-
 func (d *demo) killAndFail() error {
 	d.sayf("\nA task that must not run twice, and whose runner is killed")
-	one, two := d.replicas[0], d.replicas[1]
-	task, err := d.begin(one, "print", 10_000)
-	if err != nil {
-		return err
-	}
-	if err := d.expect(two, task, "working", ""); err != nil {
-		return err
-	}
-	d.kill(one)
-	return d.expect(two, task, "failed", "the server that ran the task has stopped")
+	return d.kill(d.replicas[0], "print", 10_000, "failed", "the server that ran the task has stopped")
 }
 
 func (d *demo) killAndTakeOver() error {
 	d.sayf("\nA task that may run again, and whose runner is killed")
-	two, three := d.replicas[1], d.replicas[2]
-	task, err := d.begin(two, "render", 50)
+	return d.kill(d.replicas[1], "render", 50, "completed", "50 pages by replica 3")
+}
+
+// kill kills the replica that runs a task, and asks the last one for it.
+func (d *demo) kill(runner *replica, tool string, pages int, status, text string) error {
+	task, err := d.begin(runner, tool, pages)
 	if err != nil {
 		return err
 	}
-	if err := d.expect(three, task, "working", ""); err != nil {
+	other := d.replicas[2]
+	if err := d.expect(other, task, "working", ""); err != nil {
 		return err
 	}
-	d.kill(two)
-	return d.expect(three, task, "completed", "50 pages by "+three.name)
-}
-
-func (d *demo) kill(r *replica) {
-	r.kill()
-	d.sayf("  %s is killed", r.name)
+	runner.kill()
+	d.sayf("  %s is killed", runner.name)
+	return d.expect(other, task, status, text)
 }
 
 // begin calls a tool, which becomes a task.
 func (d *demo) begin(r *replica, tool string, pages int) (result, error) {
-	task, err := r.send(d.ctx, true, "tools/call", calling(tool, pages))
+	task, err := r.send(d.ctx, "tools/call", calling(tool, pages))
 	if err != nil {
 		return result{}, err
 	}
@@ -248,7 +226,7 @@ func (d *demo) begin(r *replica, tool string, pages int) (result, error) {
 func (d *demo) expect(r *replica, task result, status, text string) error {
 	begun := time.Now()
 	for {
-		now, err := r.send(d.ctx, true, "tasks/get", task.params())
+		now, err := r.send(d.ctx, "tasks/get", task.params())
 		if err != nil {
 			return err
 		}
@@ -335,19 +313,16 @@ func (r *replica) hears(ctx context.Context) (string, error) {
 //
 //nolint:tagliatelle // the names are those of the protocol
 type result struct {
-	toolResult
-	ResultType     string     `json:"resultType"`
-	TaskID         string     `json:"taskId"`
-	Status         string     `json:"status"`
-	StatusMessage  string     `json:"statusMessage"`
-	PollIntervalMs int        `json:"pollIntervalMs"`
-	Result         toolResult `json:"result"`
-}
-
-type toolResult struct {
-	Content []struct {
-		Text string `json:"text"`
-	} `json:"content"`
+	ResultType     string `json:"resultType"`
+	TaskID         string `json:"taskId"`
+	Status         string `json:"status"`
+	StatusMessage  string `json:"statusMessage"`
+	PollIntervalMs int    `json:"pollIntervalMs"`
+	Result         struct {
+		Content []struct {
+			Text string `json:"text"`
+		} `json:"content"`
+	} `json:"result"` // of the tool
 }
 
 func (r result) params() map[string]any { return map[string]any{"taskId": r.TaskID} }
@@ -368,14 +343,12 @@ func calling(tool string, pages int) map[string]any {
 }
 
 // send sends a request of protocol version 2026-07-28. It is written by hand, because the Go SDKs have no tasks yet.
-func (r *replica) send(ctx context.Context, knowsTasks bool, method string, params map[string]any) (result, error) {
-	capabilities := map[string]any{}
-	if knowsTasks {
-		capabilities["extensions"] = map[string]any{"io.modelcontextprotocol/tasks": map[string]any{}}
-	}
+func (r *replica) send(ctx context.Context, method string, params map[string]any) (result, error) {
 	params["_meta"] = map[string]any{
-		"io.modelcontextprotocol/protocolVersion":    "2026-07-28",
-		"io.modelcontextprotocol/clientCapabilities": capabilities,
+		"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+		"io.modelcontextprotocol/clientCapabilities": map[string]any{
+			"extensions": map[string]any{"io.modelcontextprotocol/tasks": map[string]any{}},
+		},
 	}
 	body, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
 	if err != nil {
