@@ -72,15 +72,20 @@ func TestClientThatHangsUp(t *testing.T) {
 // The time that a server gives its answers is for calls: streams are as long as their session lives.
 func TestStreamOutlivesTheWriteTimeout(t *testing.T) {
 	const timeout = 100 * time.Millisecond
-	inner := newServer()
-	inner.call = streamFor(3 * timeout)
-	listening := httptest.NewUnstartedServer(NewSessions(newBroken(), inner))
-	listening.Config.WriteTimeout = timeout
-	listening.Start()
-	defer listening.Close()
-	c := client{t, listening.Client(), listening.URL}
-	c.requireStatus(200, "POST", "", "")
-	require.Equal(t, streamOfTest, c.do("GET", "minted", "").body)
+	for want, call := range map[string]http.HandlerFunc{
+		streamOfTest: streamFor(3 * timeout),
+		"done":       openFor(3 * timeout), // which has not even begun by then
+	} {
+		inner := newServer()
+		inner.call = call
+		listening := httptest.NewUnstartedServer(NewSessions(newBroken(), inner))
+		listening.Config.WriteTimeout = timeout
+		listening.Start()
+		defer listening.Close()
+		c := client{t, listening.Client(), listening.URL}
+		c.requireStatus(200, "POST", "", "")
+		require.Equal(t, want, c.do("GET", "minted", "").body)
+	}
 }
 
 // TestClientThatStalls has a client that reads nothing of what the server writes to it.

@@ -150,14 +150,25 @@ type watched struct {
 	*httptest.ResponseRecorder
 
 	leaves func()
+	left   bool
 }
 
 func (w *watched) WriteHeader(status int) {
 	if status < 200 {
 		return // the recorder takes it for the answer
 	}
-	w.leaves()
+	if !w.left {
+		w.left = true
+		w.leaves()
+	}
 	w.ResponseRecorder.WriteHeader(status)
+}
+
+func (w *watched) Flush() {
+	if !w.left {
+		w.WriteHeader(http.StatusOK)
+	}
+	w.ResponseRecorder.Flush()
 }
 
 // An id in an answer that refuses begins nothing, nor does one that the client has sent.
