@@ -36,8 +36,8 @@ import (
 //   - A Store of a session with a revision takes effect at most once, whatever is lost or comes late.
 //   - A Store of a session without one, a Create, and a Replace may take effect twice within the one call, if others
 //     change or delete the session between the two attempts: what they did is then undone. After the call has returned
-//     success, neither attempt takes effect any more. After a time-out, which leaves the first attempt on its way, the storage
-//     therefore only asks whether that was executed.
+//     success, neither attempt takes effect any more. After a time-out, which leaves the first attempt on its way, the
+//     storage therefore only asks whether that was executed.
 //   - A Delete whose first attempt is still on its way may delete, when that arrives, a session that was created anew
 //     under the same id. Ids that are never used again, as [NewID] makes them, have no such successor.
 //   - A Take is never repeated: its session has gone with the reply.
