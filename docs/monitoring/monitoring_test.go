@@ -1,0 +1,222 @@
+// Package monitoring checks the dashboard and the alerts: with Prometheus' own parsers and its engine, and without a
+// server.
+package monitoring
+
+import (
+	"encoding/json"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/promql/promqltest"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed34611480/session/internal/metrics"
+)
+
+var parse = parser.NewParser(parser.Options{})
+
+// exported returns the names that a Prometheus sees, with their labels.
+func exported() map[string][]string {
+	all := make(map[string][]string)
+	for _, m := range metrics.All {
+		all[m.PrometheusName()] = labels(m.Labels...)
+	}
+	duration := metrics.PrometheusLabel(metrics.Duration) + "_seconds"
+	for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+		all[duration+suffix] = labels(metrics.System, metrics.Operation, metrics.ErrorType, "le")
+	}
+	return all
+}
+
+func labels(keys ...string) []string {
+	names := []string{"job", "instance"} // Prometheus adds these
+	for _, key := range keys {
+		names = append(names, metrics.PrometheusLabel(key))
+	}
+	return names
+}
+
+// requireExported checks that an expression uses nothing that is not exported, and returns the metrics.
+func requireExported(t *testing.T, text string) (names []string) {
+	expr, err := parse.ParseExpr(text)
+	require.NoError(t, err, text)
+	all := exported()
+	var known []string
+	parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
+		if selector, ok := node.(*parser.VectorSelector); ok {
+			require.Contains(t, all, selector.Name, text)
+			names = append(names, selector.Name)
+			known = append(known, all[selector.Name]...)
+			for _, matcher := range selector.LabelMatchers {
+				if matcher.Name != model.MetricNameLabel {
+					require.Contains(t, all[selector.Name], matcher.Name, text)
+				}
+			}
+		}
+		return nil
+	})
+	require.NotEmpty(t, names, text)
+	parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
+		var used []string
+		switch node := node.(type) {
+		case *parser.AggregateExpr:
+			used = node.Grouping
+		case *parser.BinaryExpr:
+			if node.VectorMatching != nil {
+				used = node.VectorMatching.MatchingLabels
+			}
+		}
+		require.Subset(t, known, used, text)
+		return nil
+	})
+	return names
+}
+
+func TestDashboard(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("grafana.json")
+	require.NoError(t, err)
+	var dashboard struct {
+		Panels []struct {
+			ID      int
+			Title   string
+			GridPos struct{ H, W, X, Y int }
+			Targets []struct{ Expr, LegendFormat, RefID string }
+		}
+	}
+	require.NoError(t, json.Unmarshal(text, &dashboard))
+	shown, places := make(map[string]bool), make(map[any]bool)
+	for i, panel := range dashboard.Panels {
+		require.Equal(t, i+1, panel.ID)
+		require.False(t, places[panel.GridPos], "%s lies on another panel", panel.Title)
+		places[panel.GridPos] = true
+		for _, target := range panel.Targets {
+			expr := strings.NewReplacer("$__rate_interval", "5m", "$job", ".*").Replace(target.Expr)
+			require.NotContains(t, expr, "$")
+			for _, name := range requireExported(t, expr) {
+				shown[name] = true
+			}
+		}
+	}
+	for _, m := range metrics.All {
+		if m.Name != "sessionstore.panics" && m.Name != "sessionstore.remote_loads" { // an alert; remote calls has more
+			require.True(t, shown[m.PrometheusName()], "%s is on no panel", m.Name)
+		}
+	}
+}
+
+// TestTable: README.md has each metric, as it is exported.
+func TestTable(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	for _, m := range metrics.All {
+		var names []string
+		for _, label := range labels(m.Labels...)[2:] {
+			names = append(names, "`"+label+"`")
+		}
+		row := "| `" + m.Name + "` | `" + m.PrometheusName() + "` | " + strings.Join(names, ", ") + " | " + m.Help + " |"
+		require.Contains(t, string(text), row)
+	}
+	for _, block := range regexp.MustCompile("(?s)```promql\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+		requireExported(t, block[1])
+	}
+}
+
+// healthy is a service of two replicas for two hours, and one of which the local tier is off.
+const healthy = `load 1m
+	sessionstore_mode{instance="a",job="j",mode="leased"} 1x120
+	sessionstore_mode{instance="a",job="j",mode="bounded age"} 0x120
+	sessionstore_mode{instance="a",job="j",mode="unavailable"} 0x120
+	sessionstore_mode{instance="a",job="j",mode="stale-if-error"} 0x120
+	sessionstore_loads_total{instance="a",job="j",result="hit"} 0+6000x120
+	sessionstore_loads_total{instance="a",job="j",result="miss"} 0+60x120
+	sessionstore_failures_total{instance="a",job="j",operation="load",error_type="not_found"} 0+6x120
+	sessionstore_failures_total{instance="a",job="j",operation="load",error_type="unavailable"} 0x120
+	sessionstore_failures_total{instance="a",job="j",operation="load",error_type="corrupt"} 0x120
+	sessionstore_failures_total{instance="a",job="j",operation="write",error_type="conflict"} 0+6x120
+	sessionstore_failures_total{instance="a",job="j",operation="refresh",error_type="unavailable"} 0x120
+	sessionstore_dropped_uses_total{instance="a",job="j"} 0x120
+	sessionstore_panics_total{instance="a",job="j"} 0x120
+	sessionstore_gaps_total{instance="a",job="j"} 1x120
+`
+
+// trouble is what changes in an hour, for each alert. Other alerts may fire, too.
+var trouble = map[string][]string{
+	"SessionStoreUnavailable": {
+		`sessionstore_mode{instance="a",job="j",mode="leased"} 1x60 0x60`,
+		`sessionstore_mode{instance="a",job="j",mode="unavailable"} 0x60 1x60`,
+	},
+	"SessionStoreNotLeased": {
+		`sessionstore_mode{instance="a",job="j",mode="leased"} 0x120`, // there never was a proof
+		`sessionstore_mode{instance="a",job="j",mode="bounded age"} 1x120`,
+	},
+	"SessionStoreRefreshesFail": {
+		`sessionstore_failures_total{instance="a",job="j",operation="refresh",error_type="unavailable"} 0x60 0+60x60`,
+	},
+	"SessionStoreErrors": {
+		`sessionstore_failures_total{instance="a",job="j",operation="load",error_type="unavailable"} 0x60 0+600x60`,
+	},
+	"SessionStoreCorrupt": {
+		`sessionstore_failures_total{instance="a",job="j",operation="load",error_type="corrupt"} 0x60 0+1x60`,
+	},
+	"SessionStoreManyNotFound": {
+		`sessionstore_failures_total{instance="a",job="j",operation="load",error_type="not_found"} 0+6x110 660+6000x10`,
+	},
+	"SessionStoreUsesDropped": {`sessionstore_dropped_uses_total{instance="a",job="j"} 0x60 0+60x60`},
+	"SessionStorePanics":      {`sessionstore_panics_total{instance="a",job="j"} 0x60 0+1x60`},
+	"SessionStoreFlapping":    {`sessionstore_gaps_total{instance="a",job="j"} 1x60 1+1x60`},
+}
+
+// TestAlerts evaluates each rule after two hours, for a healthy service and in trouble.
+func TestAlerts(t *testing.T) {
+	t.Parallel()
+	groups, errs := rulefmt.ParseFile("alerts.yml", false, model.UTF8Validation, parse, nil)
+	require.Empty(t, errs)
+	tested := 0
+	for _, group := range groups.Groups {
+		for _, rule := range group.Rules {
+			tested++
+			t.Run(rule.Alert, func(t *testing.T) {
+				requireExported(t, rule.Expr)
+				require.Contains(t, trouble, rule.Alert)
+				require.NotEmpty(t, rule.Annotations["summary"])
+				require.Empty(t, evaluate(t, rule.Expr, healthy), "a healthy service")
+				require.NotEmpty(t, evaluate(t, rule.Expr, troubled(t, trouble[rule.Alert])), "in trouble")
+			})
+		}
+	}
+	require.Len(t, trouble, tested)
+	require.Empty(t, evaluate(t, groups.Groups[0].Rules[1].Expr, troubled(t, trouble["SessionStoreUnavailable"])),
+		"an outage is one alert")
+}
+
+// troubled replaces series of the healthy service.
+func troubled(t *testing.T, series []string) string {
+	lines := strings.Split(healthy, "\n")
+	for _, changed := range series {
+		name, _, _ := strings.Cut(changed, "} ")
+		i := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(strings.TrimSpace(line), name+"}") })
+		require.NotEqual(t, -1, i, changed)
+		lines[i] = "\t" + changed
+	}
+	return strings.Join(lines, "\n")
+}
+
+func evaluate(t *testing.T, expr, series string) string {
+	storage := promqltest.LoadedStorage(t, series)
+	engine := promqltest.NewTestEngine(t, false, time.Minute*5, 10_000)
+	query, err := engine.NewInstantQuery(t.Context(), storage, nil, expr, time.Unix(0, 0).Add(2*time.Hour))
+	require.NoError(t, err)
+	defer query.Close()
+	result := query.Exec(t.Context())
+	require.NoError(t, result.Err)
+	return result.String()
+}
