@@ -23,8 +23,9 @@ func ExampleStats() {
 	_, _ = sessions.Load(ctx, "unknown")
 
 	var shown struct {
-		Hits, Misses uint64
-		FailedLoads  session.Failures `json:"failed_loads"`
+		Hits        uint64           `json:"hits"`
+		Misses      uint64           `json:"misses"`
+		FailedLoads session.Failures `json:"failed_loads"`
 	}
 	if err := json.Unmarshal([]byte(expvar.Get("sessions").String()), &shown); err != nil {
 		fmt.Println(err)

@@ -188,7 +188,8 @@ func TestRemoteHookSeesEachCall(t *testing.T) {
 	_, _ = st.Load(ctx, testID) // a hit
 	_, _ = st.Peek(ctx, "another")
 	_ = st.Create(ctx, New(testID))
-	for range st.Sessions(ctx, "alice") {
+	for _, err := range st.Sessions(ctx, "alice") {
+		require.NoError(t, err)
 		break
 	}
 	_, _ = st.Revoke(ctx, "alice")

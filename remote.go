@@ -14,9 +14,9 @@ import (
 // use, and must not block.
 //
 // op is one of "load", "peek", "revalidate", "store", "create", "delete", "take", "delete expired", "revoke" and
-// "sessions". The error is one of this package: its text has no id, and nothing of a session. Nor has the hook access to
-// these, so that no trace shows them. The context has the values of the caller's, or if several callers share a load,
-// those of the first; of a background call it has none.
+// "sessions". The error is one of this package: its text has no id, and nothing of a session. Nor does the hook get these
+// in another way, so that no trace shows them. The context has the values of the caller's, or if several callers share a
+// load, those of the first; of a background call it has none.
 type RemoteHook func(ctx context.Context, op string) (_ context.Context, end func(err error))
 
 // errPanicked is what a hook is told of a call that has panicked.
@@ -66,8 +66,8 @@ func (rt *RoutingStorage) revalidate(remote Revalidator) func(context.Context, [
 	}
 }
 
-// Ready returns nil once the remote has answered a call of this storage, which it makes if there was none yet: a load of
-// a random id. From then on it sends nothing, and stays nil until Close, also in an outage of the remote: use it for a
+// Ready returns nil once the remote has answered a call of this storage, which it makes if there was none yet: a load
+// of a random id. From then on it sends nothing, and stays nil until Close, also in an outage of the remote: use it for a
 // readiness probe, which keeps traffic from a replica that was set up wrongly, and must not take out all replicas at
 // once. It does not wait for change events, without which everything works at a higher cost; [Stats] tells of them. Nor
 // does it try whether the remote takes writes.

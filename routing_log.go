@@ -51,7 +51,7 @@ func (l *routingLog) warn(text string, err error, attr slog.Attr) {
 // refreshFailed counts a background call that has failed. That a session is not there any more is no failure.
 func (rt *RoutingStorage) refreshFailed(err error) {
 	if !isMissing(err) {
-		rt.failedRefreshes.count(inOurTerms("refresh", err)) //nolint:errcheck // it is counted
+		rt.failedRefreshes.of(inOurTerms("refresh", err)).Add(1)
 	}
 }
 
@@ -75,7 +75,7 @@ func wrappedBy(remote Storage) Storage {
 	for i := range value.NumField() {
 		field := value.Field(i)
 		if value.Type().Field(i).Anonymous && field.CanInterface() {
-			if inner, ok := field.Interface().(Storage); ok && !isNil(inner) {
+			if inner, ok := reflect.TypeAssert[Storage](field); ok && !isNil(inner) {
 				return inner
 			}
 		}

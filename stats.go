@@ -25,12 +25,12 @@ const (
 // Hits / (Hits + Unknown + Misses).
 type Stats struct {
 	Mode     Mode          `json:"mode"`
-	ProofAge time.Duration `json:"proof_age_ns"` // since the last proof that no event was missing; negative: there was none
+	ProofAge time.Duration `json:"proof_age_ns"` // since the last proof that no event is missing; negative: none
 
 	Hits         uint64 `json:"hits"`          // loads answered from the local tier
 	Misses       uint64 `json:"misses"`        // loads that asked or joined another, as each LoadFresh; and Stale ones
 	Unknown      uint64 `json:"unknown"`       // loads answered "not found" by WithRememberedMisses
-	Refused      uint64 `json:"refused"`       // misses although there was a copy: it was too old and not covered by a lease
+	Refused      uint64 `json:"refused"`       // misses although there was a copy: too old, and without a lease
 	Stale        uint64 `json:"stale"`         // misses answered with older state in an outage, see WithStaleIfError
 	RemoteLoads  uint64 `json:"remote_loads"`  // loads sent: fewer than misses when callers shared one, and refreshes
 	Refreshes    uint64 `json:"refreshes"`     // sessions renewed in the background, ahead of a miss; see WithRefreshAfter
@@ -41,8 +41,9 @@ type Stats struct {
 	DroppedUses  uint64 `json:"dropped_uses"`  // uses of sessions that the remote was not told of, as too many waited
 	Panics       uint64 `json:"panics"`        // panics in calls of the remote, contained and reported as ErrUnavailable
 
-	// What has failed: calls of Load, LoadFresh, Peek and Sessions; calls that write; and background calls that were to renew local
-	// copies, and keep their sessions alive in the remote. One such call is for up to 64 sessions, and is repeated.
+	// What has failed: calls of Load, LoadFresh, Peek and Sessions; calls that write; and background calls that were to
+	// renew local copies, and keep their sessions alive in the remote. One such call is for up to 64 sessions, and is
+	// repeated.
 	FailedLoads     Failures `json:"failed_loads"`
 	FailedWrites    Failures `json:"failed_writes"`
 	FailedRefreshes Failures `json:"failed_refreshes"`

@@ -67,23 +67,29 @@ func (rt *RoutingStorage) Sessions(ctx context.Context, principal string) iter.S
 			return
 		}
 		err := rt.call(ctx, op, func(ctx context.Context) error {
-			for s, err := range rt.lister.Sessions(ctx, principal) {
-				if err != nil {
-					return rt.remoteError(ctx, op, err)
-				}
-				if s == nil || s.principal != validText(principal) || s.Expired(time.Now()) { // while the answer was on its way
-					continue
-				}
-				if !yield(s, nil) {
-					return nil
-				}
-			}
-			return nil
+			return rt.remoteSessions(ctx, op, principal, yield)
 		})
 		if err != nil {
 			yield(nil, rt.failedLoads.count(err))
 		}
 	}
+}
+
+func (rt *RoutingStorage) remoteSessions(
+	ctx context.Context, op, principal string, yield func(*Session, error) bool,
+) error {
+	for s, err := range rt.lister.Sessions(ctx, principal) {
+		if err != nil {
+			return rt.remoteError(ctx, op, err)
+		}
+		if s == nil || s.principal != validText(principal) || s.Expired(time.Now()) { // while the answer was on its way
+			continue
+		}
+		if !yield(s, nil) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // mayAsk begins a call that is about no single id.

@@ -13,7 +13,7 @@
 //   - write.go, sweep.go: what a write does to the copy, and the removal of many values to all copies
 //   - revoke.go: what forbids a copy, and what allows one
 //   - watch.go: what the watcher's reports do to the lease and the copies
-//   - refresh.go, tell.go: how the source learns of uses, in the background, many with one call; that renews copies, too
+//   - refresh.go, tell.go: how the source learns of uses, in the background, many with one call; that renews copies
 //   - absent.go: ids of which the source is known to have no value
 //   - gate.go, together.go: how many loads ask the source at a time, what they do in an outage, and how those that wait
 //     share a call

@@ -20,7 +20,7 @@ type gate struct {
 	waiting list.List // of flights that are not sent
 
 	heardAt   instant       // when the latest call or proof was sent that came back
-	unheardAt instant       // when the latest load was sent that has failed, or a watch begun that could not reach the source
+	unheardAt instant       // when the latest load that has failed was sent, or a watch that did not reach the source
 	answered  bool          // the source has answered a call once
 	slowest   time.Duration // how long answers took lately
 

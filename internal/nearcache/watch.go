@@ -65,7 +65,7 @@ func (c *Cache[V]) beginWatch() {
 	c.background.Go(func() {
 		err := c.watchSource()
 		over()
-		if err != nil && c.config.WatchOver != nil {
+		if c.closing.Err() == nil && c.config.WatchOver != nil {
 			c.config.WatchOver(err)
 		}
 	})
@@ -75,14 +75,14 @@ func (c *Cache[V]) beginWatch() {
 }
 
 // watchSource keeps the reports flowing until the cache is closed. While they do not, copies are bounded by their age.
-// The error says why the source cannot be watched.
+// The error is the end of the cache, or says why the source cannot be watched.
 func (c *Cache[V]) watchSource() error {
 	pause := backoff.Backoff{First: minWatchPause, Most: maxWatchPause}
 	for {
 		begunAt := c.clock.now()
 		err := c.watchOnce()
-		if c.closing.Err() != nil {
-			return nil
+		if closed := c.closing.Err(); closed != nil {
+			return closed
 		}
 		c.mu.Lock()
 		distrusted := c.watch.missed >= maxMissed
@@ -97,8 +97,8 @@ func (c *Cache[V]) watchSource() error {
 			pause.Reset()
 		}
 		c.watch.flows.note(false, err)
-		if pause.Wait(c.closing) != nil {
-			return nil
+		if err := pause.Wait(c.closing); err != nil {
+			return err
 		}
 	}
 }
