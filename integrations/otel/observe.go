@@ -17,8 +17,8 @@ const scope = "github.com/seed34611480/session/integrations/otel"
 // Source is what [Observe] reads, a [session.RoutingStorage] for example.
 type Source interface{ Stats() session.Stats }
 
-// Observe exports the counts of a storage, each time that metrics are collected. nil stands for the global provider. The
-// attributes are added to each metric: several storages of one process need different ones. End it with Unregister,
+// Observe exports the counts of a storage, each time that metrics are collected. nil stands for the global provider.
+// The attributes are added to each metric: several storages of one process need different ones. End it with Unregister,
 // before or after the storage is closed. The error is one of the provider's. It panics when the source is nil.
 func Observe(
 	provider metric.MeterProvider, source Source, attributes ...attribute.KeyValue,

@@ -15,9 +15,9 @@ import (
 	"github.com/seed34611480/session/internal/metrics"
 )
 
-// RemoteHook returns a hook for [session.WithRemoteHook], which makes a span of each call of the remote, and measures how
-// long it takes. nil stands for a global provider. The attributes are added to both; "db.system.name" is "redis" unless
-// they have it. One hook may serve several storages. The error is one of the meter's provider.
+// RemoteHook returns a hook for [session.WithRemoteHook], which makes a span of each call of the remote, and measures
+// how long it takes. nil stands for a global provider. The attributes are added to both; "db.system.name" is "redis"
+// unless they have it. One hook may serve several storages. The error is one of the meter's provider.
 //
 // A span has the status error when the remote is at fault, or the program: not for "not found" or a conflict, which are
 // answers, nor when the caller has given up.
@@ -45,9 +45,9 @@ func RemoteHook(
 	return func(ctx context.Context, op string) (context.Context, func(error)) {
 		all := append(slices.Clone(common), attribute.String(metrics.Operation, op))
 		begun := time.Now()
-		ctx, span := tracer.Start(ctx, "sessionstore "+op,
+		ctx, span := tracer.Start(ctx, "sessionstore "+op, //nolint:spancheck // the storage calls what is returned, once
 			trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(all...))
-		return ctx, func(err error) {
+		return ctx, func(err error) { //nolint:spancheck // as above
 			if kind := metrics.TypeOf(err); kind != "" {
 				is := attribute.String(metrics.ErrorType, kind)
 				all = append(all, is)

@@ -347,7 +347,9 @@ func TestLoadSentLateIsNoOutage(t *testing.T) {
 			}
 			require.False(t, c.Stats().Outage)
 		}
-		require.Equal(t, []int{3, 1, 6}, []int{answered, late, busy})
+		require.Equal(t, 3, answered)
+		require.GreaterOrEqual(t, late, 1) // all times end at the same instant: others may be sent in it
+		require.Equal(t, len(loads), answered+late+busy)
 	}, loadConcurrency(1), loadTimeout(time.Second), func(s *source, config *Config[state]) {
 		config.Load = func(ctx context.Context, id string) (*state, uint64, error) {
 			select {
