@@ -13,8 +13,8 @@ import (
 // called once when the call has ended, with its error or nil. Neither may be nil. A hook must be safe for concurrent
 // use, and must not block.
 //
-// op is one of "load", "peek", "revalidate", "store", "create", "delete", "take", "delete expired", "revoke" and
-// "sessions". The error is one of this package: its text has no id, and nothing of a session. Nor does the hook get these
+// op is one of "load", "peek", "revalidate", "store", "create", "replace", "delete", "take", "delete expired", "revoke"
+// and "sessions". The error is one of this package: its text has no id, and nothing of a session. Nor does the hook get these
 // in another way, so that no trace shows them. The context has the values of the caller's, or if several callers share a
 // load, those of the first; of a background call it has none.
 type RemoteHook func(ctx context.Context, op string) (_ context.Context, end func(err error))

@@ -207,7 +207,7 @@ func (rt *RoutingStorage) Replace(ctx context.Context, s *Session) error {
 		return opErrBecause("replace", errors.ErrUnsupported,
 			errs.Reason("the remote, a %T, is not a Replacer", rt.remote))
 	}
-	return rt.write(ctx, "replace", s, rt.replacer.Replace)
+	return rt.failedWrites.count(rt.write(ctx, "replace", s, rt.replacer.Replace))
 }
 
 func (rt *RoutingStorage) write(
