@@ -30,9 +30,6 @@ func readWhole(w http.ResponseWriter, r *http.Request) (*http.Request, []byte, e
 			return r, nil, err
 		}
 	}
-	// A ReadTimeout of the server is for requests. It would end the context of a request that is answered for longer.
-	_ = control.SetReadDeadline(time.Time{})
-
 	r = r.WithContext(r.Context()) // a copy
 	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	r.Body, _ = r.GetBody()
@@ -51,6 +48,7 @@ func readUntil(ctx context.Context, control *http.ResponseController, r *http.Re
 	_, err := buffer.ReadFrom(r.Body)
 	if !stop() {
 		<-ended
+		_ = control.SetReadDeadline(time.Time{})
 	}
 	switch {
 	case err == nil, isTooLarge(err):
