@@ -123,7 +123,8 @@ type way struct {
 func newWay(b *testing.B, name string, handler http.Handler) *way {
 	front := httptest.NewServer(handler)
 	b.Cleanup(front.Close)
-	w := &way{name: name, url: front.URL, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: benchClients}}}
+	connections := &http.Transport{MaxIdleConnsPerHost: benchClients}
+	w := &way{name: name, url: front.URL, client: &http.Client{Transport: connections}}
 	b.Cleanup(w.client.CloseIdleConnections)
 	for range benchClients {
 		id, _ := begin(b, front.URL)
