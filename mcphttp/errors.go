@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/errs"
 )
 
 // ErrShutdown is the cause with which the context of a request ends that Shutdown cuts, see [context.Cause].
@@ -77,7 +78,7 @@ func isTooLarge(err error) bool {
 // fail answers with an error, and logs it when only the server's operator can mend its cause.
 func (o *options) fail(w http.ResponseWriter, err error) {
 	if status, _ := answerTo(err); status == http.StatusInternalServerError || errors.Is(err, session.ErrCorrupt) {
-		o.logger.Error("mcphttp: a request has failed", "error", err)
+		o.logger.Error("mcphttp: a request has failed", "error", errs.Shown(err))
 	}
 	WriteError(w, err)
 }

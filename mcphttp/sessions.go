@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/errs"
 )
 
 // Sessions is a handler in front of an MCP server that keeps sessions of its own: go-sdk's StreamableHTTPHandler,
@@ -192,7 +193,7 @@ func (s *Sessions) create(ctx context.Context, id, owner string) error {
 	if err == nil || errors.Is(err, session.ErrTooMany) {
 		return err
 	}
-	s.logger.Warn("mcphttp: a session could not be stored", "error", err)
+	s.logger.Warn("mcphttp: a session could not be stored", "error", errs.Shown(err))
 	return errNotStored
 }
 
