@@ -140,6 +140,7 @@ func TestRefreshFindsTheSessionGone(t *testing.T) {
 		time.Sleep(staleness / 2)
 		require.NoError(t, loadNow(t.Context(), st).err, "served, and refreshed in the background")
 		synctest.Wait()
+		require.Zero(t, st.Stats().FailedRefreshes, "an answer is no failure")
 		require.ErrorIs(t, loadNow(t.Context(), st).err, ErrNotFound)
 	})
 }
@@ -345,6 +346,7 @@ func TestStaleIfError(t *testing.T) {
 		require.Less(t, remote.loadCount(), 100, "not each load asks")
 		require.Equal(t, ModeStaleIfError, st.Stats().Mode)
 		require.NotZero(t, st.Stats().Stale)
+		require.LessOrEqual(t, st.Stats().Stale, st.Stats().Misses, "no load is counted twice in a hit rate")
 	}, WithStaleIfError(allowed))
 }
 

@@ -166,6 +166,10 @@ func TestOneValueThatCannotBeRenewed(t *testing.T) {
 		time.Sleep(freshness)
 		for range 4 {
 			c.hitAll(t, 10)
+			for range 40 {
+				time.Sleep(50 * time.Millisecond)
+				require.False(t, c.refresh.works.works() && c.refresh.failing > 0)
+			}
 			time.Sleep(freshness)
 		}
 		require.Equal(t, []string{errLink.Error(), "false " + errLink.Error()}, log.once())
