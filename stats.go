@@ -12,7 +12,8 @@ const (
 	// for MaxStaleness after they were fetched; with [WithFencing] none is.
 	ModeBoundedAge Mode = "bounded age"
 	// ModeUnavailable: there are no change events, and the remote does not answer: the latest load, or the latest attempt
-	// to watch it, has failed. Local sessions are served as with ModeBoundedAge, which is not for long.
+	// to watch it, has failed. Local sessions are served as with ModeBoundedAge, which is not for long. When a part of the
+	// remote is away, a master of a Cluster, it alternates with ModeBoundedAge.
 	ModeUnavailable Mode = "unavailable"
 	// ModeStaleIfError: the remote cannot be reached, and [WithStaleIfError] allows to serve older state.
 	ModeStaleIfError Mode = "stale-if-error"
