@@ -1,5 +1,5 @@
-// Command metrics serves sessions, and what a Prometheus scrapes of them. It needs nothing installed: without -redis, the
-// sessions are in its own memory. A client in it makes some traffic.
+// Command metrics serves sessions, and what a Prometheus scrapes of them. It needs nothing installed: without -redis,
+// the sessions are in its own memory. A client in it makes some traffic.
 //
 //	go run -C examples/metrics . &
 //	curl localhost:9090/metrics

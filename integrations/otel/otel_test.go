@@ -132,7 +132,7 @@ const duration = "db.client.operation.duration"
 func of(set attribute.Set) string {
 	var text strings.Builder
 	for _, a := range set.ToSlice() { // sorted
-		fmt.Fprintf(&text, " %s=%s", a.Key, a.Value.Emit())
+		fmt.Fprintf(&text, " %s=%s", a.Key, a.Value.String())
 	}
 	return text.String()
 }

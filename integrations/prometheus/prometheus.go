@@ -25,8 +25,8 @@ import (
 // Source is what a collector reads, a [session.RoutingStorage] for example.
 type Source interface{ Stats() session.Stats }
 
-// NewCollector returns a collector of what [session.Stats] counts. It is safe for concurrent use, also after the storage
-// was closed. It panics when the source is nil.
+// NewCollector returns a collector of what [session.Stats] counts. It is safe for concurrent use, also after the
+// storage was closed. It panics when the source is nil.
 func NewCollector(source Source) prometheus.Collector {
 	if source == nil {
 		panic("sessionprometheus: NewCollector: the source is nil")

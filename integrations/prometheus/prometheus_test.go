@@ -2,6 +2,7 @@ package sessionprometheus_test
 
 import (
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,11 +41,11 @@ func TestWhatIsExported(t *testing.T) {
 	for _, family := range families {
 		require.NotContains(t, family.String(), "secret")
 		for _, m := range family.GetMetric() {
-			name := family.GetName()
+			name := []string{family.GetName()}
 			for _, label := range m.GetLabel() {
-				name += " " + label.GetValue()
+				name = append(name, label.GetValue())
 			}
-			got[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			got[strings.Join(name, " ")] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 		}
 	}
 	for name, want := range map[string]float64{
