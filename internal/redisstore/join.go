@@ -115,7 +115,7 @@ func (l *link) refusal(err error) bool {
 	if len(l.joins.asked) == 0 || !answered(err) {
 		return false
 	}
-	if l.joins.asked[0] == l.shard {
+	if l.joins.asked[0] == l.shard && !mayPass(err) {
 		l.joins.idle = maxIdle
 		l.watch.store.refused.Store(true) // so writers need not try
 	}

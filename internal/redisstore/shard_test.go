@@ -237,3 +237,51 @@ func TestPlainLinkMissesNothing(t *testing.T) {
 	require.Subset(t, plain.reported(t), want)
 	require.Positive(t, plain.store.Broadcasts())
 }
+
+// TestJoining goes through the answers of a server to a link.
+func TestJoining(t *testing.T) {
+	t.Parallel()
+	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}})
+	defer func() { require.NoError(t, cluster.Close()) }()
+	s := newStore(cluster)
+	w := &watch{store: s, events: "events", name: "name"}
+	l := newLink(w, 0, master{number: "7"})
+	require.Equal(t, slotOf(s.heartbeatKey("name", "7")), slotOf(l.shard))
+	here, elsewhere := []redis.ClusterNode{{Addr: "here"}}, []redis.ClusterNode{{Addr: "elsewhere"}}
+	home := slotOf(l.shard)
+	w.slots = []redis.ClusterSlot{
+		{Start: 0, End: 255, Nodes: elsewhere}, {Start: 256, End: 600, Nodes: here}, {Start: home, End: home, Nodes: here},
+	}
+	require.Greater(t, home, 600)
+	require.False(t, l.refusal(reply("NOPERM")), "nothing was asked for")
+	require.Equal(t, []string{l.shard}, l.toJoin())
+	require.Empty(t, l.toJoin(), "until the answer is there")
+	require.False(t, l.refusal(context.Canceled), "no answer")
+	require.True(t, l.refusal(reply("CLUSTERDOWN for a moment")))
+	require.Equal(t, []string{l.shard}, l.toJoin())
+	require.True(t, l.refusal(reply("NOPERM")))
+	require.True(t, s.refused.Load())
+	for range maxIdle {
+		require.Empty(t, l.toJoin())
+	}
+	require.Equal(t, []string{l.shard}, l.toJoin())
+	confirm := func(kind, channel string) {
+		require.NoError(t, l.take(&redis.Subscription{Kind: kind, Channel: channel, Count: 2}))
+	}
+	confirm("ssubscribe", l.shard)
+	require.False(t, s.refused.Load())
+	require.True(t, l.isJoined())
+	first, second := shardChannel("events", 1), shardChannel("events", 2)
+	require.Equal(t, []string{first, second}, l.toJoin())
+	require.True(t, l.refusal(reply("MOVED 256 elsewhere")))
+	confirm("ssubscribe", second)
+	require.Equal(t, []string{first}, l.toJoin())
+	confirm("ssubscribe", first)
+	require.Empty(t, l.toJoin())
+	confirm("sunsubscribe", second) // its slot has moved, and comes back
+	require.Equal(t, []string{second}, l.toJoin())
+	confirm("ssubscribe", second)
+	confirm("sunsubscribe", l.shard)
+	require.False(t, l.isJoined())
+	require.False(t, l.confirmed, "none of this confirms the subscription")
+}

@@ -30,8 +30,8 @@ func TestClusterCosts(t *testing.T) {
 		t.Skip("set " + costVariable + "=1: it takes minutes")
 	}
 	redistest.SkipBefore(t, "7.0.0", "it has no shard channels")
-	t.Log("masters, watches, way | events for each watch, bus messages, bus bytes, µs of the masters, µs of the replicas, " +
-		"all of these for each write | p50, p99 of a write | bus messages, µs of the masters for each heartbeat")
+	t.Log("masters, watches, way | for each write: events for each watch, bus messages, bus bytes, µs of the masters, " +
+		"µs of the replicas | p50, p99 of a write | bus messages for each heartbeat")
 	for _, masters := range []int{3, 6} {
 		for _, watches := range []int{3, 10, 50} {
 			for _, plain := range []bool{true, false} {
@@ -49,7 +49,8 @@ const (
 
 func measureCosts(t *testing.T, masters, watches int, plain bool) {
 	t.Helper()
-	cluster := redistest.StartCluster(t, masters, 1, redistest.WithConfig("user plain on >plain ~* &* +@all -spublish -ssubscribe"))
+	cluster := redistest.StartCluster(t, masters, 1,
+		redistest.WithConfig("user plain on >plain ~* &* +@all -spublish -ssubscribe"))
 	client := func() redis.UniversalClient {
 		return realtest.ClusterClient(t, cluster, func(o *redis.ClusterOptions) {
 			if plain {
@@ -114,12 +115,12 @@ func measureCosts(t *testing.T, masters, watches int, plain bool) {
 	}
 	heartbeats := float64(watches*masters) * duration.Seconds() / 0.5
 	way := map[bool]string{true: "broadcast", false: "shard channels"}[plain]
-	t.Logf("%d, %d, %s | %.2f, %.1f, %.0f, %.1f, %.1f | %v, %v | %.1f, %.1f", masters, watches, way,
+	t.Logf("%d, %d, %s | %.2f, %.1f, %.0f, %.1f, %.1f | %v, %v | %.1f", masters, watches, way,
 		float64(events.Load())/costWrites/float64(watches),
 		per(used.messages, idle.messages), per(used.busBytes, idle.busBytes),
 		per(used.masters, idle.masters), per(used.replicas, idle.replicas),
 		latencies[len(latencies)/2].Round(time.Microsecond), latencies[len(latencies)*99/100].Round(time.Microsecond),
-		idle.messages/heartbeats, idle.masters/heartbeats)
+		idle.messages/heartbeats)
 }
 
 // usage is what the nodes of a Cluster have used so far: in microseconds of the processor, and on the bus.
