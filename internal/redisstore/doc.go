@@ -41,9 +41,9 @@
 //	                                revision that is gone (0 if none is known), and the id of a value that was deleted
 //	prefix + "!hb:" + random        the heartbeats of one link: their numbers; the markers of fences for it, and answers
 //
-// On a Cluster there are also shard channels. They carry the same, and their messages are not passed on to all nodes: 64
-// of the first kind, with a hash tag behind the name, and one for each link, with the key of its heartbeats as the tag.
-// shard.go has the rule by which a script decides that a shard channel is enough.
+// On a Cluster there are also shard channels. They carry the same, and their messages are not passed on to all nodes.
+// 64 are of the first kind, with a hash tag behind the name. Each link has one of the second kind, with the key of its
+// heartbeats as the tag. shard.go has the rule by which a script decides that a shard channel is enough.
 //
 // Pub/Sub loses messages without a notice. Watch therefore proves from end to end that no event is missing: each
 // master gets a heartbeat through the path that writes take, and publishes it on the channel of the link that sent it.

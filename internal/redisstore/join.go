@@ -28,8 +28,8 @@ const joinAfter = 2
 // default.
 const maxIdle = 240
 
-// join subscribes to the shard channels of the link's master. At each turn it asks for those that are missing: the slots
-// may be others by now.
+// join subscribes to the shard channels of the link's master. At each turn it asks for those that are missing: the
+// master's slots may be others by now.
 func (l *link) join(ctx context.Context) error {
 	select {
 	case <-l.subscribed:
@@ -107,8 +107,8 @@ func (l *link) entered(channel string) {
 	}
 }
 
-// refusal reports whether an error of the server refuses a channel that the link asked for. Without it the link works as
-// well.
+// refusal reports whether an error of the server refuses a channel that the link asked for. Without the channel the
+// link works as well.
 func (l *link) refusal(err error) bool {
 	l.joins.mu.Lock()
 	defer l.joins.mu.Unlock()

@@ -20,8 +20,8 @@ type Use struct {
 // For a use that is too long ago it is false, and nothing happens.
 //
 // It is one command, whatever the number of values. On a Cluster it is one for each slot, and those of one master go in
-// one round trip. It is one for each value where the server refuses scripts with several keys. After an error nothing is
-// known of any of them: to ask again does no harm.
+// one round trip. Where the server refuses scripts with several keys, it is one for each value. After an error nothing
+// is known of any of them: to ask again does no harm.
 func (s *Store) Unchanged(ctx context.Context, uses []Use) ([]bool, error) {
 	if len(uses) == 0 {
 		return nil, nil

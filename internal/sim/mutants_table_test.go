@@ -475,8 +475,8 @@ var mutants = []mutant{
 	{
 		"the listeners are counted at an earlier change", "internal/sim/shard.go",
 		"if n >= s.listeners() {",
-		"counted := s.world.history.Faults\n\t\t\t\tbefore := counted[id]\n\t\t\t\tcounted[id] = s.listeners()\n" +
-			"\t\t\t\tif n >= before {",
+		"counted, now := s.world.history.Faults, s.listeners()\n\t\t\t\tbefore := counted[id]\n" +
+			"\t\t\t\tif counted[id] = now; n >= before {",
 		1000, "",
 	},
 	{

@@ -35,7 +35,9 @@ func TestClusterCosts(t *testing.T) {
 	for _, masters := range []int{3, 6} {
 		for _, watches := range []int{3, 10, 50} {
 			for _, plain := range []bool{true, false} {
-				t.Run(fmt.Sprint(masters, " ", watches, " ", plain), func(t *testing.T) { measureCosts(t, masters, watches, plain) })
+				t.Run(fmt.Sprint(masters, " ", watches, " ", plain), func(t *testing.T) {
+					measureCosts(t, masters, watches, plain)
+				})
 			}
 		}
 	}
@@ -141,7 +143,9 @@ func usageOf(t *testing.T, cluster *redistest.Cluster) (u usage) {
 		require.NoError(t, err)
 		bus, err := client.ClusterInfo(t.Context()).Result()
 		require.NoError(t, err)
-		u.messages += number(bus, "cluster_stats_messages_publish_sent") + number(bus, "cluster_stats_messages_publishshard_sent")
+		for _, kind := range []string{"publish", "publishshard"} {
+			u.messages += number(bus, "cluster_stats_messages_"+kind+"_sent")
+		}
 		written, err := os.ReadFile(fmt.Sprintf("/proc/%.0f/io", number(info, "process_id")))
 		require.NoError(t, err)
 		u.busBytes += number(string(written), "wchar") - number(info, "total_net_output_bytes") -
