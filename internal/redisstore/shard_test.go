@@ -76,14 +76,10 @@ func shardsSince(t *testing.T) {
 	redistest.SkipBefore(t, "7.0.0", "it has no SPUBLISH")
 }
 
-// clusterStore returns a store on a Cluster, as a user if that is not "".
-func clusterStore(t *testing.T, cluster *redistest.Cluster, user string) *Store {
+// clusterStore returns a store on a Cluster.
+func clusterStore(t *testing.T, cluster *redistest.Cluster, change ...func(*redis.ClusterOptions)) *Store {
 	t.Helper()
-	return newStore(cluster.Client(t, func(o *redis.ClusterOptions) {
-		if user != "" {
-			o.Username, o.Password = user, user
-		}
-	}))
+	return newStore(cluster.Client(t, change...))
 }
 
 // idsOn returns an id for each of n slots that are spread evenly, from a first one on.
@@ -192,9 +188,10 @@ func TestEachEventReachesALinkOnce(t *testing.T) {
 	t.Parallel()
 	shardsSince(t)
 	cluster := redistest.StartCluster(t, 3, 0)
-	writer := clusterStore(t, cluster, "")
+	writer := clusterStore(t, cluster)
 	ids := idsOn(100, groups) // one in the middle of each group
-	all := []*watcher{watchCluster(t, clusterStore(t, cluster, "")), watchCluster(t, clusterStore(t, cluster, ""))}
+	older := func(o *redis.ClusterOptions) { o.Protocol = 2 }
+	all := []*watcher{watchCluster(t, clusterStore(t, cluster)), watchCluster(t, clusterStore(t, cluster, older))}
 	awaitShards(t, writer, ids, all...)
 	published, broadcasts := commandCounts(t, writer)["publish"], all[0].store.Broadcasts()
 	require.Positive(t, broadcasts, "those before the links have joined")
@@ -216,11 +213,12 @@ func TestPlainLinkMissesNothing(t *testing.T) {
 	t.Parallel()
 	shardsSince(t)
 	cluster := redistest.StartCluster(t, 3, 0, redistest.WithConfig("user plain on >plain ~* &* +@all -ssubscribe"))
-	writer := clusterStore(t, cluster, "")
+	writer := clusterStore(t, cluster)
 	ids := idsOn(100, groups)
-	sharded := watchCluster(t, clusterStore(t, cluster, ""))
+	sharded := watchCluster(t, clusterStore(t, cluster))
 	awaitShards(t, writer, ids, sharded)
-	plain := watchCluster(t, clusterStore(t, cluster, "plain"))
+	asPlain := func(o *redis.ClusterOptions) { o.Username, o.Password = "plain", "plain" }
+	plain := watchCluster(t, clusterStore(t, cluster, asPlain))
 	for range 3 {
 		for _, id := range ids {
 			require.NoError(t, writer.Delete(t.Context(), id))
