@@ -26,7 +26,7 @@ type mutant struct {
 
 const folder = "internal/redisstore"
 
-var mutants = slices.Concat(settleMutants, ownerMutants)
+var mutants = slices.Concat(settleMutants, ownerMutants, shardMutants)
 
 // TestMutants runs tests with each mutant. If none fails, a rule is not tested.
 func TestMutants(t *testing.T) {

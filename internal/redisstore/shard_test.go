@@ -2,11 +2,14 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"regexp"
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -282,4 +285,25 @@ func TestJoining(t *testing.T) {
 	confirm("sunsubscribe", l.shard)
 	require.False(t, l.isJoined())
 	require.False(t, l.confirmed, "none of this confirms the subscription")
+}
+
+// TestLinkJoinsAfterAWhile: until then, events of a master that is new are broadcast.
+func TestLinkJoinsAfterAWhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		noServer := errors.New("no server")
+		client := redis.NewClient(&redis.Options{
+			DialerRetries: 1,
+			Dialer:        func(context.Context, string, string) (net.Conn, error) { return nil, noServer },
+		})
+		defer func() { require.NoError(t, client.Close()) }()
+		w := &watch{store: newStore(client), heartbeat: time.Second}
+		l := newLink(w, 0, master{number: "0"})
+		l.subscription = client.Subscribe(t.Context())
+		defer func() { require.NoError(t, l.subscription.Close()) }()
+		close(l.subscribed)
+		start := time.Now()
+		require.ErrorIs(t, l.join(t.Context()), noServer)
+		require.Equal(t, 2*w.timeout(), time.Since(start))
+	})
 }

@@ -1,0 +1,65 @@
+package redisstore
+
+// shardMutants break the rules of shard.go and join.go. The simulator breaks more of them, see internal/sim.
+var shardMutants = []mutant{
+	{
+		"a shard channel counts with any link missing", "scripts/announce.lua",
+		" and reached >= all[2] then",
+		" then",
+		"TestPlainLinkMissesNothing",
+	},
+	{
+		"each event is broadcast besides", "scripts/announce.lua",
+		"      return\n",
+		"",
+		"TestEachEventReachesALinkOnce",
+	},
+	{
+		"heartbeats are broadcast", "link.go",
+		"if l.isJoined() {",
+		"if false {",
+		"TestEachEventReachesALinkOnce",
+	},
+	{
+		"the refusal of a shard channel ends the watch", "link.go",
+		"if err != nil && l.refusal(err) {",
+		"if false {",
+		"TestPlainLinkMissesNothing",
+	},
+	{
+		"a link joins channels at once", "join.go",
+		"case <-time.After(joinAfter * l.watch.timeout()):",
+		"case <-time.After(0):",
+		"TestLinkJoinsAfterAWhile",
+	},
+	{
+		"the end of a subscription is not noticed", "join.go",
+		"delete(l.joins.joined, channel)",
+		"_ = channel",
+		"TestJoining",
+	},
+	{
+		"a server that refuses channels is asked all the time", "join.go",
+		"l.joins.idle = maxIdle",
+		"l.joins.idle = 0",
+		"TestJoining",
+	},
+	{
+		"what refuses a channel for a moment counts for long", "join.go",
+		"l.joins.asked[0] == l.shard && !mayPass(err)",
+		"l.joins.asked[0] == l.shard",
+		"TestJoining",
+	},
+	{
+		"a writer takes a channel on any master", "shard.go",
+		"err == nil && at == master",
+		"err == nil && (at == master || at != nil)",
+		"TestShardChannelOfAKey",
+	},
+	{
+		"each session of a slot is renewed by itself", "revalidate.go",
+		"if !ok || !cluster {",
+		"if !ok || cluster {",
+		"TestRevalidationOfOneSlot",
+	},
+}
