@@ -53,7 +53,7 @@ var shardMutants = []mutant{
 	{
 		"a writer takes a channel on any master", "shard.go",
 		"err == nil && at == master",
-		"err == nil && (at == master || at != nil)",
+		"err == nil && at != nil && master != nil",
 		"TestShardChannelOfAKey",
 	},
 	{
