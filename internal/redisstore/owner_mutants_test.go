@@ -202,8 +202,8 @@ var ownerMutants = []mutant{
 	},
 	{
 		"new values are not counted", "limit.go",
-		"case err == nil && !c.NamesRevision():",
-		"case err != nil && !c.NamesRevision():",
+		"case err == nil && c.mayCreate():",
+		"case err != nil && c.mayCreate():",
 		"TestLimit",
 	},
 	{

@@ -201,7 +201,7 @@ var mutants = []mutant{
 		0, "nearcache.TestRetryJoinsOnlyAYoungFlight",
 	},
 	{
-		"a use is told for a TTL", "internal/nearcache/refresh.go",
+		"a use is told for a TTL", "internal/nearcache/tell.go",
 		"return now >= idleEnd(u.at, u.idle)",
 		"return now >= idleEnd(u.at, c.config.TTL)",
 		0, "nearcache.TestUseTakesTheLaterIdleTime",
@@ -209,13 +209,13 @@ var mutants = []mutant{
 
 	// Revalidation in batches.
 	{
-		"what has changed counts as revalidated", "internal/nearcache/refresh.go",
+		"what has changed counts as revalidated", "internal/nearcache/tell.go",
 		"if unchanged && c.config.Current(e.value, e.revision) {",
 		"if c.config.Current(e.value, e.revision) {",
 		1000, "",
 	},
 	{
-		"what was revoked meanwhile counts as revalidated", "internal/nearcache/refresh.go",
+		"what was revoked meanwhile counts as revalidated", "internal/nearcache/tell.go",
 		"if e := u.entry; e != nil && c.table.find(u.id) == e {",
 		"if e := u.entry; e != nil {",
 		4000, "",
@@ -227,7 +227,7 @@ var mutants = []mutant{
 		1000, "",
 	},
 	{
-		"the remote is told that a use was just now", "internal/nearcache/refresh.go",
+		"the remote is told that a use was just now", "internal/nearcache/tell.go",
 		"At: c.clock.time(u.at)",
 		"At: time.Now()",
 		1000, "",
@@ -373,7 +373,7 @@ var mutants = []mutant{
 		0, "nearcache.TestQuickErrorEndsAnOutage",
 	},
 	{
-		"a place is not given back", "internal/nearcache/flight.go",
+		"a place is not given back", "internal/nearcache/loaders.go",
 		"c.gate.sent-- //",
 		"//",
 		1000, "",
@@ -508,7 +508,7 @@ var mutants = []mutant{
 		1000, "",
 	},
 	{
-		"uses that could not be told together are not told one by one", "internal/nearcache/refresh.go",
+		"uses that could not be told together are not told one by one", "internal/nearcache/tell.go",
 		"if single && !u.single {",
 		"if false {",
 		1000, "",
@@ -580,12 +580,12 @@ var mutants = []mutant{
 	// The adapter.
 	{
 		"a write that failed is acknowledged", "storage_routing.go",
-		"return rt.remoteError(ctx, op, err)\n\t}\n\tw.Acknowledged",
-		"w.Acknowledged(own, own.Revision())\n\t\treturn rt.remoteError(ctx, op, err)\n\t}\n\tw.Acknowledged",
+		"return err\n\t}\n\tw.Acknowledged",
+		"w.Acknowledged(own, own.Revision())\n\t\treturn err\n\t}\n\tw.Acknowledged",
 		300, "",
 	},
 	{
-		"a copy is taken for newer than it is", "storage_routing.go",
+		"a copy is taken for newer than it is", "remote.go",
 		"return s, s.Revision(), nil",
 		"own := s.clone()\n\tStamp(own, s.Revision()+1_000_000)\n\treturn own, own.Revision(), nil",
 		300, "",
@@ -605,7 +605,7 @@ var mutants = []mutant{
 
 	// Outages, callers, memory.
 	{
-		"an outage is a session that is not found", "storage_routing.go",
+		"an outage is a session that is not found", "remote.go",
 		"return opErrBecause(op, ErrUnavailable, err)",
 		"return opErrBecause(op, ErrNotFound, err)",
 		50, "",
