@@ -13,10 +13,10 @@ import (
 // called once when the call has ended, with its error or nil. Neither may be nil. A hook must be safe for concurrent
 // use, and must not block.
 //
-// op is one of "load", "peek", "revalidate", "store", "create", "replace", "delete", "take", "delete expired", "revoke"
-// and "sessions". The error is one of this package: its text has no id, and nothing of a session. Nor does the hook get these
-// in another way, so that no trace shows them. The context has the values of the caller's, or if several callers share a
-// load, those of the first; of a background call it has none.
+// op is one of "load", "peek", "revalidate", "store", "create", "replace", "delete", "take", "delete expired",
+// "revoke" and "sessions". The error is one of this package: its text has no id, and nothing of a session. Nor does
+// the hook get these in another way, so that no trace shows them. The context has the values of the caller's, or if
+// several callers share a load, those of the first; of a background call it has none.
 type RemoteHook func(ctx context.Context, op string) (_ context.Context, end func(err error))
 
 // errPanicked is what a hook is told of a call that has panicked.
@@ -66,11 +66,11 @@ func (rt *RoutingStorage) revalidate(remote Revalidator) func(context.Context, [
 	}
 }
 
-// Ready returns nil once the remote has answered a call of this storage, which it makes if there was none yet: a load
-// of a random id. From then on it sends nothing, and stays nil until Close, also in an outage of the remote: use it for a
-// readiness probe, which keeps traffic from a replica that was set up wrongly, and must not take out all replicas at
-// once. It does not wait for change events, without which everything works at a higher cost; [Stats] tells of them. Nor
-// does it try whether the remote takes writes.
+// Ready returns nil once the remote has answered a call of this storage, which it makes if there was none yet: a
+// load of a random id. From then on it sends nothing, and stays nil until Close, also in an outage of the remote:
+// use it for a readiness probe, which keeps traffic from a replica that was set up wrongly, and must not take out
+// all replicas at once. It does not wait for change events, without which everything works at a higher cost; [Stats]
+// tells of them. Nor does it try whether the remote takes writes.
 //
 // The errors are [ErrUnavailable], [ErrClosed], and the end of ctx. It takes no longer than [WithLoadTimeout] allows.
 func (rt *RoutingStorage) Ready(ctx context.Context) error {

@@ -117,6 +117,8 @@ var All = []Metric{
 		func(s *session.Stats) uint64 { return s.Evictions }),
 	counter("sessionstore.events", "{event}", "Changes and removals that the remote reported.",
 		func(s *session.Stats) uint64 { return s.Events }),
+	counter("sessionstore.broadcasts", "{event}", "Events of a Redis Cluster that came by PUBLISH to all nodes.",
+		func(s *session.Stats) uint64 { return s.Broadcast }),
 	counter("sessionstore.revoked", "{entry}", "Local entries dropped because of an event.",
 		func(s *session.Stats) uint64 { return s.Revoked }),
 	counter("sessionstore.gaps", "{gap}", "Times that events began, or began anew after some may have been missed.",
