@@ -179,7 +179,7 @@ var trouble = map[string][]string{
 }
 
 // TestAlerts evaluates each rule after two hours, for a healthy service and in trouble.
-func TestAlerts(t *testing.T) { //nolint:tparallel // its cases take milliseconds
+func TestAlerts(t *testing.T) {
 	groups, errs := rulefmt.ParseFile("alerts.yml", false, model.UTF8Validation, parse, nil)
 	require.Empty(t, errs)
 	tested := 0

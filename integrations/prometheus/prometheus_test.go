@@ -45,7 +45,8 @@ func TestWhatIsExported(t *testing.T) {
 			for _, label := range m.GetLabel() {
 				name = append(name, label.GetValue())
 			}
-			got[strings.Join(name, " ")] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			samples := float64(m.GetHistogram().GetSampleCount())
+			got[strings.Join(name, " ")] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + samples
 		}
 	}
 	for name, want := range map[string]float64{
