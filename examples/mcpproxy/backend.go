@@ -2,62 +2,55 @@ package main
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"sync"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/handle"
+	"github.com/seed34611480/session/integrations/gosdk"
 )
 
-// backend is an MCP server that keeps its sessions in memory. A request that reaches another backend does not find its
-// session: that is why sessions need routing.
+// backend is an MCP server. It keeps its sessions and tasks in memory: a request that reaches another backend does not
+// find them, which is why they need routing. Its baskets are in Redis, behind handles, so they need none.
 type backend struct {
 	name   string
 	url    *url.URL
 	mcp    *mcp.Server
 	server *http.Server
+	tasks  *gosdk.Tasks
+
+	line     *line
+	sessions *session.RoutingStorage // of the baskets
+	baskets  *handle.Store[basket]
 
 	mu    sync.Mutex // guards calls
 	calls map[*mcp.ServerSession]int
 }
 
-// answer is the tool's result.
-type answer struct {
-	Backend string `json:"backend"`
-	Count   int    `json:"count"   jsonschema:"number of calls that this session has made"`
-}
+func startBackend(ctx context.Context, name string, st *store) (*backend, error) {
+	b := &backend{name: name, line: st.line(), calls: make(map[*mcp.ServerSession]int)}
+	b.sessions = session.NewRoutingStorage(
+		session.NewRedisStorage(b.line.client, sessionTTL,
+			session.WithKeyPrefix(keyPrefix+"baskets:"), session.WithOwnerIndex()),
+		maxLocal, session.WithMaxStaleness(demoPace.maxStaleness), session.WithFencing(),
+		session.WithLogger(slog.New(slog.DiscardHandler)))
+	b.baskets = handle.New[basket](b.sessions, "basket")
 
-func startBackend(ctx context.Context, name string) (*backend, error) {
-	b := &backend{name: name, calls: make(map[*mcp.ServerSession]int)}
 	b.mcp = mcp.NewServer(&mcp.Implementation{Name: "backend " + name, Version: "1"}, nil)
-	mcp.AddTool(b.mcp, &mcp.Tool{Name: "count", Description: "Counts the calls of this session."}, b.count)
+	b.tasks = gosdk.InstallTasks(b.mcp, session.NewMemoryStorage(sessionTTL),
+		gosdk.WithTool("render"), gosdk.WithPollInterval(pollInterval))
+	b.addTools()
 
-	handler := mcp.NewStreamableHTTPHandler(
-		func(*http.Request) *mcp.Server { return b.mcp },
-		&mcp.StreamableHTTPOptions{SessionTimeout: sessionTTL},
-	)
 	var err error
-	b.server, b.url, err = serve(ctx, handler)
+	b.server = &http.Server{Handler: bothEras(b.mcp), ReadHeaderTimeout: 5 * time.Second}
+	b.url, err = serve(ctx, b.server)
 	return b, err
-}
-
-func (b *backend) count(_ context.Context, r *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, answer, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	n := b.calls[r.Session] + 1
-	b.calls[r.Session] = n
-	if n == 1 {
-		go b.forget(r.Session)
-	}
-	return nil, answer{Backend: b.name, Count: n}, nil
-}
-
-// forget waits for the end of a session.
-func (b *backend) forget(s *mcp.ServerSession) {
-	_ = s.Wait()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.calls, s)
 }
 
 // announce sends a message to all sessions, outside any call: it travels on the event stream of each client.
@@ -68,7 +61,7 @@ func (b *backend) announce(ctx context.Context, round int) {
 	}
 }
 
-func (b *backend) sessions() int {
+func (b *backend) count() int {
 	n := 0
 	for range b.mcp.Sessions() {
 		n++
@@ -76,6 +69,8 @@ func (b *backend) sessions() int {
 	return n
 }
 
-func (b *backend) stop() {
-	_ = b.server.Close()
+func (b *backend) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
+	return errors.Join(b.tasks.Close(ctx), b.server.Close(), b.sessions.Close(), b.line.client.Close())
 }

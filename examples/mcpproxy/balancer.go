@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"time"
 )
 
 // balancer gives each request to the next replica. It knows nothing of sessions, so two consecutive requests of a
@@ -29,15 +30,14 @@ type target struct {
 func startBalancer(ctx context.Context) (*balancer, error) {
 	b := new(balancer)
 	var err error
-	b.server, b.url, err = serve(ctx, b)
+	b.server = &http.Server{Handler: b, ReadHeaderTimeout: 5 * time.Second}
+	b.url, err = serve(ctx, b.server)
 	return b, err
 }
 
 func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	r, ok := readWhole(w, r, grace)
-	if !ok {
-		return
-	}
+	// Without this, an answer that begins before the request's body was read is cut short now and then.
+	_ = http.NewResponseController(w).EnableFullDuplex()
 	t := b.pick()
 	if t == nil {
 		http.Error(w, "no replica", http.StatusServiceUnavailable)

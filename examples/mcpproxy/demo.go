@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"time"
 )
 
 // quiet discards what servers and proxies would log about the connections that the demo breaks on purpose.
@@ -23,6 +22,7 @@ type demo struct {
 	replicas []*replica // including those that were stopped
 	clients  []*client
 	prober   prober
+	basket   demoBasket
 	round    int // number of the latest announcement
 }
 
@@ -37,7 +37,7 @@ func startDemo(ctx context.Context, redisURL string, r *report) (d *demo, err er
 		return d, fmt.Errorf("redis: %w", err)
 	}
 	for _, name := range []string{"A", "B"} {
-		b, err := startBackend(ctx, name)
+		b, err := startBackend(ctx, name, d.store)
 		if err != nil {
 			return d, err
 		}
@@ -47,19 +47,19 @@ func startDemo(ctx context.Context, redisURL string, r *report) (d *demo, err er
 		return d, err
 	}
 	for range 3 {
-		if _, err := d.addReplica(ctx); err != nil {
+		if _, err := d.addReplica(ctx, demoPace); err != nil {
 			return d, err
 		}
 	}
 	return d, nil
 }
 
-func (d *demo) addReplica(ctx context.Context) (*replica, error) {
+func (d *demo) addReplica(ctx context.Context, at pace) (*replica, error) {
 	backends := make([]*url.URL, 0, len(d.backends))
 	for _, b := range d.backends {
 		backends = append(backends, b.url)
 	}
-	r, err := startReplica(ctx, fmt.Sprintf("replica %d", len(d.replicas)+1), d.store, backends)
+	r, err := startReplica(ctx, fmt.Sprintf("replica %d", len(d.replicas)+1), d.store, backends, at)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (d *demo) stop(ctx context.Context) {
 		d.balancer.stop()
 	}
 	for _, b := range d.backends {
-		b.stop()
+		_ = b.stop(ctx)
 	}
 	if d.store != nil {
 		d.store.stop()
@@ -111,14 +111,14 @@ func (d *demo) stop(ctx context.Context) {
 }
 
 // serve starts an HTTP server on a free loopback port.
-func serve(ctx context.Context, h http.Handler) (*http.Server, *url.URL, error) {
+func serve(ctx context.Context, server *http.Server) (*url.URL, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	server := &http.Server{Handler: h, ErrorLog: quiet, ReadHeaderTimeout: 5 * time.Second}
+	server.ErrorLog = quiet
 	go func() { _ = server.Serve(l) }() // ends with the server
-	return server, &url.URL{Scheme: "http", Host: l.Addr().String()}, nil
+	return &url.URL{Scheme: "http", Host: l.Addr().String()}, nil
 }
 
 // newTransport keeps enough connections open for all clients at once.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -31,10 +32,7 @@ func (s *store) line() *line {
 		}
 		return l.wrap(conn), nil
 	}
-	options.ContextTimeoutEnabled = true // so that the deadline of a request also bounds its commands
-	options.DialerRetries = 1            // fail fast: a quick 503 with Retry-After is better for a client than a long wait
-	options.MaxRetries = 1
-	l.client = redis.NewClient(&options)
+	l.client = newClient(options)
 	l.client.AddHook(&l.commandCounter)
 	return l
 }
@@ -96,9 +94,8 @@ func (c *conn) silent() bool {
 type commandCounter struct {
 	heartbeats atomic.Uint64 // counted as they are sent
 	firstUses  atomic.Uint64 // of a script: Redis did not know it, so the command was sent again with the source
-	renewals   atomic.Uint64 // commands that renew several sessions at once
-	renewed    atomic.Uint64 // sessions in those commands
-	others     atomic.Uint64
+	indexes    atomic.Uint64 // of an owner's sessions, which Revoke asks, and of replicas, which Fence asks
+	answered   atomic.Uint64 // all others
 }
 
 var _ redis.Hook = (*commandCounter)(nil)
@@ -134,20 +131,14 @@ func (c *commandCounter) count(cmd redis.Cmder, err error) {
 	switch {
 	case redis.HasErrorPrefix(err, "NOSCRIPT"):
 		c.firstUses.Add(1)
-	case sessionsIn(cmd) > 1:
-		c.renewals.Add(1)
-		c.renewed.Add(sessionsIn(cmd))
+	case slices.ContainsFunc(cmd.Args(), isIndex):
+		c.indexes.Add(1)
 	default:
-		c.others.Add(1)
+		c.answered.Add(1)
 	}
 }
 
-// sessionsIn returns the number of keys that a script is given; other commands do not run scripts.
-func sessionsIn(cmd redis.Cmder) uint64 {
-	args := cmd.Args()
-	if !strings.HasPrefix(cmd.Name(), "eval") || len(args) < 3 {
-		return 0
-	}
-	keys, _ := args[2].(int)
-	return uint64(max(0, keys))
+func isIndex(arg any) bool {
+	key, ok := arg.(string)
+	return ok && (strings.HasPrefix(key, keyPrefix+" !owner ") || strings.HasPrefix(key, keyPrefix+" !holders "))
 }

@@ -1,8 +1,10 @@
 // Command mcpproxy shows the purpose of the session package: MCP servers that keep their sessions in memory, three
-// proxy replicas in front of them that share only Redis, a balancer that knows nothing of sessions, and clients that
-// notice none of this. It reports what happens, and fails if an expectation is not met.
+// proxy replicas in front of them that share only Redis, a balancer that knows nothing of MCP, and clients of both eras
+// of the protocol that notice none of this. It reports what happens, and fails if an expectation is not met.
 //
-// proxy.go and forward.go are the part to copy.
+// It needs nothing installed: without a redis-server it has an embedded one.
+//
+// proxy.go is the part to copy.
 package main
 
 import (
@@ -27,7 +29,7 @@ const (
 func main() { os.Exit(command()) }
 
 func command() int {
-	redisURL := flag.String("redis", "", "use the Redis at this `URL` (redis://host:port/db) instead of an embedded one")
+	redisURL := flag.String("redis", "", "use the Redis at this `URL` (redis://host:port/db) instead of one of the demo's own")
 	keep := flag.Bool("serve", false, "keep running after the report, so that you can try it with your own client")
 	flag.Parse()
 
@@ -70,14 +72,14 @@ func run(ctx context.Context, out io.Writer, redisURL string, keep bool) (failed
 func (d *demo) introduce() {
 	d.printf(`Three replicas of an MCP proxy share their sessions
 
-   %d MCP clients --> balancer --> %d proxy replicas --> %d MCP servers
-    (official SDK)  (round robin)         |              (official SDK, sessions in memory)
-                                          |
-                                        Redis (%s): session id -> backend
+   MCP clients --> balancer --> %d proxy replicas --> %d MCP servers
+   (both eras)   (round robin)         |             (sessions and tasks in memory, baskets in Redis)
+                                       |
+                            Redis (%s): session or task -> server
 
    A replica answers from its own copy of a session for as long as change events reach it, which it verifies every
    %s. An outdated copy is used for no longer than %s (MaxStaleness, 2 s by default).
-`, clients, len(d.replicas), len(d.backends), d.store.name, brief(heartbeat), brief(maxStaleness))
+`, len(d.replicas), len(d.backends), d.store.name, brief(demoPace.heartbeat()), brief(demoPace.maxStaleness))
 }
 
 // keepRunning prints how to try the proxies by hand, and at the end what those requests took.

@@ -18,6 +18,9 @@ type prober struct {
 	sent      atomic.Int64
 }
 
+// probed is the session that a prober asks about.
+type probed struct{ id, user string }
+
 // verdict is a replica's answer.
 type verdict struct {
 	status     int
@@ -51,7 +54,7 @@ func (f finding) said() string {
 
 // await asks all given replicas at once, repeatedly, until each gives a wanted verdict. Times count from start.
 func (p *prober) await(
-	ctx context.Context, replicas []*replica, id string, start time.Time, wanted func(verdict) bool,
+	ctx context.Context, replicas []*replica, of probed, start time.Time, wanted func(verdict) bool,
 ) []finding {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -62,7 +65,7 @@ func (p *prober) await(
 			f := finding{replica: r}
 			for {
 				asked := time.Since(start)
-				f.verdict, f.err = p.ask(ctx, r, id)
+				f.verdict, f.err = p.ask(ctx, r, of)
 				f.after = time.Since(start)
 				if f.err != nil || wanted(f.verdict) {
 					break
@@ -79,13 +82,14 @@ func (p *prober) await(
 }
 
 // ask sends a ping of a session to one replica.
-func (p *prober) ask(ctx context.Context, r *replica, id string) (verdict, error) {
+func (p *prober) ask(ctx context.Context, r *replica, of probed) (verdict, error) {
 	ping := fmt.Sprintf(`{"jsonrpc":"2.0","id":"probe %d","method":"ping"}`, p.sent.Add(1))
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url.String(), strings.NewReader(ping))
 	if err != nil {
 		return verdict{}, err
 	}
-	request.Header.Set(sessionHeader, id)
+	request.Header.Set("Mcp-Session-Id", of.id)
+	request.Header.Set("Authorization", bearer(of.user))
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Accept", "application/json, text/event-stream")
 	response, err := p.transport.RoundTrip(request)

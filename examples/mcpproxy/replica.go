@@ -16,69 +16,77 @@ const (
 	sessionTTL = 10 * time.Minute
 	maxLocal   = 10_000
 
-	// Short, so that the demo is short: the defaults are 2 s and a minute.
-	maxStaleness = 500 * time.Millisecond
-	refreshAfter = time.Second
-
-	heartbeat = maxStaleness / 4 // fixed by the library
-
 	grace    = time.Second // for the answers that are open when a replica is stopped
 	stopTime = 2 * grace   // for a replica to stop
 )
 
+// pace is how fast copies become stale. The defaults are 2 s and a minute.
+type pace struct{ maxStaleness, refreshAfter time.Duration }
+
+var (
+	demoPace = pace{500 * time.Millisecond, time.Second} // so that the demo is short
+	livePace = pace{2 * time.Second, 10 * time.Second}   // slow enough to watch
+)
+
+// heartbeat is how often a replica proves that it misses no event: fixed by the library.
+func (p pace) heartbeat() time.Duration { return p.maxStaleness / 4 }
+
 // replica is one proxy as it would be deployed: its own server, its own connections to Redis, its own local tier. The
 // replicas of this demo share only the process.
 type replica struct {
+	*edge
+
 	name     string
 	url      *url.URL
-	requests atomic.Uint64
 	line     *line
-	sessions *session.RoutingStorage
-	tally    *tally // counts writes to sessions; the proxy uses it as its storage
 	journal  *journal
-
-	transport *http.Transport
-	server    *http.Server
-	started   time.Time
-	stopped   bool
+	requests atomic.Uint64
+	deletes  atomic.Uint64 // requests that end a session
+	calls    calls         // of Redis, as the storage tells
+	started  time.Time
+	stopped  bool
 }
 
-func startReplica(ctx context.Context, name string, st *store, backends []*url.URL) (*replica, error) {
-	r := &replica{name: name, line: st.line(), journal: new(journal), transport: newTransport(), started: time.Now()}
-	remote := session.NewRedisStorage(r.line.client, sessionTTL, session.WithKeyPrefix(keyPrefix))
-	r.sessions = session.NewRoutingStorage(remote, maxLocal, session.WithMaxStaleness(maxStaleness),
-		session.WithRefreshAfter(refreshAfter), session.WithLogger(slog.New(r.journal)))
-	r.tally = &tally{sessions: r.sessions}
-
-	running, shutdown := context.WithCancel(context.WithoutCancel(ctx))
-	p := &proxy{
-		sessions: r.tally, backends: backends, transport: r.transport, log: quiet,
-		keepAlive: sessionTTL / 4, running: running, grace: grace,
-	}
-	var err error
-	r.server, r.url, err = serve(ctx, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+func startReplica(ctx context.Context, name string, st *store, backends []*url.URL, at pace) (*replica, error) {
+	r := &replica{name: name, line: st.line(), journal: new(journal), started: time.Now()}
+	r.edge = newEdge(r.line.client, backends,
+		session.WithMaxStaleness(at.maxStaleness), session.WithRefreshAfter(at.refreshAfter),
+		session.WithLogger(slog.New(r.journal)), session.WithRemoteHook(r.calls.hook))
+	handler := orGuest(r.server.Handler)
+	r.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.requests.Add(1)
-		p.ServeHTTP(w, req)
-	}))
-	if err != nil {
-		shutdown()
-		return nil, err
-	}
-	r.server.RegisterOnShutdown(shutdown)
-	return r, nil
+		handler.ServeHTTP(w, req)
+		if req.Method == http.MethodDelete {
+			r.deletes.Add(1)
+		}
+	})
+	var err error
+	r.url, err = serve(ctx, r.server)
+	return r, err
 }
 
 // leased reports whether the replica receives change events, so that its local sessions stay valid.
 func (r *replica) leased() bool { return r.sessions.Stats().Mode == session.ModeLeased }
 
-// stop ends a replica in the order in which a process should end: streams end, calls are answered within the grace, and
-// everything is closed in the reverse order of opening.
+// stop ends a replica in the order in which a process should end.
 func (r *replica) stop(ctx context.Context) error {
 	r.stopped = true
-	err := r.server.Shutdown(ctx)
+	err := r.shutdown(ctx)
 	_ = r.server.Close() // a client that does not read its answer would hold up Shutdown
-	r.transport.CloseIdleConnections()
-	_ = r.sessions.Close()
-	_ = r.line.client.Close()
 	return err
+}
+
+// calls counts what a storage asks of Redis: one command each.
+type calls struct{ loads, refreshes, writes atomic.Uint64 }
+
+func (c *calls) hook(ctx context.Context, op string) (context.Context, func(error)) {
+	switch op {
+	case "load", "peek":
+		c.loads.Add(1)
+	case "revalidate":
+		c.refreshes.Add(1)
+	default:
+		c.writes.Add(1)
+	}
+	return ctx, func(error) {}
 }

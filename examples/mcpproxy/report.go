@@ -49,12 +49,12 @@ func (r *report) noErrorf(err error, format string, args ...any) {
 
 // table shows what replicas did, and how much of it reached Redis.
 func (r *report) table(loads []load) {
-	const columns = "   %-18s %8s  %10s  %12s  %13s  %12s  %6s  %10s  %14s\n"
+	const columns = "   %-18s %8s  %10s  %12s  %9s  %6s  %10s  %14s\n"
 	r.printf(columns, "",
-		"requests", "local hits", "remote loads", "in background", "in one batch", "writes", "heartbeats", "Redis commands")
+		"requests", "local hits", "remote loads", "refreshes", "writes", "heartbeats", "Redis commands")
 	for _, l := range append(loads, total(loads)) {
-		r.printf(columns, l.name, grouped(l.requests), grouped(l.hits), grouped(l.remoteLoads), grouped(l.background),
-			grouped(l.renewed), grouped(l.writes), grouped(l.heartbeats), grouped(l.commands()))
+		r.printf(columns, l.name, grouped(l.requests), grouped(l.hits), grouped(l.loads), grouped(l.refreshes),
+			grouped(l.writes), grouped(l.heartbeats), grouped(l.commands()))
 	}
 	r.printf("\n")
 }

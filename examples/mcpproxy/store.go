@@ -12,26 +12,35 @@ import (
 
 // store is the Redis that all replicas share, behind a line that can be cut.
 type store struct {
-	name     string
-	options  redis.Options
-	dialer   func(ctx context.Context, network, address string) (net.Conn, error)
-	embedded *miniredis.Miniredis // nil if a Redis was given
+	name    string
+	options redis.Options
+	dialer  func(ctx context.Context, network, address string) (net.Conn, error)
+	end     func()
 
 	mu    sync.Mutex // guards following fields
 	cut   bool
 	conns []net.Conn
 }
 
-// startStore uses the Redis at the given address, or starts an embedded one if there is none.
+// startStore uses the Redis at the given address. If there is none, it starts a redis-server, if that is installed, or
+// else an embedded one.
 func startStore(ctx context.Context, address string) (*store, error) {
-	if address == "" {
-		embedded, err := miniredis.Run()
-		if err != nil {
-			return nil, err
-		}
-		options := redis.Options{Addr: embedded.Addr()}
-		return &store{name: "embedded", options: options, dialer: options.NewDialer(), embedded: embedded}, nil
+	if address != "" {
+		return dialStore(ctx, address)
 	}
+	if server, err := startRedisServer(ctx); err == nil {
+		options := server.options()
+		return &store{name: "redis-server", options: options, dialer: options.NewDialer(), end: server.stop}, nil
+	}
+	embedded, err := miniredis.Run()
+	if err != nil {
+		return nil, err
+	}
+	options := redis.Options{Addr: embedded.Addr()}
+	return &store{name: "embedded", options: options, dialer: options.NewDialer(), end: embedded.Close}, nil
+}
+
+func dialStore(ctx context.Context, address string) (*store, error) {
 	options, err := redis.ParseURL(address)
 	if err != nil {
 		return nil, err
@@ -41,7 +50,7 @@ func startStore(ctx context.Context, address string) (*store, error) {
 	if err := client.Ping(ctx).Err(); err != nil {
 		return nil, err
 	}
-	return &store{name: "at " + options.Addr, options: *options, dialer: options.NewDialer()}, nil
+	return &store{name: "at " + options.Addr, options: *options, dialer: options.NewDialer(), end: func() {}}, nil
 }
 
 var errCut = errors.New("the line to Redis is cut")
@@ -78,8 +87,11 @@ func (s *store) bringBack() {
 	s.cut = false
 }
 
-func (s *store) stop() {
-	if s.embedded != nil {
-		s.embedded.Close()
-	}
+// isCut reports whether Redis cannot be reached.
+func (s *store) isCut() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cut
 }
+
+func (s *store) stop() { s.end() }
