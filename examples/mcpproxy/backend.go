@@ -72,5 +72,8 @@ func (b *backend) count() int {
 func (b *backend) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 	defer cancel()
+	for s := range b.mcp.Sessions() { // those whose clients did not end them
+		_ = s.Close()
+	}
 	return errors.Join(b.tasks.Close(ctx), b.server.Close(), b.sessions.Close(), b.line.client.Close())
 }

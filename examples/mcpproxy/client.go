@@ -29,7 +29,9 @@ type client struct {
 }
 
 // connect opens a session: with a version before 2026-07-28, which has none.
-func connect(ctx context.Context, name, user string, balancer *url.URL) (*client, error) {
+func connect(
+	ctx context.Context, name, user string, balancer *url.URL, change ...func(*mcp.StreamableClientTransport),
+) (*client, error) {
 	c := &client{name: name, user: user, transport: newTransport()}
 	hear := func(_ context.Context, r *mcp.ProgressNotificationClientRequest) {
 		c.heard.Store(int64(r.Params.Progress))
@@ -42,6 +44,9 @@ func connect(ctx context.Context, name, user string, balancer *url.URL) (*client
 		Endpoint:   balancer.JoinPath("mcp").String(),
 		HTTPClient: as(user, c.transport),
 	}
+	for _, f := range change {
+		f(transport)
+	}
 	var err error
 	options := &mcp.ClientSessionOptions{ProtocolVersion: legacyVersion}
 	if c.session, err = sdk.Connect(ctx, transport, options); err != nil {
@@ -49,6 +54,9 @@ func connect(ctx context.Context, name, user string, balancer *url.URL) (*client
 	}
 	return c, nil
 }
+
+// withoutStream is for a client that does not listen.
+func withoutStream(t *mcp.StreamableClientTransport) { t.DisableStandaloneSSE = true }
 
 func (c *client) probed() probed { return probed{c.session.ID(), c.user} }
 

@@ -30,7 +30,7 @@ func main() { os.Exit(command()) }
 
 func command() int {
 	redisURL := flag.String("redis", "", "use the Redis at this `URL` (redis://host:port/db) instead of one of the demo's own")
-	keep := flag.Bool("serve", false, "keep running after the report, so that you can try it with your own client")
+	keep := flag.Bool("serve", false, "keep running after the report, with a live page, so that you can try it with your own client")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -64,9 +64,9 @@ func run(ctx context.Context, out io.Writer, redisURL string, keep bool) (failed
 	}
 	d.verdict(time.Since(start))
 	if keep {
-		d.keepRunning(ctx)
+		err = d.keepRunning(ctx)
 	}
-	return d.failed, nil
+	return d.failed, err
 }
 
 func (d *demo) introduce() {
@@ -82,11 +82,22 @@ func (d *demo) introduce() {
 `, len(d.replicas), len(d.backends), d.store.name, brief(demoPace.heartbeat()), brief(demoPace.maxStaleness))
 }
 
-// keepRunning prints how to try the proxies by hand, and at the end what those requests took.
-func (d *demo) keepRunning(ctx context.Context) {
-	before := loads(d.running())
+// keepRunning shows a live page, and prints how to try the proxies by hand, and at the end what all requests took.
+func (d *demo) keepRunning(ctx context.Context) error {
+	l, err := d.goLive(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.stop()
+	server, page, err := l.page(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = server.Close() }()
 	d.printf(`
-The proxies are running. Point an MCP client at  %[1]s  (Streamable HTTP), or paste this:
+See the replicas live, cut one off, and stop Redis:  %[2]s
+
+Point an MCP client at  %[1]s  (Streamable HTTP), or paste this:
 
   URL=%[1]s
   mcp() { curl -sS "$URL" -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' "$@"; }
@@ -98,14 +109,11 @@ The proxies are running. Point an MCP client at  %[1]s  (Streamable HTTP), or pa
   mcp -H "Mcp-Session-Id: $ID" -X DELETE
   mcp -H "Mcp-Session-Id: $ID" -X DELETE
 
-The count continues although each call reaches another replica. Ctrl-C stops the demo and shows what your requests took.
-`, d.balancer.url.JoinPath("mcp"))
+The count continues although each call reaches another replica. Ctrl-C stops the demo and shows what all requests took.
+`, d.balancer.url.JoinPath("mcp"), page)
 
 	<-ctx.Done()
-	after := loads(d.running())
-	for i := range after {
-		after[i] = after[i].since(before[i])
-	}
 	d.printf("\n\n")
-	d.table(after)
+	d.table(loads(l.replicas))
+	return nil
 }

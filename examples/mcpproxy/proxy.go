@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"time"
@@ -35,13 +36,15 @@ type edge struct {
 
 // newEdge returns a replica that sends each request to the backend that has what the request is about. Replicas share
 // only Redis, and any of them may get any request.
-func newEdge(client *redis.Client, backends []*url.URL, opts ...session.RoutingOption) *edge {
+func newEdge(client *redis.Client, backends []*url.URL, log *slog.Logger, opts ...session.RoutingOption) *edge {
 	remote := session.NewRedisStorage(client, sessionTTL,
 		session.WithKeyPrefix(keyPrefix),
 		session.WithOwnerIndex()) // so that Revoke finds all sessions of a user
 	sessions := session.NewRoutingStorage(remote, maxLocal,
-		append(opts, session.WithFencing())...) // so that Revoke and Fence wait until no replica serves what has ended
-	proxy := mcphttp.NewProxy(sessions, backends, mcphttp.WithOwner(ownerOf), mcphttp.WithGrace(grace))
+		append(opts, session.WithLogger(log),
+			session.WithFencing())...) // so that Revoke and Fence wait until no replica serves what has ended
+	proxy := mcphttp.NewProxy(sessions, backends,
+		mcphttp.WithOwner(ownerOf), mcphttp.WithGrace(grace), mcphttp.WithLogger(log))
 	server := &http.Server{
 		Handler:           auth.RequireBearerToken(verify, nil)(proxy),
 		ReadHeaderTimeout: 5 * time.Second,

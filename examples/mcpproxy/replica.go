@@ -49,9 +49,9 @@ type replica struct {
 
 func startReplica(ctx context.Context, name string, st *store, backends []*url.URL, at pace) (*replica, error) {
 	r := &replica{name: name, line: st.line(), journal: new(journal), started: time.Now()}
-	r.edge = newEdge(r.line.client, backends,
+	r.edge = newEdge(r.line.client, backends, slog.New(r.journal),
 		session.WithMaxStaleness(at.maxStaleness), session.WithRefreshAfter(at.refreshAfter),
-		session.WithLogger(slog.New(r.journal)), session.WithRemoteHook(r.calls.hook))
+		session.WithRemoteHook(r.calls.hook))
 	handler := orGuest(r.server.Handler)
 	r.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.requests.Add(1)

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"flag"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/stretchr/testify/require"
+)
+
+var screenshot = flag.String("page.screenshot", "", "write pictures of the page to this `FILE`.light.png and .dark.png")
+
+func startLive(t *testing.T) *live {
+	t.Helper()
+	redis.SetLogger(&logging.VoidLogger{})
+	d, err := startDemo(t.Context(), "", &report{out: io.Discard})
+	require.NoError(t, err)
+	t.Cleanup(func() { d.stop(t.Context()) })
+	l, err := d.goLive(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(l.stop)
+	return l
+}
+
+func is(wanted string) func(string) bool {
+	return func(text string) bool { return text == wanted }
+}
+
+func has(wanted string) func(string) bool {
+	return func(text string) bool { return strings.Contains(text, wanted) }
+}
+
+// A newcomer presses each button, and sees a lease run out and heal, and an outage.
+func TestPage(t *testing.T) {
+	l := startLive(t)
+	server, at, err := l.page(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = server.Close() })
+	b := openBrowser(t, at.String())
+
+	mode := func(replica string) string { return "#replica-" + replica + " .pill" }
+	cell := func(session, replica string) string {
+		return "#session-" + session + " td:nth-of-type(" + replica + ")"
+	}
+	for _, n := range []string{"1", "2", "3"} {
+		b.await(mode(n), is("✓ leased"))
+		b.await(cell("1", n), is("serves"))
+		b.await("#replica-"+n+" figure:nth-of-type(2) b", func(text string) bool { return text != "0 /s" && text != "" })
+	}
+
+	// The replica that is cut off serves its copy until its lease is over.
+	b.click("Cut events of replica 3", "Delete session 2")
+	b.await(cell("2", "3"), is("old copy"))
+	b.await(cell("2", "1"), has("404 after"))
+	b.await(cell("2", "2"), has("404 after"))
+	after := strings.TrimPrefix(b.await(cell("2", "3"), has("404 after")), "404 after ")
+	took, err := time.ParseDuration(strings.ReplaceAll(after, " ", ""))
+	require.NoError(t, err)
+	require.Less(t, took, livePace.maxStaleness+200*time.Millisecond) // between two questions to the replica
+	b.await(mode("3"), is("! bounded age"))
+	b.await("#news", has("replica 3 is cut off from change events"))
+	require.Equal(t, "✓ leased", b.text(mode("1")))
+	b.click("Restore events of replica 3")
+	b.await(mode("3"), is("✓ leased"))
+
+	// Without Redis, copies are served until the leases are over. No session is lost.
+	b.click("Stop Redis")
+	b.await("#redis .pill", is("✗ stopped"))
+	for _, n := range []string{"1", "2", "3"} {
+		b.await(cell("1", n), is("503"))
+		b.await(mode(n), is("✗ unavailable"))
+	}
+	if *screenshot != "" {
+		b.screenshot(*screenshot+".dark.png", "dark")
+	}
+	b.click("Start Redis")
+	for _, n := range []string{"1", "2", "3"} {
+		b.await(cell("1", n), is("serves"))
+		b.await(mode(n), is("✓ leased"))
+	}
+	b.await("#sessions", has("7")) // one has taken the place of the one that was deleted
+
+	b.requireReadable("light")
+	b.requireReadable("dark")
+	if *screenshot != "" {
+		time.Sleep(35 * time.Second) // so that the charts have something to show
+		b.click("Cut events of replica 3", "Delete session 4")
+		time.Sleep(1200 * time.Millisecond)
+		b.screenshot(*screenshot+".light.png", "light")
+	}
+
+	var page, state string
+	b.eval("document.documentElement.outerHTML", &page)
+	answer, err := http.Get(at.String() + "/state")
+	require.NoError(t, err)
+	defer func() { _ = answer.Body.Close() }()
+	body, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	state = string(body)
+	require.False(t, secret.MatchString(page+state), "the page shows a session id")
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	require.Empty(t, b.errors, "errors in the browser")
+}
+
+// Pages of others, which a user's browser may show, can neither press a button nor read the state.
+func TestPageIsForItsOwnButtons(t *testing.T) {
+	l := startLive(t)
+	h := l.handler()
+	for name, c := range map[string]struct {
+		method, path, host, origin string
+		status                     int
+	}{
+		"page":              {"GET", "/", "127.0.0.1:80", "", http.StatusOK},
+		"localhost":         {"GET", "/state", "localhost:80", "", http.StatusOK},
+		"rebinding":         {"GET", "/state", "evil.example:80", "", http.StatusForbidden},
+		"no port":           {"GET", "/state", "127.0.0.1", "", http.StatusForbidden},
+		"button":            {"POST", "/replicas/1/events/restore", "127.0.0.1:80", "http://127.0.0.1:80", http.StatusNoContent},
+		"other origin":      {"POST", "/redis/stop", "127.0.0.1:80", "http://evil.example", http.StatusForbidden},
+		"other port":        {"POST", "/redis/stop", "127.0.0.1:80", "http://127.0.0.1:81", http.StatusForbidden},
+		"other scheme":      {"POST", "/redis/stop", "127.0.0.1:80", "https://127.0.0.1:80", http.StatusForbidden},
+		"opaque origin":     {"POST", "/redis/stop", "127.0.0.1:80", "null", http.StatusForbidden},
+		"no origin":         {"POST", "/redis/stop", "127.0.0.1:80", "", http.StatusForbidden},
+		"GET of a button":   {"GET", "/redis/stop", "127.0.0.1:80", "", http.StatusMethodNotAllowed},
+		"no such action":    {"POST", "/redis/flush", "127.0.0.1:80", "http://127.0.0.1:80", http.StatusNotFound},
+		"no such replica":   {"POST", "/replicas/4/events/cut", "127.0.0.1:80", "http://127.0.0.1:80", http.StatusNotFound},
+		"replica 0":         {"POST", "/replicas/0/events/cut", "127.0.0.1:80", "http://127.0.0.1:80", http.StatusNotFound},
+		"no such session":   {"POST", "/sessions/99/delete", "127.0.0.1:80", "http://127.0.0.1:80", http.StatusConflict},
+		"no session number": {"POST", "/sessions/x/delete", "127.0.0.1:80", "http://127.0.0.1:80", http.StatusConflict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := httptest.NewRequestWithContext(t.Context(), c.method, c.path, nil)
+			r.Host = c.host
+			if c.origin != "" {
+				r.Header.Set("Origin", c.origin)
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			require.Equal(t, c.status, w.Code, w.Body)
+		})
+	}
+	require.True(t, l.state().RedisUp, "nothing was stopped")
+}
