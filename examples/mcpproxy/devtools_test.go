@@ -49,6 +49,7 @@ func openBrowser(t *testing.T, url string) *browser {
 	require.NoError(t, err)
 	fromBrowser, toUs, err := os.Pipe()
 	require.NoError(t, err)
+	//nolint:usetesting // a Chromium that ends may still write to it, which would fail the test
 	folder, err := os.MkdirTemp("", "mcpproxy-page-")
 	require.NoError(t, err)
 
@@ -233,7 +234,7 @@ func (b *browser) click(names ...string) {
 	}
 }
 
-// requireReadable checks that text stands out from what is behind it (WCAG AA), and that all that is no text has a name.
+// requireReadable checks that text stands out from what is behind it (WCAG AA), and that all else has a name.
 func (b *browser) requireReadable(scheme string) {
 	b.t.Helper()
 	b.prefer(scheme)

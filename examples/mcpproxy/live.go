@@ -132,7 +132,7 @@ func (l *live) heard(replica int, s *shown, v verdict) {
 		return
 	}
 	now.after = max(time.Since(s.ended), time.Millisecond)
-	l.tellLocked("%s answers 404 for session %d, %s after Delete", l.replicas[replica].name, s.number, brief(now.after))
+	l.tellLockedf("%s answers 404 for session %d, %s after Delete", l.replicas[replica].name, s.number, brief(now.after))
 }
 
 // refill opens sessions in the place of those that have been shown long enough.
@@ -177,11 +177,11 @@ func (l *live) remove(ctx context.Context, number int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
-		l.tellLocked("session %d could not be deleted: Redis does not answer", number)
+		l.tellLockedf("session %d could not be deleted: Redis does not answer", number)
 		return err
 	}
 	s.ended = time.Now()
-	l.tellLocked("session %d is deleted, through %s", number, l.replicas[0].name)
+	l.tellLockedf("session %d is deleted, through %s", number, l.replicas[0].name)
 	return nil
 }
 
@@ -189,18 +189,22 @@ func (l *live) remove(ctx context.Context, number int) error {
 func (l *live) cutEvents(replica int, cut bool) {
 	r := l.replicas[replica]
 	r.line.eventsCut.Store(cut)
-	l.tell("%s %s", r.name, map[bool]string{true: "is cut off from change events", false: "gets change events again"}[cut])
+	if cut {
+		l.tellf("%s is cut off from change events", r.name)
+	} else {
+		l.tellf("%s gets change events again", r.name)
+	}
 }
 
 // stopRedis breaks all connections to Redis and allows no new ones, or ends that.
 func (l *live) stopRedis(stop bool) {
 	if stop {
 		l.demo.store.takeAway()
-		l.tell("Redis is stopped")
+		l.tellf("Redis is stopped")
 		return
 	}
 	l.demo.store.bringBack()
-	l.tell("Redis is back")
+	l.tellf("Redis is back")
 }
 
 // readJournal tells what a replica logs.
@@ -211,18 +215,18 @@ func (l *live) readJournal(ctx context.Context, r *replica) {
 		for _, entry := range entries {
 			message, _, _ := strings.Cut(entry, "\n")
 			level, text, _ := strings.Cut(message, " ")
-			l.tell("%s logs %s: %s", r.name, level, strings.TrimPrefix(text, "session: "))
+			l.tellf("%s logs %s: %s", r.name, level, strings.TrimPrefix(text, "session: "))
 		}
 	}
 }
 
-func (l *live) tell(format string, args ...any) {
+func (l *live) tellf(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tellLocked(format, args...)
+	l.tellLockedf(format, args...)
 }
 
-func (l *live) tellLocked(format string, args ...any) {
+func (l *live) tellLockedf(format string, args ...any) {
 	l.told++
 	l.news = append(l.news, piece{l.told, time.Now().Format("15:04:05.0"), fmt.Sprintf(format, args...)})
 	l.news = l.news[max(0, len(l.news)-maxNews):]

@@ -68,7 +68,7 @@ func loads(replicas []*replica) []load {
 // since is what was counted after an earlier load of the same replica.
 func (l load) since(earlier load) load {
 	l.up -= earlier.up
-	now, before := l.counts(), earlier.counts()
+	now, before := counts(&l), counts(&earlier)
 	for i := range now {
 		*now[i] -= *before[i]
 	}
@@ -78,14 +78,14 @@ func (l load) since(earlier load) load {
 func total(loads []load) load {
 	sum := load{name: "all"}
 	for _, l := range loads {
-		for i, count := range l.counts() {
-			*sum.counts()[i] += *count
+		for i, count := range counts(&l) {
+			*counts(&sum)[i] += *count
 		}
 	}
 	return sum
 }
 
-func (l *load) counts() []*uint64 {
+func counts(l *load) []*uint64 {
 	return []*uint64{
 		&l.requests, &l.hits, &l.misses, &l.refused, &l.refreshed, &l.loads, &l.refreshes, &l.writes,
 		&l.heartbeats, &l.indexes, &l.firstUses, &l.answered,

@@ -29,8 +29,8 @@ const (
 func main() { os.Exit(command()) }
 
 func command() int {
-	redisURL := flag.String("redis", "", "use the Redis at this `URL` (redis://host:port/db) instead of one of the demo's own")
-	keep := flag.Bool("serve", false, "keep running after the report, with a live page, so that you can try it with your own client")
+	redisURL := flag.String("redis", "", "use the Redis at this `URL` (redis://host:port/db) instead of the demo's own")
+	keep := flag.Bool("serve", false, "keep running after the report, with a live page, and for your own client")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -73,7 +73,6 @@ func (c taskClient) get(ctx context.Context, at *url.URL, id string) (task, erro
 	return c.send(ctx, at, "tasks/get", "", map[string]any{"taskId": id})
 }
 
-//nolint:tagliatelle // the names are those of the protocol
 func (c taskClient) send(ctx context.Context, at *url.URL, method, name string, params map[string]any) (task, error) {
 	params["_meta"] = map[string]any{
 		"io.modelcontextprotocol/protocolVersion": modernVersion,

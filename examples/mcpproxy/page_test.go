@@ -121,7 +121,7 @@ func TestPageIsForItsOwnButtons(t *testing.T) {
 		"localhost":         {"GET", "/state", "localhost:80", "", http.StatusOK},
 		"rebinding":         {"GET", "/state", "evil.example:80", "", http.StatusForbidden},
 		"no port":           {"GET", "/state", "127.0.0.1", "", http.StatusForbidden},
-		"button":            {"POST", "/replicas/1/events/restore", "127.0.0.1:80", "http://127.0.0.1:80", http.StatusNoContent},
+		"button":            {"POST", "/redis/start", "127.0.0.1:80", "http://127.0.0.1:80", http.StatusNoContent},
 		"other origin":      {"POST", "/redis/stop", "127.0.0.1:80", "http://evil.example", http.StatusForbidden},
 		"other port":        {"POST", "/redis/stop", "127.0.0.1:80", "http://127.0.0.1:81", http.StatusForbidden},
 		"other scheme":      {"POST", "/redis/stop", "127.0.0.1:80", "https://127.0.0.1:80", http.StatusForbidden},

@@ -30,6 +30,7 @@ func startRedisServer(ctx context.Context) (_ *redisServer, err error) {
 	}
 	// The shell ends the server as soon as nothing holds its standard input open, even if this process was killed. The
 	// context does not: the replicas leave first.
+	//nolint:gosec // the program is a redis-server from PATH
 	s.shell = exec.CommandContext(context.WithoutCancel(ctx), "sh", "-c", `"$0" "$@" </dev/null & read -r _; kill -9 $!`,
 		program, "--port", "0", "--unixsocket", s.socket(), "--dir", s.folder, "--save", "", "--appendonly", "no")
 	if s.alive, err = s.shell.StdinPipe(); err == nil {

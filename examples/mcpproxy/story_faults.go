@@ -79,7 +79,8 @@ func (d *demo) loseRedis(ctx context.Context) error {
 	c := d.clients[0]
 	d.prober.await(ctx, d.running(), c.probed(), time.Now(), answers)
 	d.store.takeAway()
-	for _, f := range d.prober.await(ctx, d.running(), c.probed(), time.Now(), func(v verdict) bool { return !answers(v) }) {
+	refuses := func(v verdict) bool { return !answers(v) }
+	for _, f := range d.prober.await(ctx, d.running(), c.probed(), time.Now(), refuses) {
 		ok := f.err == nil && f.before > 0 && f.lastOther < demoPace.maxStaleness && f.unavailable()
 		d.expectf(ok, "%s serves its own copies for %s (%d answers), then answers %s",
 			f.replica.name, brief(f.lastOther), f.before, f.said())

@@ -40,13 +40,16 @@ type pages struct {
 }
 
 func (b *backend) addTools() {
-	mcp.AddTool(b.mcp, &mcp.Tool{Name: "count", Description: "Counts the calls of this session."}, b.countCall)
-	mcp.AddTool(b.mcp, &mcp.Tool{Name: "open_basket", Description: "Opens a basket."}, b.openBasket)
-	mcp.AddTool(b.mcp, &mcp.Tool{Name: "add_item", Description: "Puts an item into a basket."}, b.addItem)
-	mcp.AddTool(b.mcp, &mcp.Tool{Name: "render", Description: "Takes a while: a task, where clients know tasks."}, b.render)
+	tool := func(name, description string) *mcp.Tool { return &mcp.Tool{Name: name, Description: description} }
+	mcp.AddTool(b.mcp, tool("count", "Counts the calls of this session."), b.countCall)
+	mcp.AddTool(b.mcp, tool("open_basket", "Opens a basket."), b.openBasket)
+	mcp.AddTool(b.mcp, tool("add_item", "Puts an item into a basket."), b.addItem)
+	mcp.AddTool(b.mcp, tool("render", "Takes a while: a task, for clients that know tasks."), b.render)
 }
 
-func (b *backend) countCall(_ context.Context, r *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, answer, error) {
+func (b *backend) countCall(
+	_ context.Context, r *mcp.CallToolRequest, _ struct{},
+) (*mcp.CallToolResult, answer, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := b.calls[r.Session] + 1
@@ -65,7 +68,9 @@ func (b *backend) forget(s *mcp.ServerSession) {
 	delete(b.calls, s)
 }
 
-func (b *backend) openBasket(ctx context.Context, r *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, opened, error) {
+func (b *backend) openBasket(
+	ctx context.Context, r *mcp.CallToolRequest, _ struct{},
+) (*mcp.CallToolResult, opened, error) {
 	h, err := gosdk.For(b.baskets, r).Mint(ctx, basket{Items: []string{}})
 	return nil, opened{h}, gosdk.ToolError(err)
 }
