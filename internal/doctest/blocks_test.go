@@ -1,7 +1,6 @@
 package doctest
 
 import (
-	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -94,9 +93,6 @@ var modules = []module{
 	}},
 }
 
-// folder is where the blocks are packages of a module, as far as the go command can see: no file is there.
-const folder = "./doctest_blocks"
-
 // source is a block as a Go file: it was a whole file, declarations or statements.
 type source struct {
 	module, name, file, text string
@@ -164,24 +160,33 @@ func (m module) imports(used map[string]bool) string {
 	return strings.Join(lines, "")
 }
 
-// tool runs a go command in a module that seems to have the sources.
-func tool(t *testing.T, module string, sources []source, command string, args ...string) {
-	dir, err := filepath.Abs(filepath.Join(root, module))
+// tool runs a go command in a program that requires what a module requires, and the module itself. Each source is in the
+// folder of its name.
+func tool(t *testing.T, of string, sources []source, args ...string) {
+	dir := t.TempDir()
+	from, err := filepath.Abs(filepath.Join(root, of))
 	require.NoError(t, err)
-	scratch := t.TempDir()
-	overlay := struct{ Replace map[string]string }{make(map[string]string)}
-	for i, s := range sources {
-		file := filepath.Join(scratch, fmt.Sprintf("%d_%s", i, s.file))
-		require.NoError(t, os.WriteFile(file, []byte(s.text), 0o600))
-		overlay.Replace[filepath.Join(dir, folder, s.name, s.file)] = file
+	mod, err := os.ReadFile(filepath.Join(from, "go.mod"))
+	require.NoError(t, err)
+	first, rest, _ := strings.Cut(string(mod), "\n")
+	path := strings.TrimPrefix(first, "module ")
+	rest = strings.ReplaceAll(rest, "=> ../..", "=> "+filepath.Join(from, "../.."))
+	put(t, filepath.Join(dir, "go.mod"),
+		fmt.Sprintf("module docs\n%s\nrequire %s v0.0.0\nreplace %s => %s\n", rest, path, path, from))
+	sum, err := os.ReadFile(filepath.Join(from, "go.sum"))
+	require.NoError(t, err)
+	put(t, filepath.Join(dir, "go.sum"), string(sum))
+	for _, s := range sources {
+		put(t, filepath.Join(dir, s.name, s.file), s.text)
 	}
-	replaced, err := json.Marshal(overlay)
-	require.NoError(t, err)
-	list := filepath.Join(scratch, "overlay.json")
-	require.NoError(t, os.WriteFile(list, replaced, 0o600))
-
-	cmd := exec.CommandContext(t.Context(), "go", append([]string{command, "-overlay", list}, args...)...)
+	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOFLAGS="+os.Getenv("GOFLAGS")+" -mod=mod", "GOWORK=off")
 	out, err := cmd.CombinedOutput()
 	require.NoErrorf(t, err, "%s", out)
+}
+
+func put(t *testing.T, file, text string) {
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o700))
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 }

@@ -37,7 +37,7 @@ func TestCodeInDocsCompiles(t *testing.T) {
 	for _, module := range modules {
 		require.NotEmpty(t, sources[module.dir], "there is code for %s", module.dir)
 		t.Run(module.dir, func(t *testing.T) {
-			tool(t, module.dir, sources[module.dir], "vet", folder+"/...")
+			tool(t, module.dir, sources[module.dir], "vet", "./...")
 		})
 	}
 }
@@ -53,5 +53,5 @@ func TestTestsInDocsPass(t *testing.T) {
 		}
 	}
 	require.NotEmpty(t, sources)
-	tool(t, sources[0].module, sources, "test", "-timeout", "60s", folder+"/testing")
+	tool(t, sources[0].module, sources, "test", "-timeout", "60s", "./...")
 }

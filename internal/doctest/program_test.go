@@ -2,7 +2,6 @@ package doctest
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -18,39 +17,44 @@ import (
 	"github.com/seed34611480/session/internal/realtest"
 )
 
-// start runs a block as a program until the test ends, with other addresses than it has, one of which it listens at.
-// logged stops it, and returns what it has printed.
-func start(t *testing.T, b block, address string, replace map[string]string) (url string, logged func() string) {
+// program is a block that runs until the test ends.
+type program struct {
+	url   string // of the first address that was given to start
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when the program has ended
+	out   bytes.Buffer  // what it has printed, to be read when it has ended
+}
+
+// start runs a block as a program, with a free address in the place of the one that it listens at, and with other
+// replacements.
+func start(t *testing.T, b block, address string, replace map[string]string) *program {
 	server := freeAddress(t)
 	replace[address] = server
 	for was, is := range replace {
 		require.Equal(t, 1, strings.Count(b.code, was), was)
 		b.code = strings.Replace(b.code, was, is, 1)
 	}
-	program := filepath.Join(t.TempDir(), "program")
+	file := filepath.Join(t.TempDir(), "program")
 	s := newSource(t, "program", b)
-	tool(t, s.module, []source{s}, "build", "-o", program, folder+"/program")
+	tool(t, s.module, []source{s}, "build", "-o", file, "./program")
 
-	ctx, stop := context.WithCancel(t.Context())
-	var out bytes.Buffer
-	cmd := exec.CommandContext(ctx, program)
-	cmd.Stdout, cmd.Stderr = &out, &out
-	require.NoError(t, cmd.Start())
-	ended := make(chan struct{})
+	p := &program{url: "http://" + server, cmd: exec.CommandContext(t.Context(), file), ended: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
+	require.NoError(t, p.cmd.Start())
 	go func() {
-		defer close(ended)
-		_ = cmd.Wait()
+		defer close(p.ended)
+		_ = p.cmd.Wait()
 	}()
-	end := func() {
-		stop()
-		<-ended
-	}
-	t.Cleanup(end)
+	t.Cleanup(func() { p.stop() })
 	realtest.Await(t, "the server", func() bool { return reachable(t, server) })
-	return "http://" + server, func() string {
-		end()
-		return out.String()
-	}
+	return p
+}
+
+// stop kills the program, if it has not ended, and returns what it has printed.
+func (p *program) stop() string {
+	_ = p.cmd.Process.Kill() // an error says that it has ended
+	<-p.ended
+	return p.out.String()
 }
 
 func freeAddress(t *testing.T) string {

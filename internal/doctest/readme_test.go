@@ -21,13 +21,13 @@ func TestProxyOfReadmeRuns(t *testing.T) {
 	t.Parallel()
 	redis := miniredis.RunT(t)
 	one, two := backend(t, "one"), backend(t, "two")
-	replica := func() (url string, logged func() string) {
+	replica := func() *program {
 		return start(t, readme(t)[0], "localhost:8080", map[string]string{
 			"localhost:6379": redis.Addr(), "localhost:9001": one, "localhost:9002": two,
 		})
 	}
-	a, loggedA := replica()
-	b, _ := replica()
+	first := replica()
+	a, b := first.url, replica().url
 
 	began := send(t, http.MethodPost, a+"/mcp")
 	require.Equal(t, http.StatusOK, began.status)
@@ -45,7 +45,7 @@ func TestProxyOfReadmeRuns(t *testing.T) {
 	requireOutage(t, redis, a+"/mcp", began.id)
 	assert.Equal(t, http.StatusServiceUnavailable, send(t, http.MethodPost, a+"/mcp", "Mcp-Session-Id", "unknown").status)
 	assert.Equal(t, http.StatusServiceUnavailable, send(t, http.MethodPost, a+"/mcp").status, "nothing is begun")
-	assert.NotContains(t, loggedA(), "panic")
+	assert.NotContains(t, first.stop(), "panic")
 }
 
 func TestSessionsOfReadmeRun(t *testing.T) {
@@ -61,7 +61,8 @@ func main() {
 	log.Fatal(http.ListenAndServe("localhost:8080", api(sessions)))
 }
 `
-	url, logged := start(t, b, "localhost:8080", map[string]string{"localhost:6379": redis.Addr()})
+	program := start(t, b, "localhost:8080", map[string]string{"localhost:6379": redis.Addr()})
+	url := program.url
 
 	began := send(t, http.MethodPost, url+"/begin")
 	require.Equal(t, http.StatusOK, began.status)
@@ -76,7 +77,7 @@ func main() {
 	assert.Equal(t, http.StatusServiceUnavailable, send(t, http.MethodPost, url+"/", "X-Session", "unknown").status)
 	assert.Equal(t, http.StatusServiceUnavailable, send(t, http.MethodPost, url+"/begin").status)
 	assert.Equal(t, http.StatusBadRequest, send(t, http.MethodPost, url+"/").status)
-	assert.NotContains(t, logged(), "panic")
+	assert.NotContains(t, program.stop(), "panic")
 }
 
 // requireRefusals sends what users meet first: no id, one that is none, and one of a session that is over.
