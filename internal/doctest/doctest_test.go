@@ -20,14 +20,8 @@ func TestMain(m *testing.M) { os.Exit(realtest.Main(m)) }
 
 // TestCodeInDocsCompiles looks at each block on its own: a reader copies one, not the page.
 func TestCodeInDocsCompiles(t *testing.T) {
-	var pages []string
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md"} {
-		found, err := filepath.Glob(filepath.Join(root, pattern))
-		require.NoError(t, err)
-		pages = append(pages, found...)
-	}
 	sources := make(map[string][]source)
-	for _, page := range pages {
+	for _, page := range pages(t) {
 		for i, b := range blocks(t, page) {
 			name := fmt.Sprintf("%s_%d", strings.NewReplacer("/", "_", ".", "_").Replace(b.page), i+1)
 			s := newSource(t, name, b)

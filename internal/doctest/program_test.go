@@ -36,7 +36,7 @@ func start(t *testing.T, b block, address string, replace map[string]string) *pr
 	}
 	file := filepath.Join(t.TempDir(), "program")
 	s := newSource(t, "program", b)
-	tool(t, s.module, []source{s}, "build", "-o", file, "./program")
+	tool(t, s.module, []source{s}, "build", "-ldflags=-s -w", "-o", file, "./program")
 
 	p := &program{url: "http://" + server, cmd: exec.CommandContext(t.Context(), file), ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
@@ -77,6 +77,9 @@ func backend(t *testing.T, name string) string {
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Mcp-Protocol-Version") == "" && r.Header.Get("Mcp-Session-Id") == "" {
 			w.Header().Set("Mcp-Session-Id", session.NewID()) // the answer to an initialize
+		}
+		if r.Header.Get("Authorization") != "" {
+			fmt.Fprint(w, "a token for ")
 		}
 		fmt.Fprint(w, name)
 	})}
