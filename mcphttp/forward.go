@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"mime"
@@ -132,12 +133,14 @@ func (p *Proxy) answered(answer *http.Response) error {
 		answer.Body = learn.Events(answer.Body, found)
 	case "application/json":
 		answer.Body = learn.JSON(answer.Body, found)
-		if answer.ContentLength >= 0 && answer.ContentLength <= maxNamed {
+		if answer.ContentLength >= 0 && answer.ContentLength <= maxFirst {
 			return readFirst(answer) // a failure can be a 503 then, which is better than a broken answer
 		}
 	}
 	return nil
 }
+
+const maxFirst = 64 << 10 // how long an answer may be that is read before its header leaves
 
 func readFirst(answer *http.Response) error {
 	body, err := io.ReadAll(answer.Body)
@@ -154,10 +157,12 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 	switch _, gateway := errors.AsType[gatewayError](err); {
 	case errors.Is(err, errGone), errors.Is(err, errNoTask):
 		if Modern(r) {
-			unknownTask(w, exchangeOf(r.Context()).body)
+			refuseCall(w, exchangeOf(r.Context()).body, http.StatusNotFound, -32602, "unknown task")
 			return
 		}
 		WriteError(w, session.ErrNotFound)
+	case errors.Is(err, errMismatch):
+		refuseCall(w, exchangeOf(r.Context()).body, http.StatusBadRequest, -32020, "the headers do not match the body")
 	case errors.Is(err, errDown), errors.Is(err, errNoBackend):
 		WriteError(w, session.ErrUnavailable)
 	case errors.Is(err, errIncomplete):
@@ -169,18 +174,16 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-// unknownTask answers as a server does. In the modern era a 404 has a JSON-RPC error: clients would take a plain one
-// for the end of a session, and they have none.
-func unknownTask(w http.ResponseWriter, body []byte) {
+// refuseCall answers as a server does. In the modern era a 404 has a JSON-RPC error: clients would take a plain one for
+// the end of a session, and they have none.
+func refuseCall(w http.ResponseWriter, body []byte, status, code int, text string) {
 	id := member(body, "id")
 	if id == nil {
 		id = json.RawMessage("null")
 	}
-	answer := append([]byte(`{"jsonrpc":"2.0","id":`), id...)
-	answer = append(answer, `,"error":{"code":-32602,"message":"unknown task"}}`...)
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusNotFound)
-	_, _ = w.Write(answer)
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"error":{"code":%d,"message":%q}}`, id, code, text)
 }
 
 // quiet is for what a ReverseProxy says of each client that leaves.

@@ -14,8 +14,6 @@ const (
 
 	callMethod  = "tools/call"
 	taskMethods = "tasks/"
-
-	maxNamed = 64 << 10 // how long a body may be in which a task is looked for
 )
 
 // The kinds of routing keys.
@@ -33,11 +31,6 @@ const (
 // credentials. No two keys have one id: the kind is part of it, and so is the owner, who alone has a task.
 func keyID(kind, owner, value string) string {
 	return keyStart + digest.Hex(keyLabel, kind, owner, value)
-}
-
-// isTaskRequest reports whether a request of the modern era is about a task that exists.
-func isTaskRequest(r *http.Request) bool {
-	return strings.HasPrefix(r.Header.Get(methodHeader), taskMethods)
 }
 
 // taskOf returns the task that a request of the modern era is about, or "". The header alone would do if clients sent
@@ -61,9 +54,6 @@ func taskOf(r *http.Request, body []byte) string {
 // member returns what a body has at a path, nil if there is nothing. Other than a struct's, the names are compared
 // exactly: a backend must not find another task there.
 func member(body []byte, path ...string) json.RawMessage {
-	if len(body) > maxNamed {
-		return nil
-	}
 	at := json.RawMessage(body)
 	for _, name := range path {
 		var object map[string]json.RawMessage

@@ -35,7 +35,7 @@ func TestDecodedHeaders(t *testing.T) {
 
 func TestTaskOfARequest(t *testing.T) {
 	t.Parallel()
-	long := strings.Repeat(" ", maxNamed)
+	long := strings.Repeat(" ", 1<<20)
 	for _, c := range []struct{ method, name, body, want string }{
 		{"tasks/get", "t", `{}`, "t"},
 		{"tasks/get", "=?base64?w7w=?=", `{}`, "ü"},
@@ -48,7 +48,7 @@ func TestTaskOfARequest(t *testing.T) {
 		{"tasks/get", "", `{"params":["taskId","t"]}`, ""},
 		{"tasks/get", "", `{"taskId":"t"}`, ""},
 		{"tasks/get", "", `{"params":{"taskId":"t"}`, ""},
-		{"tasks/get", "", `{"params":{"taskId":"t"}}` + long, ""},
+		{"tasks/get", "", `{"params":{"taskId":"t"}}` + long, "t"},
 		{"tasks/get", "", ``, ""},
 		{"tools/call", "t", `{"params":{"taskId":"t"}}`, ""},
 		{"", "t", `{"params":{"taskId":"t"}}`, ""},

@@ -282,7 +282,7 @@ func TestProxyLogsNoIDs(t *testing.T) {
 	st, peers := newBroken(), startPeers(t, 1)
 	peers[0].events = true
 	_, proxy := startProxy(t, st, peers, WithLogger(slog.New(slog.NewTextHandler(&logs, nil))),
-		WithDeadAfter(time.Millisecond), noKeepAlive())
+		WithDeadAfter(20*time.Millisecond), noKeepAlive())
 	id, _ := begin(t, proxy)
 	failure := errors.New("secret-id in a foreign error")
 	st.creates.Store(&failure)

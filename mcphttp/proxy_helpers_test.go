@@ -99,6 +99,12 @@ func (s *peer) lastRequest() *http.Request {
 	return s.last
 }
 
+func (s *peer) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = nil
+}
+
 // restart starts it again where it was, without its sessions.
 func (s *peer) restart(t testing.TB) {
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", s.Listener.Addr().String())

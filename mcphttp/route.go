@@ -37,20 +37,27 @@ func (p *Proxy) route(r *http.Request, x *exchange) error {
 	modern, post := Modern(r), r.Method == http.MethodPost
 	x.begins = !modern && post
 	x.learns = modern && post && r.Header.Get(methodHeader) == callMethod
-	task := ""
+	var tasks []string
+	isAbout := false
 	if modern && post {
-		task = taskOf(r, x.body)
+		var err error
+		if tasks, isAbout, err = p.tasksOf(r, x.body); err != nil {
+			return err
+		}
 	}
-	if x.learns || task != "" {
+	if x.learns || isAbout {
 		var err error
 		if x.owner, err = p.ownerOf(r); err != nil {
 			return err
 		}
 	}
-	if task != "" {
-		err := p.toTask(r, x, task)
+	if isAbout {
+		err := p.toTasks(r.Context(), x, tasks)
 		if !errors.Is(err, session.ErrNotFound) {
 			return err
+		}
+		if p.owner != nil {
+			return errNoTask // the backend may not ask whose the task is
 		}
 	}
 	if id, ok := p.affinityOf(r); ok {
@@ -69,21 +76,38 @@ func (p *Proxy) spread(x *exchange) error {
 	return nil
 }
 
-// toTask sends a request to the backend that has a task. [session.ErrNotFound]: any backend may say that there is
-// none.
-func (p *Proxy) toTask(r *http.Request, x *exchange, task string) error {
-	s, err := p.storage.Load(r.Context(), keyID(taskKind, x.owner, task))
-	switch {
-	case errors.Is(err, session.ErrNotFound) && p.owner != nil && isTaskRequest(r):
-		return errNoTask // the backend may not ask whose the task is
-	case err != nil:
-		return err
+// tasksOf returns the tasks that a request of the modern era is about, and whether it is about tasks. Without owners
+// they are only places, and what the headers say is enough.
+func (p *Proxy) tasksOf(r *http.Request, body []byte) (tasks []string, isAbout bool, err error) {
+	if p.owner != nil {
+		return claimedBy(r, body)
 	}
-	target, ok := p.targetOf(s)
-	if !ok {
-		return errGone
+	if task := taskOf(r, body); task != "" {
+		tasks = []string{task}
 	}
-	x.target, x.bound = target, byState
+	return tasks, tasks != nil, nil
+}
+
+// toTasks sends a request to the backend that has the first of its tasks. [session.ErrNotFound]: the request's owner
+// has not begun all of them, or there is none.
+func (p *Proxy) toTasks(ctx context.Context, x *exchange, tasks []string) error {
+	if len(tasks) == 0 {
+		return session.ErrNotFound
+	}
+	for i, task := range tasks {
+		s, err := p.storage.Load(ctx, keyID(taskKind, x.owner, task))
+		if err != nil {
+			return err
+		}
+		target, ok := p.targetOf(s)
+		switch {
+		case !ok:
+			return errGone
+		case i == 0:
+			x.target = target
+		}
+	}
+	x.bound = byState
 	return nil
 }
 
