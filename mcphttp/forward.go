@@ -42,7 +42,22 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request) {
 		p.failed(w, r, err)
 		return
 	}
-	p.reverse.ServeHTTP(w, r)
+	p.reverse.ServeHTTP(w, endToEnd(r))
+}
+
+// endToEnd returns a request without a Connection header: a ReverseProxy would drop each header that it names. (1) A
+// client sends Connection: Mcp-Protocol-Version. (2) The proxy goes by that version, and checks no owner. (3) The
+// backend gets no version, and begins a session of the legacy era, which is not stored. A header that middleware has
+// set for the backend could be removed in the same way. Without the header there is no Upgrade either: a server may
+// ignore it, and what follows would be no MCP.
+func endToEnd(r *http.Request) *http.Request {
+	if r.Header["Connection"] != nil {
+		r = r.WithContext(r.Context()) // a copy
+		r.Header = r.Header.Clone()
+		r.Header.Del("Connection")
+		r.Header.Del("Http2-Settings") // of an Upgrade
+	}
+	return r
 }
 
 func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
@@ -50,9 +65,6 @@ func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 	x.url = r.Out.URL
 	x.aim(r.Out)
 	r.SetXForwarded()
-	// A server may ignore an Upgrade, and so does this one: what follows would be no MCP.
-	r.Out.Header.Del("Connection")
-	r.Out.Header.Del("Upgrade")
 	if x.learns {
 		r.Out.Header.Set("Accept-Encoding", "identity") // what is compressed cannot be read
 	}
