@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -17,6 +18,7 @@ type backend struct {
 	name      string // its URL, without a password
 	url       *url.URL
 	literal   bool // the host is an address
+	anyPort   bool // the transport is the caller's, which may dial another one
 	transport *http.Transport
 	draining  atomic.Bool
 }
@@ -48,7 +50,8 @@ func newBackends(urls []*url.URL, transport *http.Transport) backends {
 	if len(urls) == 0 {
 		panic("mcphttp: NewProxy: there is no backend")
 	}
-	if transport == nil {
+	own := transport != nil
+	if !own {
 		transport = defaultTransport()
 	}
 	transport = transport.Clone()
@@ -58,7 +61,7 @@ func newBackends(urls []*url.URL, transport *http.Transport) backends {
 		if u == nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			panic(fmt.Sprintf("mcphttp: NewProxy: backend %d has no http or https URL", len(list)))
 		}
-		b := &backend{name: nameOf(u), url: u, transport: transport}
+		b := &backend{name: nameOf(u), url: u, transport: transport, anyPort: own}
 		_, err := netip.ParseAddr(u.Hostname())
 		b.literal = err == nil
 		if u.Scheme == "https" && !b.literal {
@@ -70,6 +73,20 @@ func newBackends(urls []*url.URL, transport *http.Transport) backends {
 		list = append(list, b)
 	}
 	return backends{list: list}
+}
+
+// mayBeAt reports whether the name of the backend's host can have led to an address: one of another port cannot, nor
+// can what is no address, such as that of a Unix socket.
+func (b *backend) mayBeAt(address string) bool {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil || b.literal {
+		return false
+	}
+	port := b.url.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[b.url.Scheme]
+	}
+	return b.anyPort || port == strconv.Itoa(int(at.Port()))
 }
 
 // transportFor returns a transport that dials addresses, and expects the certificate of a name.

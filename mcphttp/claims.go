@@ -105,7 +105,7 @@ func only(object json.RawMessage, name string) (found json.RawMessage, err error
 	if _, err := d.Token(); err != nil {
 		return nil, errMismatch
 	}
-	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // it is never wrapped
+	if _, err := d.Token(); err != io.EOF {
 		return nil, errMismatch
 	}
 	return found, nil

@@ -44,7 +44,7 @@ func TestTasksOfOthersStayHidden(t *testing.T) {
 		"folded":           {get, "", `{"method":"tasks/get","params":{"taskId":"bobs","ta\u017fkId":"anns"}}`, 400},
 		"other params":     {get, "", `{"method":"tasks/get","params":{"taskId":"bobs"},"Params":{"taskId":"anns"}}`, 400},
 		"repeated params":  {get, "", `{"method":"tasks/get","params":{"taskId":"anns"},"params":{"taskId":"bobs"}}`, 400},
-		"repeated method":  {"tools/list", "", `{"method":"tasks/get","method":"tools/list","params":{"taskId":"anns"}}`, 400},
+		"repeated method":  {"tools/x", "", `{"method":"tasks/get","method":"tools/x","params":{"taskId":"anns"}}`, 400},
 		"batch":            {"tools/list", "", `[{"method":"tasks/get","params":{"taskId":"anns"}}]`, 400},
 		"trailing":         {"tools/list", "", `{"method":"tasks/get","params":{"taskId":"anns"}}{}`, 400},
 		"broken":           {"tools/list", "", `{"method":"tasks/get","params":{"taskId":"anns"},}`, 400},

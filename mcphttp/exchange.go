@@ -77,7 +77,8 @@ func (t target) in(s *session.Session) *session.Session {
 	return s.With(addressKey, t.address)
 }
 
-// targetOf returns where a session leads to, if this proxy has that backend.
+// targetOf returns where a session leads to, if this proxy has that backend. What the storage says is not dialled
+// without a look at it: write access to the storage should not be access to the proxy's network.
 func (p *Proxy) targetOf(s *session.Session) (target, bool) {
 	name, _ := s.Get(backendKey)
 	backend := p.backends.named(name)
@@ -85,5 +86,5 @@ func (p *Proxy) targetOf(s *session.Session) (target, bool) {
 		return target{}, false
 	}
 	address, _ := s.Get(addressKey)
-	return target{backend, address}, true
+	return target{backend, address}, address == "" || backend.mayBeAt(address)
 }

@@ -55,7 +55,7 @@ func endToEnd(r *http.Request) *http.Request {
 		r = r.WithContext(r.Context()) // a copy
 		r.Header = r.Header.Clone()
 		r.Header.Del("Connection")
-		r.Header.Del("Http2-Settings") // of an Upgrade
+		r.Header.Del("HTTP2-Settings") // of an Upgrade
 	}
 	return r
 }
@@ -130,7 +130,7 @@ func again(r *http.Request) (*http.Request, error) {
 func (p *Proxy) answered(answer *http.Response) error {
 	ctx := answer.Request.Context()
 	x := exchangeOf(ctx)
-	if x.dialled != "" && x.target.address == "" {
+	if x.target.address == "" && x.target.backend.mayBeAt(x.dialled) {
 		x.target.address = x.dialled
 		if x.bound == byAffinity {
 			p.keepAddress(ctx, x)
@@ -139,14 +139,23 @@ func (p *Proxy) answered(answer *http.Response) error {
 	if !x.learns || answer.StatusCode != http.StatusOK || answer.Header.Get("Content-Encoding") != "" {
 		return nil
 	}
-	found := func(task learn.Task) error { return p.keepTask(ctx, x, task) }
+	var failed error // to store a task
+	found := func(task learn.Task) error {
+		failed = p.keepTask(ctx, x, task)
+		return failed
+	}
 	switch kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type")); kind {
 	case "text/event-stream":
 		answer.Body = learn.Events(answer.Body, found)
 	case "application/json":
 		answer.Body = learn.JSON(answer.Body, found)
 		if answer.ContentLength >= 0 && answer.ContentLength <= maxFirst {
-			return readFirst(answer) // a failure can be a 503 then, which is better than a broken answer
+			// A failure can be a 503 then, which is better than a broken answer.
+			err := readFirst(answer)
+			if err == nil || failed != nil || errors.Is(err, learn.ErrTooLong) {
+				return err
+			}
+			return gatewayError{err}
 		}
 	}
 	return nil

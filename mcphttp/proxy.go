@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed34611480/session"
@@ -28,10 +30,13 @@ import (
 //
 // All other requests are spread over the backends. So is one of an unknown task, to let a backend say so, unless there
 // is a [WithOwner]: then a task exists for the owner only whose call has begun it, and is unknown (404, -32602) to
-// others.
+// others. subscriptions/listen may then name 64 tasks, all of that owner. A request of the modern era whose headers and
+// body name different tasks or methods is refused then (400, -32020), as is one whose body two parsers could read
+// differently.
 //
 // The address that was dialled is stored with the backend: a name may have many addresses, and one of them has the
-// session. A key that is taken is never overwritten with another backend; an answer that would need that fails.
+// session. An address with another port than the backend's is not dialled, unless there is a [WithTransport]. A key
+// that is taken is never overwritten with another backend; an answer that would need that fails.
 //
 // # Backends that fail
 //
@@ -49,7 +54,8 @@ import (
 //
 // The body of a request is read before the request is sent on, see [WithMaxBody]. Answers are passed on as they come.
 // When the client hangs up, the backend's request is cancelled. Upgrade is not passed on. The path of a request is
-// appended to that of the backend's URL; X-Forwarded-For, -Host and -Proto are set to what this proxy knows.
+// appended to that of the backend's URL, and refused with 400 if it has a ".."; X-Forwarded-For, -Host and -Proto are
+// set to what this proxy knows.
 //
 // On loopback, requests with another Host or Origin than loopback are refused with 403, because the backend's own
 // check sees the backend's host, see [WithHosts].
@@ -98,7 +104,17 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this Host or Origin is not allowed", http.StatusForbidden)
 		return
 	}
+	if climbs(r.URL.Path) {
+		http.Error(w, "the path is not allowed", http.StatusBadRequest)
+		return
+	}
 	p.sessions.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, new(exchange))))
+}
+
+// climbs reports whether a path leads out of that of the backend's URL, to which it is appended.
+func climbs(path string) bool {
+	return strings.Contains(path, "..") &&
+		slices.Contains(strings.FieldsFunc(path, func(c rune) bool { return c == '/' || c == '\\' }), "..")
 }
 
 // Drain stops sending a backend what begins something: it gets what belongs to it only. A backend that has no sessions

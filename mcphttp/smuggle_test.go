@@ -2,6 +2,8 @@ package mcphttp
 
 import (
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -26,4 +28,48 @@ func TestConnectionRemovesNoHeaders(t *testing.T) {
 	id, _ := begin(t, proxy)
 	send(t, http.MethodPost, proxy, "{}", sessionHeader, id, "Connection", sessionHeader)
 	require.Equal(t, id, peers[0].lastRequest().Header.Get(sessionHeader))
+}
+
+// The operator has given the proxy one path of the backend.
+func TestPathStaysBelowTheBackends(t *testing.T) {
+	t.Parallel()
+	peers := startPeers(t, 1)
+	backend := peers[0].parsed(t)
+	backend.Path = "/tenant/mcp"
+	p := NewProxy(startStorage(), []*url.URL{backend})
+	front := httptest.NewServer(p)
+	defer front.Close()
+	for path, want := range map[string]string{
+		"/a..b/...":         "/tenant/mcp/a..b/...",
+		"":                  "/tenant/mcp/",
+		"/../admin":         "",
+		"/x/%2e%2e/%2E./ad": "",
+		"/..%2fadmin":       "",
+		"/..%5cadmin":       "",
+		"/..":               "",
+	} {
+		peers[0].forget()
+		got := send(t, http.MethodPost, front.URL+path, initialize)
+		if want == "" {
+			require.Equal(t, http.StatusBadRequest, got.status, path)
+			require.Nil(t, peers[0].lastRequest(), path)
+			continue
+		}
+		require.Equal(t, http.StatusOK, got.status, path)
+		require.Equal(t, want, peers[0].lastRequest().URL.Path)
+	}
+}
+
+// An answer that breaks off is the backend's fault, also when it is read before its header leaves.
+func TestShortAnswerThatBreaksOff(t *testing.T) {
+	t.Parallel()
+	peers := startPeers(t, 1)
+	peers[0].handle = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", "100")
+		_, _ = w.Write([]byte("{"))
+	}
+	_, proxy := startProxy(t, startStorage(), peers)
+	got, _ := call(t, proxy, callMethod, `{}`)
+	require.Equal(t, http.StatusBadGateway, got.status)
 }
