@@ -49,7 +49,10 @@ func (s *Store) announcing(ctx context.Context, sc script, key string, args []an
 		return args
 	}
 	cluster, _ := s.base.(*redis.ClusterClient)
-	master, _ := cluster.MasterForKey(ctx, key)
+	master, err := cluster.MasterForKey(ctx, key)
+	if err != nil {
+		return args // the client knows no masters, and would look for them again for each channel
+	}
 	for group, n := slotOf(key)/groupSize, 0; n < groups; group, n = (group+groups-1)%groups, n+1 {
 		channel := shardChannel(*events, group)
 		if at, err := cluster.MasterForKey(ctx, channel); err == nil && at == master {

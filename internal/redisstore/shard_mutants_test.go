@@ -57,6 +57,12 @@ var shardMutants = []mutant{
 		"TestShardChannelOfAKey",
 	},
 	{
+		"a writer that knows no masters looks for them for each channel", "shard.go",
+		"if err != nil {\n\t\treturn args",
+		"if false {\n\t\treturn args",
+		"TestClusterThatIsAwayFailsAWriteAtOnce",
+	},
+	{
 		"each session of a slot is renewed by itself", "revalidate.go",
 		"if !ok || !cluster {",
 		"if !ok || cluster {",

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,6 +59,26 @@ func TestShardChannelOfAKey(t *testing.T) {
 		s.refused.Store(true)
 		require.Empty(t, s.announcing(t.Context(), putScript, s.key(key), nil), name)
 	}
+}
+
+// TestClusterThatIsAwayFailsAWriteAtOnce: before a client has reached a Cluster, each question about a master is one to
+// all addresses. A write must not ask one for each shard channel.
+func TestClusterThatIsAwayFailsAWriteAtOnce(t *testing.T) {
+	t.Parallel()
+	noServer := errors.New("no server")
+	var dials atomic.Int64
+	cluster := redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: []string{"127.0.0.1:1"}, MaxRetries: -1, DialerRetries: 1, PoolSize: 1000,
+		Dialer: func(context.Context, string, string) (net.Conn, error) {
+			dials.Add(1)
+			return nil, noServer
+		},
+	})
+	defer func() { require.NoError(t, cluster.Close()) }()
+	s := newStore(cluster)
+	require.True(t, s.shards)
+	require.ErrorIs(t, s.Delete(t.Context(), "id"), noServer)
+	require.LessOrEqual(t, dials.Load(), int64(2), "one for the channel, one for the write")
 }
 
 func TestOnlyAClusterHasShardChannels(t *testing.T) {
