@@ -89,7 +89,32 @@ func mayRefuseSeveralKeys(err error) bool {
 
 // revalidateEach asks with one script for each slot of a Cluster, elsewhere for each key.
 func (s *Store) revalidateEach(ctx context.Context, calls []call) (answers []revalidated, err error) {
+	answers = make([]revalidated, len(calls))
 	groups := s.bySlot(calls)
+	var divided [][]int
+	for i, err := range s.revalidateGroups(ctx, calls, groups, answers) {
+		switch {
+		case hasCode(err, "TRYAGAIN"): // the slot moves, and not all of the keys are still here: each goes by itself
+			for _, member := range groups[i] {
+				divided = append(divided, []int{member})
+			}
+		case err != nil:
+			return nil, err
+		}
+	}
+	for _, err := range s.revalidateGroups(ctx, calls, divided, answers) {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return answers, nil
+}
+
+// revalidateGroups asks with one script for each group of calls, and fills in their answers. It returns an error for
+// each group.
+func (s *Store) revalidateGroups(
+	ctx context.Context, calls []call, groups [][]int, answers []revalidated,
+) (errs []error) {
 	scripts := make([]call, len(groups))
 	for i, group := range groups {
 		scripts[i] = call{key: calls[group[0]].key, args: []any{s.ttl.Milliseconds()}}
@@ -101,20 +126,19 @@ func (s *Store) revalidateEach(ctx context.Context, calls []call) (answers []rev
 		}
 	}
 	replies, errs := s.each(ctx, revalidateScript, false, scripts)
-	answers = make([]revalidated, len(calls))
 	for i, group := range groups {
 		if errs[i] != nil {
-			return nil, errs[i]
+			continue
 		}
-		parsed, err := parseAnswers(replies[i], len(group))
-		if err != nil {
-			return nil, err
+		var parsed []revalidated
+		if parsed, errs[i] = parseAnswers(replies[i], len(group)); errs[i] != nil {
+			continue
 		}
 		for n, member := range group {
 			answers[member] = parsed[n]
 		}
 	}
-	return answers, nil
+	return errs
 }
 
 // bySlot groups the indexes of calls: on a Cluster by slot, elsewhere each for itself.

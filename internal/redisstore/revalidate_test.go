@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -174,4 +175,35 @@ func TestScriptsWithSeveralKeysAreRefused(t *testing.T) {
 		require.Equal(t, want, unchanged)
 		require.Equal(t, slices.Repeat([]string{"EVALSHA"}, 5), log.Take())
 	}
+}
+
+// TestRevalidationWhileASlotMoves asks for values in a slot of which some are on either master, or gone. A master
+// executes no script for several keys of such a slot.
+func TestRevalidationWhileASlotMoves(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3, 0)
+	s := newStore(cluster.Client(t))
+	ctx := t.Context()
+	var uses []Use
+	for i := range 4 {
+		id := fmt.Sprint("{tag}", i)
+		uses = append(uses, Use{ID: id, Revision: put(t, s, id)})
+	}
+	uses = append(uses, Use{ID: "other", Revision: put(t, s, "other")})
+	from, to := cluster.Master(t, s.key(uses[0].ID)), cluster.Nodes[0]
+	if from == to {
+		to = cluster.Nodes[1]
+	}
+	source, target := from.Client(t), to.Client(t)
+	slot := slotOf(s.key(uses[0].ID))
+	sourceID, targetID := source.ClusterMyID(ctx).Val(), target.ClusterMyID(ctx).Val()
+	require.NoError(t, target.Do(ctx, "CLUSTER", "SETSLOT", slot, "IMPORTING", sourceID).Err())
+	require.NoError(t, source.Do(ctx, "CLUSTER", "SETSLOT", slot, "MIGRATING", targetID).Err())
+	host, port, err := net.SplitHostPort(to.Addr())
+	require.NoError(t, err)
+	require.NoError(t, source.Migrate(ctx, host, port, s.key(uses[1].ID), 0, time.Minute).Err())
+	require.NoError(t, s.Delete(ctx, uses[2].ID))
+	unchanged, err := s.Unchanged(ctx, uses)
+	require.NoError(t, err)
+	require.Equal(t, []bool{true, true, false, true, true}, unchanged)
 }

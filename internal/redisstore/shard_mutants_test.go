@@ -68,4 +68,10 @@ var shardMutants = []mutant{
 		"if !ok || cluster {",
 		"TestRevalidationOfOneSlot",
 	},
+	{
+		"values of a slot that moves are not renewed", "revalidate.go",
+		`case hasCode(err, "TRYAGAIN"):`,
+		`case hasCode(err, "NEVER"):`,
+		"TestRevalidationWhileASlotMoves",
+	},
 }
