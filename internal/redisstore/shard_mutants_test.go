@@ -59,7 +59,7 @@ var shardMutants = []mutant{
 	{
 		"a writer that knows no masters looks for them for each channel", "shard.go",
 		"if err != nil {\n\t\treturn args",
-		"if false {\n\t\treturn args",
+		"if err != nil && args == nil {\n\t\treturn args",
 		"TestClusterThatIsAwayFailsAWriteAtOnce",
 	},
 	{
