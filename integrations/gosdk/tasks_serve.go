@@ -94,7 +94,7 @@ func (t *Tasks) begin(ctx context.Context, req *mcp.CallToolRequest) (mcp.Result
 	return t.created(id, record), nil
 }
 
-// tasksOf returns the tasks of whoever has sent a request.
+// tasksOf returns the tasks of the principal that has sent a request.
 func (t *Tasks) tasksOf(extra *mcp.RequestExtra) (handle.Owned[task], error) {
 	owner, err := t.principal(extra)
 	if err != nil {

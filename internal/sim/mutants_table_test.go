@@ -467,7 +467,7 @@ var mutants = []mutant{
 
 	// Shard channels. In one script it makes no difference which of the two counts comes first.
 	{
-		"a shard channel does whoever is in it", "internal/sim/shard.go",
+		"a shard channel counts with any link missing", "internal/sim/shard.go",
 		"if n >= s.listeners() {",
 		"if true {",
 		300, "",
