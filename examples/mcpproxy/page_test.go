@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -16,11 +17,16 @@ import (
 
 var screenshot = flag.String("page.screenshot", "", "write pictures of the page to this `FILE`.light.png and .dark.png")
 
+// startLive starts a demo with an embedded Redis. TestDemo has a redis-server, if there is one.
 func startLive(t *testing.T) *live {
 	t.Helper()
 	redis.SetLogger(&logging.VoidLogger{})
+	path := os.Getenv("PATH")
+	t.Setenv("PATH", t.TempDir())
 	d, err := startDemo(t.Context(), "", &report{out: io.Discard})
+	t.Setenv("PATH", path)
 	require.NoError(t, err)
+	require.Equal(t, "embedded", d.store.name)
 	t.Cleanup(func() { d.stop(t.Context()) })
 	l, err := d.goLive(t.Context())
 	require.NoError(t, err)

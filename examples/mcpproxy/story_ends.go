@@ -67,8 +67,11 @@ func (d *demo) revokeUser(ctx context.Context) error {
 	d.clients = slices.DeleteFunc(d.clients, func(c *client) bool { return c.user == ann })
 
 	start := time.Now()
-	_, err := d.replicas[0].sessions.Revoke(ctx, principal(ann))
-	d.noErrorf(err, "Revoke has ended her %d sessions, and returned after %s", len(theirs), brief(time.Since(start)))
+	revoked, err := d.replicas[0].sessions.Revoke(ctx, principal(ann))
+	if err == nil && revoked != len(theirs) {
+		err = errors.New("she has others")
+	}
+	d.noErrorf(err, "Revoke has ended %d sessions of hers, and returned after %s", revoked, brief(time.Since(start)))
 	late := 0
 	for _, c := range theirs {
 		for _, f := range d.prober.await(ctx, d.running(), c.probed(), time.Now(), gone) {
@@ -80,7 +83,10 @@ func (d *demo) revokeUser(ctx context.Context) error {
 	}
 	d.expectf(late == 0, "from then on, not one request of hers is served: the first answer of each replica is 404")
 
-	_, err = d.backends[0].baskets.Revoke(ctx, principal(ann))
+	revoked, err = d.backends[0].baskets.Revoke(ctx, principal(ann))
+	if err == nil && revoked != 1 {
+		err = errors.New("it was not there")
+	}
 	d.noErrorf(err, "her basket has gone, too: Revoke of the handles, on backend A")
 	d.expectf(d.basket.add(ctx, d.replicas[1], ann, "hat") != nil, "no backend takes the handle any more")
 	d.noErrorf(d.each(func(c *client) error { return c.call(ctx) }), "the %d sessions of %s continue", len(d.clients), bob)
