@@ -48,7 +48,8 @@ type shown struct {
 type said struct {
 	asked  time.Time     // the latest time
 	status int           // of HTTP; 0: it has not answered yet
-	after  time.Duration // since the end of the session, until it was not served any more
+	served time.Duration // from the end of the session to the latest request that was served all the same,
+	after  time.Duration // and to the first answer that it has ended
 }
 
 // piece is a piece of news.
@@ -98,8 +99,9 @@ func (l *live) stop() {
 func (l *live) ask(ctx context.Context, replica int) {
 	for sleep(ctx, tick) {
 		for _, s := range l.toAsk(replica) {
+			asked := time.Now()
 			if v, err := l.demo.prober.ask(ctx, l.replicas[replica], s.client.probed()); err == nil {
-				l.heard(replica, s, v)
+				l.heard(replica, s, asked, v)
 			}
 		}
 	}
@@ -123,11 +125,14 @@ func (l *live) toAsk(replica int) []*shown {
 }
 
 // heard notes an answer. A session may have ended while it was on its way.
-func (l *live) heard(replica int, s *shown, v verdict) {
+func (l *live) heard(replica int, s *shown, asked time.Time, v verdict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := &s.answers[replica]
 	now.status = v.status
+	if !s.ended.IsZero() && answers(v) {
+		now.served = asked.Sub(s.ended)
+	}
 	if s.ended.IsZero() || !gone(v) || now.after > 0 {
 		return
 	}

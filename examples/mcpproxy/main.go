@@ -21,10 +21,9 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 )
 
-const (
-	timeLimit = 15 * time.Second
-	patience  = 4 * time.Second // for a single expectation to come true
-)
+const patience = 4 * time.Second // for a single expectation to come true
+
+var timeLimit = 15 * time.Second
 
 func main() { os.Exit(command()) }
 

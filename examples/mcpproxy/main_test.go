@@ -20,6 +20,7 @@ var secret = regexp.MustCompile(`[A-Z2-7]{26}`)
 
 func TestDemo(t *testing.T) {
 	before := runtime.NumGoroutine()
+	timeLimit = time.Minute // with the race detector, beside other tests
 	var told strings.Builder
 	failed, err := run(t.Context(), io.MultiWriter(t.Output(), &told), "", false)
 	if err != nil {
