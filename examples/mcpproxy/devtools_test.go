@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+const wide, high = 1180, 826 // of the window
+
 // browser is a page in a headless Chromium, driven by the DevTools protocol through a pair of pipes.
 type browser struct {
 	t    *testing.T
@@ -88,9 +90,7 @@ func openBrowser(t *testing.T, url string) *browser {
 	b.send("Runtime.enable", nil, nil)
 	b.send("Log.enable", nil, nil)
 	b.send("Page.enable", nil, nil)
-	b.send("Emulation.setDeviceMetricsOverride", map[string]any{
-		"width": 1180, "height": 826, "deviceScaleFactor": 1, "mobile": false,
-	}, nil)
+	b.resize(wide, high)
 	b.send("Page.navigate", map[string]any{"url": url}, nil)
 	return b
 }
@@ -125,6 +125,9 @@ func (b *browser) heard(message []byte) {
 	defer b.mu.Unlock()
 	switch answer.Method {
 	case "Runtime.exceptionThrown", "Log.entryAdded":
+		if bytes.Contains(answer.Params, []byte(`"source":"network"`)) {
+			return // an answer that is no success: the page says what has happened
+		}
 		b.errors = append(b.errors, string(answer.Params))
 	case "":
 		if waiter := b.waiting[answer.ID]; waiter != nil {
@@ -265,6 +268,13 @@ func (b *browser) requireReadable(scheme string) {
 		return faults;
 	})()`, &faults)
 	require.Empty(b.t, faults, scheme)
+}
+
+func (b *browser) resize(width, height int) {
+	b.t.Helper()
+	b.send("Emulation.setDeviceMetricsOverride", map[string]any{
+		"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false,
+	}, nil)
 }
 
 // prefer sets the colours that the user likes.

@@ -1,33 +1,43 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"flag"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 var screenshot = flag.String("page.screenshot", "", "write pictures of the page to this `FILE`.light.png and .dark.png")
 
-// startLive starts a demo with an embedded Redis. TestDemo has a redis-server, if there is one.
-func startLive(t *testing.T) *live {
+// startUntold starts a demo with an embedded Redis, and without the story. TestDemo has a redis-server, if there is one.
+func startUntold(t *testing.T, out io.Writer) *demo {
 	t.Helper()
 	redis.SetLogger(&logging.VoidLogger{})
 	path := os.Getenv("PATH")
 	t.Setenv("PATH", t.TempDir())
-	d, err := startDemo(t.Context(), "", &report{out: io.Discard})
+	d, err := startDemo(t.Context(), "", &report{out: out})
 	t.Setenv("PATH", path)
 	require.NoError(t, err)
 	require.Equal(t, "embedded", d.store.name)
 	t.Cleanup(func() { d.stop(t.Context()) })
+	return d
+}
+
+func startLive(t *testing.T) *live {
+	t.Helper()
+	d := startUntold(t, io.Discard)
 	l, err := d.goLive(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(l.stop)
@@ -85,18 +95,27 @@ func TestPage(t *testing.T) {
 		b.await(cell("1", n), is("503"))
 		b.await(mode(n), is("✗ unavailable"))
 	}
+	b.click("Delete session 3")
+	b.await("#news", has("session 3 could not be deleted"))
 	if *screenshot != "" {
 		b.screenshot(*screenshot+".dark.png", "dark")
 	}
 	b.click("Start Redis")
 	for _, n := range []string{"1", "2", "3"} {
 		b.await(cell("1", n), is("serves"))
+		b.await(cell("3", n), is("serves"))
 		b.await(mode(n), is("✓ leased"))
 	}
 	b.await("#sessions", has("7")) // one has taken the place of the one that was deleted
 
 	b.requireReadable("light")
 	b.requireReadable("dark")
+	b.resize(400, 900) // of a phone
+	b.requireReadable("light")
+	if *screenshot != "" {
+		b.screenshot(*screenshot+".narrow.png", "light")
+	}
+	b.resize(wide, high)
 	if *screenshot != "" {
 		time.Sleep(35 * time.Second) // so that the charts have something to show
 		b.click("Cut events of replica 3", "Delete session 4")
@@ -104,18 +123,49 @@ func TestPage(t *testing.T) {
 		b.screenshot(*screenshot+".light.png", "light")
 	}
 
-	var page, state string
+	var page string
 	b.eval("document.documentElement.outerHTML", &page)
-	answer, err := http.Get(at.String() + "/state")
+	require.False(t, secret.MatchString(page+get(t, at.String()+"/state")), "the page shows a session id")
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	require.Empty(t, b.errors, "errors in the browser")
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	answer, err := http.Get(url)
 	require.NoError(t, err)
 	defer func() { _ = answer.Body.Close() }()
 	body, err := io.ReadAll(answer.Body)
 	require.NoError(t, err)
-	state = string(body)
-	require.False(t, secret.MatchString(page+state), "the page shows a session id")
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	require.Empty(t, b.errors, "errors in the browser")
+	require.Equal(t, http.StatusOK, answer.StatusCode)
+	return string(body)
+}
+
+// With -serve the demo tells where the page is, and goes on until it is interrupted.
+func TestServe(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	in, out := io.Pipe()
+	d := startUntold(t, out)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		assert.NoError(t, d.keepRunning(ctx))
+		_ = out.Close()
+	})
+	told := bufio.NewScanner(in)
+	page := ""
+	for told.Scan() && !strings.Contains(told.Text(), "Ctrl-C") {
+		if _, after, found := strings.Cut(told.Text(), "stop Redis:  "); found {
+			page = after
+		}
+	}
+	require.Contains(t, get(t, page), "<title>")
+	interrupt()
+	rest, err := io.ReadAll(in)
+	require.NoError(t, err)
+	serving.Wait()
+	require.Contains(t, string(rest), "replica 3", "the table of what the requests took")
+	require.False(t, secret.Match(rest))
 }
 
 // Pages of others, which a user's browser may show, can neither press a button nor read the state.
