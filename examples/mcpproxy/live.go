@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,8 +114,14 @@ func (l *live) toAsk(replica int) []*shown {
 	var due []*shown
 	for _, s := range l.sessions {
 		last := &s.answers[replica]
-		served := !s.ended.IsZero() && last.status == http.StatusOK
-		if now.Sub(last.asked) >= askEvery || served && (last.asked.Before(s.ended) || now.Sub(last.asked) >= askSooner) {
+		wait := askEvery
+		switch {
+		case last.asked.Before(s.ended):
+			wait = 0
+		case last.served > 0 && last.after == 0:
+			wait = askSooner
+		}
+		if now.Sub(last.asked) >= wait {
 			last.asked = now
 			due = append(due, s)
 		}
@@ -124,10 +129,13 @@ func (l *live) toAsk(replica int) []*shown {
 	return due
 }
 
-// heard notes an answer. A session may have ended while it was on its way.
+// heard notes an answer. When the session has ended while it was on its way, it says nothing.
 func (l *live) heard(replica int, s *shown, asked time.Time, v verdict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if asked.Before(s.ended) {
+		return
+	}
 	now := &s.answers[replica]
 	now.status = v.status
 	if !s.ended.IsZero() && answers(v) {
@@ -186,6 +194,9 @@ func (l *live) remove(ctx context.Context, number int) error {
 		return err
 	}
 	s.ended = time.Now()
+	for i := range s.answers {
+		s.answers[i].status = 0
+	}
 	l.tellLockedf("session %d is deleted, through %s", number, l.replicas[0].name)
 	return nil
 }

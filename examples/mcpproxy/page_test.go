@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,7 +22,7 @@ import (
 
 var screenshot = flag.String("page.screenshot", "", "write pictures of the page to this `FILE`.light.png and .dark.png")
 
-// startUntold starts a demo with an embedded Redis, and without the story. TestDemo has a redis-server, if there is one.
+// startUntold starts a demo with an embedded Redis, and without the story. TestDemo has a redis-server if there is one.
 func startUntold(t *testing.T, out io.Writer) *demo {
 	t.Helper()
 	redis.SetLogger(&logging.VoidLogger{})
@@ -42,6 +43,18 @@ func startLive(t *testing.T) *live {
 	require.NoError(t, err)
 	t.Cleanup(l.stop)
 	return l
+}
+
+// served returns for how long a replica has served a session that has ended.
+func (l *live) served(session string, replica int) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.sessions {
+		if strconv.Itoa(s.number) == session {
+			return s.answers[replica-1].served
+		}
+	}
+	return 0
 }
 
 func is(wanted string) func(string) bool {
@@ -70,23 +83,28 @@ func TestPage(t *testing.T) {
 		b.await("#replica-"+n+" figure:nth-of-type(2) b", func(text string) bool { return text != "0 /s" && text != "" })
 	}
 
-	// The replica that is cut off serves its copy until its lease is over.
-	b.click("Cut events of replica 3", "Delete session 2")
-	b.await(cell("2", "3"), is("old copy"))
-	b.await(cell("2", "1"), has("404 after"))
-	b.await(cell("2", "2"), has("404 after"))
-	b.await(cell("2", "3"), has("404 after"))
-	l.mu.Lock()
-	require.Equal(t, 2, l.sessions[1].number)
-	served := l.sessions[1].answers[2].served
-	l.mu.Unlock()
+	// The replica that is cut off serves its copy until its lease is over. A machine that is so slow that this comes
+	// before the second click has two more chances.
+	var served time.Duration
+	seen := ""
+	for _, n := range []string{"2", "4", "5"} {
+		b.click("Cut events of replica 3", "Delete session "+n)
+		seen = b.await(cell(n, "3"), func(text string) bool { return text == "old copy" || has("404 after")(text) })
+		for _, replica := range []string{"1", "2", "3"} {
+			b.await(cell(n, replica), has("404 after"))
+		}
+		served = l.served(n, 3)
+		b.await(mode("3"), is("! bounded age"))
+		b.await("#news", has("replica 3 is cut off from change events"))
+		b.click("Restore events of replica 3")
+		b.await(mode("3"), is("✓ leased"))
+		if seen == "old copy" {
+			break
+		}
+	}
+	require.Equal(t, "old copy", seen)
 	require.Positive(t, served)
 	require.Less(t, served, livePace.maxStaleness)
-	b.await(mode("3"), is("! bounded age"))
-	b.await("#news", has("replica 3 is cut off from change events"))
-	require.Equal(t, "✓ leased", b.text(mode("1")))
-	b.click("Restore events of replica 3")
-	b.await(mode("3"), is("✓ leased"))
 
 	// Without Redis, copies are served until the leases are over. No session is lost.
 	b.click("Stop Redis")
@@ -118,7 +136,7 @@ func TestPage(t *testing.T) {
 	b.resize(wide, high)
 	if *screenshot != "" {
 		time.Sleep(35 * time.Second) // so that the charts have something to show
-		b.click("Cut events of replica 3", "Delete session 4")
+		b.click("Cut events of replica 3", "Delete session 6")
 		time.Sleep(1200 * time.Millisecond)
 		b.screenshot(*screenshot+".light.png", "light")
 	}
