@@ -90,7 +90,9 @@ func ExampleWithMaxLocalBytes() {
 
 // The status of an answer tells clients whether their session is over.
 func ExampleHTTPStatus() {
-	for _, err := range []error{nil, session.ErrInvalidID, session.ErrNotFound, session.ErrTooMany, session.ErrUnavailable} {
+	for _, err := range []error{
+		nil, session.ErrInvalidID, session.ErrNotFound, session.ErrTooMany, session.ErrUnavailable,
+	} {
 		fmt.Println(session.HTTPStatus(err))
 	}
 	// Output:

@@ -36,7 +36,7 @@ func Example() {
 	s := session.New(session.NewID()).
 		WithType(session.TypeStreamable).
 		With("backend_url", "http://10.0.0.7:8080/mcp")
-	if err := sessions.Store(ctx, s); err != nil {
+	if err := sessions.Create(ctx, s); err != nil {
 		fmt.Println(err)
 		return
 	}

@@ -10,7 +10,7 @@ import (
 
 // The test of a storage of one's own, which is run by "go test". The fields of Subject that are left out here let the
 // suite check more.
-func ExampleRun() {
+func ExampleRun() { //nolint:testableexamples // its code is in a test, which needs a testing.T
 	newMyStorage := func(ttl time.Duration) session.Storage { return session.NewMemoryStorage(ttl) } // yours
 
 	// func TestMyStorageConforms(t *testing.T)

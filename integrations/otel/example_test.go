@@ -28,7 +28,7 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	defer registration.Unregister()
+	defer func() { _ = registration.Unregister() }()
 
 	ctx := context.Background()
 	_ = sessions.Store(ctx, session.New("3f2c"))

@@ -100,7 +100,7 @@ type source struct {
 }
 
 func newSource(t *testing.T, name string, b block) source {
-	s := source{name: name, file: "main.go", test: strings.Contains(b.code, "\nfunc Test") || strings.HasPrefix(b.code, "func Test")}
+	s := source{name: name, file: "main.go", test: strings.Contains("\n"+b.code, "\nfunc Test")}
 	head, tail := "package main\n", "\nfunc main() {}\n"
 	if s.test {
 		head, tail, s.file = "package docs\n", "", "main_test.go"
@@ -160,8 +160,8 @@ func (m module) imports(used map[string]bool) string {
 	return strings.Join(lines, "")
 }
 
-// tool runs a go command in a program that requires what a module requires, and the module itself. Each source is in the
-// folder of its name.
+// tool runs a go command in a program that requires what a module requires, and the module itself. Each source is in
+// the folder of its name.
 func tool(t *testing.T, of string, sources []source, args ...string) {
 	dir := t.TempDir()
 	from, err := filepath.Abs(filepath.Join(root, of))

@@ -25,8 +25,8 @@ func TestGatewayOfDocsRuns(t *testing.T) {
 		private = freeAddress(t)
 		return start(t, blocks(t, filepath.Join(root, "docs", "mcp.md"))[0], "localhost:8080", map[string]string{
 			"localhost:6379": address, "localhost:9001": one, "localhost:9002": two, "localhost:8081": private,
-			"return nil, auth.ErrInvalidToken // yours": "return &auth.TokenInfo{UserID: token, Expiration: time.Now().Add(time.Hour)}, nil",
-			"time.Sleep(5 * time.Second)":               "time.Sleep(time.Millisecond)",
+			"nil, auth.ErrInvalidToken // yours": "&auth.TokenInfo{UserID: token, Expiration: time.Now().Add(time.Hour)}, nil",
+			"time.Sleep(5 * time.Second)":        "time.Sleep(time.Millisecond)",
 		}), "http://" + private
 	}
 	a, private := replica()
@@ -48,7 +48,7 @@ func TestGatewayOfDocsRuns(t *testing.T) {
 
 	redis.Close()
 	late, _ := replica()
-	assert.Equal(t, http.StatusServiceUnavailable, send(t, http.MethodGet, late.url+"/readyz").status, "Redis was never there")
+	assert.Equal(t, http.StatusServiceUnavailable, send(t, http.MethodGet, late.url+"/readyz").status)
 	assert.Equal(t, http.StatusOK, send(t, http.MethodGet, a.url+"/readyz").status, "an outage takes no replica out")
 	assert.Equal(t, http.StatusServiceUnavailable,
 		send(t, http.MethodPost, late.url+"/mcp", name, alice, "Mcp-Session-Id", id).status)
