@@ -1,4 +1,4 @@
-package mocks_test
+package mocks_test //nolint:testableexamples // its code is in a test, which needs a testing.T
 
 import (
 	"context"
@@ -20,7 +20,7 @@ func (s storage) Create(ctx context.Context, created *session.Session) error {
 
 // A mock for each call that a test expects. The mock has the four methods of session.Storage; a test adds the
 // capabilities that its code needs.
-func Example() { //nolint:testableexamples // its code is in a test, which needs a testing.T
+func Example() {
 	// func TestLogin(t *testing.T)
 	_ = func(t *testing.T) {
 		st := storage{mocks.NewStorage(t)}

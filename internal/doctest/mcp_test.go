@@ -21,13 +21,14 @@ func TestGatewayOfDocsRuns(t *testing.T) {
 	redis := miniredis.RunT(t)
 	address := redis.Addr()
 	one, two := backend(t, "one"), backend(t, "two")
-	replica := func() (program *program, private string) {
+	file := build(t, blocks(t, filepath.Join(root, "docs", "mcp.md"))[0], map[string]string{
+		"nil, auth.ErrInvalidToken // yours": "&auth.TokenInfo{UserID: token, Expiration: time.Now().Add(time.Hour)}, nil",
+		"time.Sleep(5 * time.Second)":        "time.Sleep(time.Millisecond)",
+	})
+	replica := func() (p *program, private string) {
 		private = freeAddress(t)
-		return start(t, blocks(t, filepath.Join(root, "docs", "mcp.md"))[0], "localhost:8080", map[string]string{
-			"localhost:6379": address, "localhost:9001": one, "localhost:9002": two, "localhost:8081": private,
-			"nil, auth.ErrInvalidToken // yours": "&auth.TokenInfo{UserID: token, Expiration: time.Now().Add(time.Hour)}, nil",
-			"time.Sleep(5 * time.Second)":        "time.Sleep(time.Millisecond)",
-		}), "http://" + private
+		p = start(t, file, map[string]string{"6379": address, "8081": private, "9001": one, "9002": two})
+		return p, "http://" + private
 	}
 	a, private := replica()
 	const name, alice, bob = "Authorization", "Bearer alice", "Bearer bob"

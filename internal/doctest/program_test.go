@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -19,26 +21,42 @@ import (
 
 // program is a block that runs until the test ends.
 type program struct {
-	url   string // of the first address that was given to start
+	url   string
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when the program has ended
 	out   bytes.Buffer  // what it has printed, to be read when it has ended
 }
 
-// start runs a block as a program, with a free address in the place of the one that it listens at, and with other
-// replacements.
-func start(t *testing.T, b block, address string, replace map[string]string) *program {
-	server := freeAddress(t)
-	replace[address] = server
+var address = regexp.MustCompile(`"localhost:(\d+)"`)
+
+// build makes a program of a block, with some of its text replaced. Its addresses are those that start gives it.
+func build(t *testing.T, b block, replace map[string]string) (file string) {
 	for was, is := range replace {
 		require.Equal(t, 1, strings.Count(b.code, was), was)
 		b.code = strings.Replace(b.code, was, is, 1)
 	}
-	file := filepath.Join(t.TempDir(), "program")
-	s := newSource(t, "program", b)
-	tool(t, s.module, []source{s}, "build", "-ldflags=-s -w", "-o", file, "./program")
+	b.code = address.ReplaceAllString(b.code, `address("$1")`)
+	main := newSource(t, "program", b)
+	addresses := source{name: main.name, file: "address.go", text: `package main
 
+import "os"
+
+func address(port string) string { return os.Getenv("ADDRESS_" + port) }
+`}
+	file = filepath.Join(t.TempDir(), "program")
+	tool(t, main.module, []source{main, addresses}, "build", "-ldflags=-s -w", "-o", file, "./program")
+	return file
+}
+
+// start runs a program with addresses in the place of the ports that its block has. It listens at a free one in the
+// place of 8080.
+func start(t *testing.T, file string, addresses map[string]string) *program {
+	server := freeAddress(t)
 	p := &program{url: "http://" + server, cmd: exec.CommandContext(t.Context(), file), ended: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), "ADDRESS_8080="+server)
+	for port, is := range addresses {
+		p.cmd.Env = append(p.cmd.Env, "ADDRESS_"+port+"="+is)
+	}
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	require.NoError(t, p.cmd.Start())
 	go func() {

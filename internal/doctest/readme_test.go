@@ -21,13 +21,10 @@ func TestProxyOfReadmeRuns(t *testing.T) {
 	t.Parallel()
 	redis := miniredis.RunT(t)
 	one, two := backend(t, "one"), backend(t, "two")
-	replica := func() *program {
-		return start(t, readme(t)[0], "localhost:8080", map[string]string{
-			"localhost:6379": redis.Addr(), "localhost:9001": one, "localhost:9002": two,
-		})
-	}
-	first := replica()
-	a, b := first.url, replica().url
+	file := build(t, readme(t)[0], nil)
+	addresses := map[string]string{"6379": redis.Addr(), "9001": one, "9002": two}
+	first := start(t, file, addresses)
+	a, b := first.url, start(t, file, addresses).url
 
 	began := send(t, http.MethodPost, a+"/mcp")
 	require.Equal(t, http.StatusOK, began.status)
@@ -61,7 +58,7 @@ func main() {
 	log.Fatal(http.ListenAndServe("localhost:8080", api(sessions)))
 }
 `
-	program := start(t, b, "localhost:8080", map[string]string{"localhost:6379": redis.Addr()})
+	program := start(t, build(t, b, nil), map[string]string{"6379": redis.Addr()})
 	url := program.url
 
 	began := send(t, http.MethodPost, url+"/begin")

@@ -19,9 +19,10 @@ import (
 func TestWebAppOfDocsRuns(t *testing.T) {
 	t.Parallel()
 	server := miniredis.RunT(t)
-	program := start(t, blocks(t, filepath.Join(root, "docs", "webapps.md"))[0], "localhost:8080", map[string]string{
-		"localhost:6379": server.Addr(), "return false // yours": `return user != "" && password == "right"`,
+	file := build(t, blocks(t, filepath.Join(root, "docs", "webapps.md"))[0], map[string]string{
+		"return false // yours": `return user != "" && password == "right"`,
 	})
+	program := start(t, file, map[string]string{"6379": server.Addr()})
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = client.Close() })
 	remote := session.NewRedisStorage(client, time.Minute, session.WithOwnerIndex())
