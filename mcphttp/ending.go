@@ -14,10 +14,14 @@ const endingTime = time.Second
 // session, which may be never, whatever the context says. The channel is closed when the server has answered.
 func (s *Sessions) endInServer(r *http.Request, id string) (ended <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.grace)
+	modern := Modern(r)
 	r = r.Clone(ctx)
 	r.Method, r.Body, r.ContentLength, r.TransferEncoding = http.MethodDelete, http.NoBody, 0, nil
 	for _, name := range []string{"Content-Type", "Content-Length", "Last-Event-Id", methodHeader, nameHeader} {
 		r.Header.Del(name)
+	}
+	if modern {
+		r.Header.Del(versionHeader) // the other one has no sessions to end
 	}
 	r.Header.Set(sessionHeader, id)
 	done := make(chan struct{})

@@ -99,6 +99,12 @@ func (s *peer) lastRequest() *http.Request {
 	return s.last
 }
 
+func (s *peer) isEmpty() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.sessions) == 0
+}
+
 func (s *peer) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

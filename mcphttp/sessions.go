@@ -36,8 +36,8 @@ import (
 // that sticks to the session id.
 //
 // Requests of 2026-07-28 or later (see [Modern]) have no session. They are passed on without an Mcp-Session-Id, and
-// their owner is not asked for. So Sessions may be in front of an [Era] or behind it; in front, Shutdown also cuts the
-// streams of the modern era.
+// their owner is not asked for. A session that a server begins for one of them is ended, and its id does not leave. So
+// Sessions may be in front of an [Era] or behind it; in front, Shutdown also cuts the streams of the modern era.
 type Sessions struct {
 	options
 
@@ -92,7 +92,7 @@ func (s *Sessions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			r.Header = r.Header.Clone()
 			r.Header.Del(sessionHeader)
 		}
-		_ = s.answers.serve(w, r, "", body.checked(s.server))
+		_ = s.answers.serve(w, r, "", s.sessionless(body.checked(s.server)))
 	case r.Method != http.MethodGet && r.Method != http.MethodPost && r.Method != http.MethodDelete:
 		w.Header().Set("Allow", "GET, POST, DELETE")
 		http.Error(w, "the method is not allowed", http.StatusMethodNotAllowed)
@@ -179,6 +179,28 @@ func (s *Sessions) storing(owner string, next http.Handler) http.Handler {
 		if abandoned != "" {
 			awaitEnding(s.endInServer(r, abandoned))
 		}
+	})
+}
+
+// sessionless returns a handler that ends each session which the next one begins: a server has taken a request of the
+// modern era for one of the other. Its owner was not asked for, so it may begin none. go-sdk's handler with sessions
+// begins one for each server/discover of a client that then falls back.
+func (s *Sessions) sessionless(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun := ""
+		defer func() {
+			if begun != "" {
+				s.endInServer(r, begun)
+			}
+		}()
+		next.ServeHTTP(&writer{ResponseWriter: w, check: func(int) error {
+			begun = w.Header().Get(sessionHeader)
+			w.Header().Del(sessionHeader)
+			if begun != "" && s.created != nil {
+				s.created(r.Context(), session.New(begun))
+			}
+			return nil
+		}}, r)
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -354,4 +355,38 @@ func TestNewSessionsWithoutWhatItNeeds(t *testing.T) {
 	s := NewSessions(newBroken(), inner, WithMaxBody(0), WithGrace(0))
 	require.EqualValues(t, defaultMaxBody, s.maxBody)
 	require.Equal(t, defaultGrace, s.grace)
+}
+
+// A server that takes a request of the modern era for one of the legacy era begins a session whose owner was not asked
+// for.
+func TestModernRequestBeginsNoSession(t *testing.T) {
+	t.Parallel()
+	inner := newServer()
+	st := newBroken()
+	owner := WithOwner(func(r *http.Request) (string, error) { return r.Header.Get(userHeader), nil })
+	for name, handler := range map[string]http.Handler{
+		"sessions": NewSessions(st, inner, owner),
+		"era":      NewSessions(st, Era(inner, inner), owner),
+	} {
+		inner.nextID = name
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(initialize))
+		r.Header.Set(versionHeader, "2099-01-01")
+		got := httptest.NewRecorder()
+		handler.ServeHTTP(got, r)
+		require.Equal(t, http.StatusOK, got.Code)
+		require.Empty(t, got.Header().Get(sessionHeader))
+		ended := func() bool { return slices.Contains(inner.endedSessions(), name) }
+		require.Eventually(t, ended, 10*time.Second, time.Millisecond)
+		_, err := st.Load(t.Context(), name)
+		require.ErrorIs(t, err, session.ErrNotFound)
+	}
+
+	peers := startPeers(t, 3)
+	_, proxy := startProxy(t, st, peers, owner)
+	for _, p := range peers {
+		got := send(t, http.MethodPost, proxy, initialize, versionHeader, "2099-01-01")
+		require.Equal(t, p.name, got.body)
+		require.Empty(t, got.header.Get(sessionHeader))
+		require.Eventually(t, p.isEmpty, 10*time.Second, time.Millisecond)
+	}
 }
