@@ -14,6 +14,7 @@ func TestHostsAndOrigins(t *testing.T) {
 	t.Parallel()
 	const loopback, other = "127.0.0.1:80", "192.0.2.1:80"
 	named := []ProxyOption{WithHosts("MCP.example.com", "ports.example.com:8080")}
+	addresses := []ProxyOption{WithHosts("[2001:db8::1]", "[2001:db8::2]:8080", "192.0.2.1")}
 	pages := []ProxyOption{WithOrigins("https://App.example.com")}
 	for _, c := range []struct {
 		opts                []ProxyOption
@@ -33,6 +34,18 @@ func TestHostsAndOrigins(t *testing.T) {
 		{nil, loopback, "localhost", "http://evil.example.com", false},
 		{nil, loopback, "localhost", "null", false},
 		{nil, loopback, "localhost", "http://localhost@evil.example.com", false},
+		{nil, loopback, "localhost.", "", false},
+		{nil, loopback, "127.0.0.1:80@evil.example.com", "", false},
+		{nil, loopback, "localhost@evil.example.com", "", false},
+		{nil, loopback, "evil.example.com#localhost", "", false},
+		{nil, loopback, "[::1]evil.example.com", "", false},
+		{nil, loopback, "[::1]:80.evil.example.com", "", false},
+		{nil, loopback, "0.0.0.0", "", false},
+		{nil, loopback, "localhost", "", true},
+		{nil, loopback, "localhost", "http://localhost.evil.example.com", false},
+		{nil, loopback, "localhost", `http://evil.example.com\@localhost`, false},
+		{nil, loopback, "localhost", "http://localhost http://evil.example.com", false},
+		{nil, loopback, "localhost", "file://", false},
 		{nil, other, "evil.example.com", "http://evil.example.com", true},
 		{nil, other, "mcp.example.com", "null", true},
 		{nil, "", "mcp.example.com", "", true},
@@ -45,6 +58,12 @@ func TestHostsAndOrigins(t *testing.T) {
 		{named, other, "evil.example.com", "", false},
 		{named, other, "mcp.example.com", "https://evil.example.com", false},
 		{named, other, "mcp.example.com", "null", false},
+
+		{addresses, other, "[2001:db8::1]", "", true},
+		{addresses, other, "[2001:DB8::1]:8080", "http://[2001:db8::1]:8080", true},
+		{addresses, other, "[2001:db8::2]:8080", "", true},
+		{addresses, other, "[2001:db8::2]:80", "", false},
+		{addresses, other, "192.0.2.1:80", "", true},
 
 		{pages, loopback, "localhost", "https://app.example.com", true},
 		{pages, loopback, "localhost", "http://localhost", true},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -35,6 +36,9 @@ func WithHosts(hosts ...string) ProxyOption {
 	names := make([]string, len(hosts))
 	for i, host := range hosts {
 		names[i] = lower(host)
+		if strings.HasSuffix(host, "]") { // an IPv6 address without a port
+			names[i] = hostname(names[i])
+		}
 	}
 	return proxyOption(func(o *proxyOptions) { o.hosts.names = append(o.hosts.names, names...) })
 }

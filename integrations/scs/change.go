@@ -45,7 +45,7 @@ func (s *Store) changeTo(b []byte, expiry time.Time) (func(*session.Session) *se
 	}
 	idle := session.NoIdleTimeout
 	if expiry.Before(deadline) {
-		idle = time.Until(expiry)
+		idle = max(time.Millisecond, time.Until(expiry)) // a negative one would be none
 	}
 	owner := sharedOwner
 	if s.owner != nil {

@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/alexedwards/scs/v2"
 	"github.com/stretchr/testify/require"
 )
 
@@ -85,5 +86,29 @@ func TestConfigurationChanges(t *testing.T) {
 		require.Equal(t, before+1, st.writes.Load(), "the new time-out was written once")
 		time.Sleep(11 * time.Minute)
 		require.Empty(t, alice.user(t))
+	})
+}
+
+// slowCodec takes a minute to decode.
+type slowCodec struct{ scs.GobCodec }
+
+func (slowCodec) Decode(b []byte) (time.Time, map[string]any, error) {
+	time.Sleep(time.Minute)
+	return scs.GobCodec{}.Decode(b)
+}
+
+// A process may stand still between two looks at the clock.
+func TestIdleTimeOverWhileCommitting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		st := newCounted()
+		b, err := scs.GobCodec{}.Encode(time.Now().Add(time.Hour), map[string]any{"user": "alice"})
+		require.NoError(t, err)
+		s := New(st, WithCodec(slowCodec{}))
+		require.NoError(t, s.Commit("token", b, time.Now().Add(30*time.Second)))
+		time.Sleep(time.Second)
+		_, found, err := s.Find("token")
+		require.NoError(t, err)
+		require.False(t, found, "it must not live until its deadline")
 	})
 }
