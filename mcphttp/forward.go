@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/http/httputil"
+	"slices"
 	"sync"
 
 	"github.com/seed34611480/session"
@@ -45,20 +46,35 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request) {
 	p.reverse.ServeHTTP(w, endToEnd(r))
 }
 
-// endToEnd returns a request without a Connection header: a ReverseProxy would drop each header that it names. (1) A
-// client sends Connection: Mcp-Protocol-Version. (2) The proxy goes by that version, and checks no owner. (3) The
-// backend gets no version, and begins a session of the legacy era, which is not stored. A header that middleware has
-// set for the backend could be removed in the same way. Without the header there is no Upgrade either: a server may
-// ignore it, and what follows would be no MCP.
+// endToEnd returns a request whose headers mean nothing to this hop.
+//
+// A ReverseProxy drops each header that Connection names. (1) A client sends Connection: Mcp-Protocol-Version. (2) The
+// proxy goes by that version, and checks no owner. (3) The backend gets no version, and begins a session of the legacy
+// era. A header that middleware has set for the backend could be removed in the same way. Without Connection there is
+// no Upgrade either: a server may ignore it, and what follows would be no MCP.
+//
+// A Transport sends a request with an Idempotency-Key again when the connection ends without an answer, and a server
+// that does not know the header executes the call twice. The Transport looks for the canonical spelling only.
 func endToEnd(r *http.Request) *http.Request {
-	if r.Header["Connection"] != nil {
-		r = r.WithContext(r.Context()) // a copy
-		r.Header = r.Header.Clone()
-		r.Header.Del("Connection")
-		r.Header.Del("HTTP2-Settings") // of an Upgrade
+	isHere := func(name string) bool { return len(r.Header[name]) > 0 }
+	if !isHere("Connection") && !slices.ContainsFunc(repeating, isHere) {
+		return r
+	}
+	r = r.WithContext(r.Context()) // a copy
+	r.Header = r.Header.Clone()
+	r.Header.Del("Connection")
+	r.Header.Del("HTTP2-Settings")
+	for _, name := range repeating {
+		if isHere(name) {
+			r.Header[lower(name)] = r.Header[name]
+			delete(r.Header, name)
+		}
 	}
 	return r
 }
+
+// repeating are the headers that let a Transport repeat a POST.
+var repeating = []string{"Idempotency-Key", "X-Idempotency-Key"}
 
 func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 	x := exchangeOf(r.In.Context())

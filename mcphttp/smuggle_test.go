@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -72,4 +73,30 @@ func TestShortAnswerThatBreaksOff(t *testing.T) {
 	_, proxy := startProxy(t, startStorage(), peers)
 	got, _ := call(t, proxy, callMethod, `{}`)
 	require.Equal(t, http.StatusBadGateway, got.status)
+}
+
+// A Transport repeats a request that has an Idempotency-Key when its connection ends without an answer. That is between
+// the client and the server: few MCP servers know the header, and would execute a call twice.
+func TestCallsAreNotRepeated(t *testing.T) {
+	t.Parallel()
+	for _, header := range []string{"X-Other", "Idempotency-Key", "X-Idempotency-Key"} {
+		peers := startPeers(t, 1)
+		var calls atomic.Int32
+		peers[0].handle = func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get(methodHeader) != callMethod {
+				return
+			}
+			if r.Header.Get(header) == "7" {
+				calls.Add(1)
+			}
+			panic(http.ErrAbortHandler)
+		}
+		peers[0].Config.ErrorLog = quiet
+		_, proxy := startProxy(t, startStorage(), peers)
+		got, _ := call(t, proxy, "tools/list", `{}`) // so that there is a connection
+		require.Equal(t, http.StatusOK, got.status)
+		got, _ = call(t, proxy, callMethod, `{}`, header, "7")
+		require.Equal(t, http.StatusBadGateway, got.status, header)
+		require.EqualValues(t, 1, calls.Load(), header)
+	}
 }
