@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"slices"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -30,13 +29,7 @@ func (w fenceServer) SameMasters(ctx context.Context) (bool, error) {
 	if realCluster(w.store.base) == nil {
 		return true, nil
 	}
-	slots, err := w.clusterSlots(ctx, w.links[0].master.control)
-	if err != nil {
-		return false, err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Equal(mastersOf(slots), w.known), nil
+	return w.isKnownTo(ctx, w.links[0].master.control)
 }
 
 // Mark implements [fence.Server]. A master with another history delivers markers on links that have missed events, and

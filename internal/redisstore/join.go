@@ -19,9 +19,15 @@ type joins struct {
 	idle   int // turns to leave out: the server refuses shard channels
 }
 
-// joinAfter is how long after its beginning a link joins channels, in units of S. A master that is new gets its first
-// slot before all watches know it. Until they have a link to it, only the bus between the nodes carries its events to
-// them. The first links must not keep the writers from using it.
+// joinAfter is how long after all masters agree a link joins channels, in units of S. A master that is new gets its
+// first slot before all watches know it. Until they have a link to it, only the bus between the nodes carries its events
+// to them. The first links must not keep the writers from using it:
+//
+//  1. Y gets its first slot. W does not hear of that yet.
+//  2. A link to Y begins, and joins. It is the only one: all who watch Y have each event, and nothing goes to the bus.
+//  3. Another watch asks W, which proves to it that there is no Y. A value is changed on Y.
+//
+// When W names Y, too, nothing proves that to any watch any more, and after S all leases from before have ended.
 const joinAfter = 2
 
 // maxIdle is for how many turns a link leaves the server in peace that has refused a shard channel: 2 minutes by
@@ -35,6 +41,9 @@ func (l *link) join(ctx context.Context) error {
 	case <-l.subscribed:
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+	if err := l.agree(ctx); err != nil {
+		return err
 	}
 	select {
 	case <-time.After(joinAfter * l.watch.timeout()):
@@ -56,6 +65,32 @@ func (l *link) join(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// agree waits until each master has named the masters that are watched. followTopology says what another answer, or
+// none, means for the watch.
+func (l *link) agree(ctx context.Context) error {
+	ticker := time.NewTicker(l.watch.heartbeat)
+	defer ticker.Stop()
+	for {
+		if known, _ := l.watch.isKnownTo(ctx, l.master.control); known {
+			break
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	close(l.agreed)
+	for _, other := range l.watch.links {
+		select {
+		case <-other.agreed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // toJoin returns the channels to ask for now. The first one is the link's own: where it is refused, so would be the

@@ -23,6 +23,7 @@ type link struct {
 	shard      string        // the same as a shard channel, see join.go; "" for none
 	confirmed  bool          // the subscription; for take
 	subscribed chan struct{} // closed when it is
+	agreed     chan struct{} // closed when the master has named the masters that are watched
 	joins      joins
 
 	subscription *redis.PubSub // set before subscribed is closed
@@ -60,7 +61,7 @@ var (
 func newLink(w *watch, index int, m master) *link {
 	return &link{
 		watch: w, index: index, master: m,
-		channel: w.store.linkChannel(w.name, m.number), subscribed: make(chan struct{}),
+		channel: w.store.linkChannel(w.name, m.number), subscribed: make(chan struct{}), agreed: make(chan struct{}),
 		answers: make(chan answer, maxAnswers), shard: w.store.linkShard(w.name, m.number),
 		joins: joins{joined: make(map[string]bool)},
 	}

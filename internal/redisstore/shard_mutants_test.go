@@ -33,6 +33,18 @@ var shardMutants = []mutant{
 		"TestLinkJoinsAfterAWhile",
 	},
 	{
+		"a link joins channels before its master knows all masters", "join.go",
+		"l.master.control); known {",
+		"l.master.control); known || true {",
+		"TestLinkJoinsAfterAWhile",
+	},
+	{
+		"a link does not wait for the other masters", "join.go",
+		"case <-other.agreed:",
+		"case <-l.agreed:",
+		"TestLinkJoinsAfterAWhile",
+	},
+	{
 		"the end of a subscription is not noticed", "join.go",
 		"delete(l.joins.joined, channel)",
 		"_ = channel",

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session/internal/redistest"
@@ -308,7 +309,7 @@ func TestJoining(t *testing.T) {
 	require.False(t, l.confirmed, "none of this confirms the subscription")
 }
 
-// TestLinkJoinsAfterAWhile: until then, events of a master that is new are broadcast.
+// TestLinkJoinsAfterAWhile: until all masters know a new one, and all watches, its events are broadcast.
 func TestLinkJoinsAfterAWhile(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -318,13 +319,57 @@ func TestLinkJoinsAfterAWhile(t *testing.T) {
 			Dialer:        func(context.Context, string, string) (net.Conn, error) { return nil, noServer },
 		})
 		defer func() { require.NoError(t, client.Close()) }()
-		w := &watch{store: newStore(client), heartbeat: time.Second}
-		l := newLink(w, 0, master{number: "0"})
-		l.subscription = client.Subscribe(t.Context())
-		defer func() { require.NoError(t, l.subscription.Close()) }()
-		close(l.subscribed)
+		w := &watch{store: newStore(client), heartbeat: time.Second, known: []string{"new", "old"}}
 		start := time.Now()
-		require.ErrorIs(t, l.join(t.Context()), noServer)
-		require.Equal(t, 2*w.timeout(), time.Since(start))
+		for i, learns := range []time.Duration{0, 90 * time.Second} {
+			control := redis.NewClient(&redis.Options{})
+			defer func() { require.NoError(t, control.Close()) }()
+			control.AddHook(namesMasters{start.Add(learns), w.known})
+			w.links = append(w.links, newLink(w, i, master{control: control}))
+		}
+		for _, l := range w.links {
+			l.subscription = client.Subscribe(t.Context())
+			defer func() { require.NoError(t, l.subscription.Close()) }()
+			close(l.subscribed)
+		}
+		var joining sync.WaitGroup
+		for _, l := range w.links {
+			joining.Go(func() {
+				assert.ErrorIs(t, l.join(t.Context()), noServer)
+				assert.Equal(t, 90*time.Second+2*w.timeout(), time.Since(start))
+			})
+		}
+		joining.Wait()
 	})
+}
+
+// namesMasters answers for a master, which learns of the first of all masters at an instant.
+type namesMasters struct {
+	learns time.Time
+	all    []string
+}
+
+// DialHook implements [redis.Hook].
+func (namesMasters) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessPipelineHook implements [redis.Hook].
+func (namesMasters) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// ProcessHook implements [redis.Hook].
+func (n namesMasters) ProcessHook(redis.ProcessHook) redis.ProcessHook {
+	return func(_ context.Context, cmd redis.Cmder) error {
+		named := n.all
+		if time.Now().Before(n.learns) {
+			named = named[1:]
+		}
+		var slots []redis.ClusterSlot
+		for _, address := range named {
+			slots = append(slots, redis.ClusterSlot{Nodes: []redis.ClusterNode{{Addr: address}}})
+		}
+		answer, _ := cmd.(*redis.ClusterSlotsCmd)
+		answer.SetVal(slots)
+		return nil
+	}
 }

@@ -143,6 +143,17 @@ func (w *watch) knows(present []string, slots []redis.ClusterSlot) []string {
 	return w.known
 }
 
+// isKnownTo asks a master, and reports whether it names those that are watched.
+func (w *watch) isKnownTo(ctx context.Context, master *redis.Client) (bool, error) {
+	slots, err := w.clusterSlots(ctx, master)
+	if err != nil {
+		return false, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Equal(mastersOf(slots), w.known), nil
+}
+
 // followNaming ends the watch when the client would send writes to another master than at first. The old one may go on
 // for a while, if only the sentinels cannot reach it, and its connections too. What fails says nothing: heartbeats do.
 func (w *watch) followNaming(
