@@ -102,9 +102,13 @@ func askForDatabase(ctx context.Context, cluster *redis.ClusterClient) (int, err
 }
 
 // controlClient returns a client of the same server with one connection of its own. A watch sends heartbeats and
-// questions about the topology through it: they must not wait behind the loads that only their success keeps away. It
-// repeats nothing, and has none of the hooks and limiters. The caller closes it.
-func controlClient(of *redis.Client) *redis.Client {
+// questions about the topology through it: they must not wait behind the loads that only their success keeps away. The
+// caller closes it.
+func controlClient(of *redis.Client) *redis.Client { return redis.NewClient(ownOptions(of)) }
+
+// ownOptions returns the options for a client like another one, with one connection. It repeats nothing, and has none of
+// the hooks and limiters.
+func ownOptions(of *redis.Client) *redis.Options {
 	opts := *of.Options()
 	opts.PoolSize, opts.MaxActiveConns, opts.MaxIdleConns, opts.MinIdleConns = 1, 1, 1, 0
 	opts.PipelinePoolSize = -1
@@ -114,7 +118,7 @@ func controlClient(of *redis.Client) *redis.Client {
 	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	opts.PushNotificationProcessor = nil
 	opts.ClientSideCacheConfig, opts.ClientSideCache = nil, nil
-	return redis.NewClient(&opts)
+	return &opts
 }
 
 // failoverAddr is the address in the options of a client that Sentinel tells where the master is.

@@ -15,10 +15,10 @@ func (s *Store) write(ctx context.Context, on *redis.Conn, sc script, key string
 	case s.minReplicas == 0:
 		return runScript(ctx, s.through(on), sc, []string{key}, args...)
 	case on != nil:
-		return runScript(ctx, replicatedWriter{s, on}, sc, []string{key}, args...)
+		return runScript(ctx, replicatedWriter{s, on, false}, sc, []string{key}, args...)
 	case cluster == nil:
 		server, _ := s.base.(*redis.Client)
-		return runScript(ctx, replicatedWriter{s, server}, sc, []string{key}, args...)
+		return runScript(ctx, replicatedWriter{s, server, false}, sc, []string{key}, args...)
 	}
 	// WAIT has no key, so it has to go to the node that gets the write, past the client that follows the topology.
 	reply, err := s.writeToMaster(ctx, cluster, sc, key, args...)
@@ -39,7 +39,17 @@ func (s *Store) writeToMaster(
 	if err != nil {
 		return nil, sc.failure(err)
 	}
-	return runScript(ctx, replicatedWriter{s, node}, sc, []string{key}, args...)
+	reply, err := runScript(ctx, replicatedWriter{s, node, false}, sc, []string{key}, args...)
+	address, asks := redis.IsAskError(err)
+	if !asks {
+		return reply, err
+	}
+	// The slot moves, and the key is not here any more, or not yet anywhere. The client need not know the other master.
+	opts := ownOptions(node)
+	opts.Addr = address
+	other := redis.NewClient(opts)
+	defer func() { _ = other.Close() }()
+	return runScript(ctx, replicatedWriter{s, other, true}, sc, []string{key}, args...)
 }
 
 // pipeliner is any client, or one of its connections.
@@ -48,11 +58,15 @@ type pipeliner interface{ Pipeline() redis.Pipeliner }
 type replicatedWriter struct {
 	store  *Store
 	server pipeliner
+	asking bool // the slot of the key is being moved to the server
 }
 
 // Process sends a command that writes, and fails it with ErrTooFewReplicas if fewer than MinReplicas have it in time.
 func (w replicatedWriter) Process(ctx context.Context, cmd redis.Cmder) error {
 	pipe := w.server.Pipeline()
+	if w.asking {
+		_ = pipe.Process(ctx, redis.NewStatusCmd(ctx, "asking")) // for one command
+	}
 	_ = pipe.Process(ctx, cmd)
 	replicated := w.store.waitFor(ctx, pipe)
 	_, _ = pipe.Exec(ctx) // each command has its own error

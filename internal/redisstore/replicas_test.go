@@ -77,3 +77,20 @@ func TestReplicatedWritesFollowAFailover(t *testing.T) {
 		require.NoError(t, err)
 	}
 }
+
+// TestReplicatedWriteWhileASlotMoves writes values that are not on the master that hands their slot over.
+func TestReplicatedWriteWhileASlotMoves(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3, 1)
+	s := replicated(cluster.Client(t), 5*time.Second)
+	revision := put(t, s, "{tag}moved")
+	from, to := cluster.Master(t, s.key("{tag}")), cluster.Master(t, s.key("{other}"))
+	require.NotEqual(t, from, to)
+	beginMove(t, from, to, s.key("{tag}moved"))
+	ctx := t.Context()
+	put(t, s, "{tag}new")
+	_, err := s.Put(ctx, "{tag}moved", Write{Data: []byte("data"), Condition: IfRevision(revision)})
+	require.NoError(t, err)
+	require.NoError(t, s.Delete(ctx, "{tag}moved"))
+	require.NoError(t, s.Delete(ctx, "{tag}new"))
+}

@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -194,14 +193,7 @@ func TestRevalidationWhileASlotMoves(t *testing.T) {
 	if from == to {
 		to = cluster.Nodes[1]
 	}
-	source, target := from.Client(t), to.Client(t)
-	slot := slotOf(s.key(uses[0].ID))
-	sourceID, targetID := source.ClusterMyID(ctx).Val(), target.ClusterMyID(ctx).Val()
-	require.NoError(t, target.Do(ctx, "CLUSTER", "SETSLOT", slot, "IMPORTING", sourceID).Err())
-	require.NoError(t, source.Do(ctx, "CLUSTER", "SETSLOT", slot, "MIGRATING", targetID).Err())
-	host, port, err := net.SplitHostPort(to.Addr())
-	require.NoError(t, err)
-	require.NoError(t, source.Migrate(ctx, host, port, s.key(uses[1].ID), 0, time.Minute).Err())
+	beginMove(t, from, to, s.key(uses[1].ID))
 	require.NoError(t, s.Delete(ctx, uses[2].ID))
 	unchanged, err := s.Unchanged(ctx, uses)
 	require.NoError(t, err)

@@ -86,4 +86,10 @@ var shardMutants = []mutant{
 		`case hasCode(err, "NEVER"):`,
 		"TestRevalidationWhileASlotMoves",
 	},
+	{
+		"a replicated write does not follow a slot that moves", "replicas.go",
+		"if !asks {",
+		"if !asks || true {",
+		"TestReplicatedWriteWhileASlotMoves",
+	},
 }

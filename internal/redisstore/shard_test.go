@@ -208,6 +208,18 @@ func awaitShards(t *testing.T, writer *Store, ids []string, all ...*watcher) {
 	}, 20*time.Second, testHeartbeat)
 }
 
+// beginMove begins to move the slot of a key to another master, and moves the key.
+func beginMove(t *testing.T, from, to *redistest.Server, key string) {
+	t.Helper()
+	ctx, source, target, slot := t.Context(), from.Client(t), to.Client(t), slotOf(key)
+	sourceID, targetID := source.ClusterMyID(ctx).Val(), target.ClusterMyID(ctx).Val()
+	require.NoError(t, target.Do(ctx, "CLUSTER", "SETSLOT", slot, "IMPORTING", sourceID).Err())
+	require.NoError(t, source.Do(ctx, "CLUSTER", "SETSLOT", slot, "MIGRATING", targetID).Err())
+	host, port, err := net.SplitHostPort(to.Addr())
+	require.NoError(t, err)
+	require.NoError(t, source.Migrate(ctx, host, port, key, 0, time.Minute).Err())
+}
+
 // TestEachEventReachesALinkOnce counts commands and events when all links have joined.
 func TestEachEventReachesALinkOnce(t *testing.T) {
 	t.Parallel()
