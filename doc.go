@@ -56,8 +56,8 @@
 //
 // # What is built on it
 //
-// Package mcphttp serves the Model Context Protocol: a proxy, and the sessions of servers made with any library. Package
-// live keeps a connection or another object for each session. Package handle keeps what tools refer to, and package
-// requeststate what a call knew before it asked its user. The modules below integrations are for SDKs, for web sessions
-// of scs, and for metrics. The repository has pages by task in docs/README.md.
+// Package mcphttp serves the Model Context Protocol: a proxy, and the sessions of servers made with any library.
+// Package live keeps a connection or another object for each session. Package handle keeps what tools refer to, and
+// package requeststate what a call knew before it asked its user. The modules below integrations are for SDKs, for
+// web sessions of scs, and for metrics. The repository has pages by task in docs/README.md.
 package session
