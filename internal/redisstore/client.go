@@ -106,8 +106,8 @@ func askForDatabase(ctx context.Context, cluster *redis.ClusterClient) (int, err
 // caller closes it.
 func controlClient(of *redis.Client) *redis.Client { return redis.NewClient(ownOptions(of)) }
 
-// ownOptions returns the options for a client like another one, with one connection. It repeats nothing, and has none of
-// the hooks and limiters.
+// ownOptions returns the options for a client like another one, with one connection. It repeats nothing, and has none
+// of the hooks and limiters.
 func ownOptions(of *redis.Client) *redis.Options {
 	opts := *of.Options()
 	opts.PoolSize, opts.MaxActiveConns, opts.MaxIdleConns, opts.MinIdleConns = 1, 1, 1, 0

@@ -20,8 +20,8 @@ type joins struct {
 }
 
 // joinAfter is how long after all masters agree a link joins channels, in units of S. A master that is new gets its
-// first slot before all watches know it. Until they have a link to it, only the bus between the nodes carries its events
-// to them. The first links must not keep the writers from using it:
+// first slot before all watches know it. Until they have a link to it, only the bus between the nodes carries its
+// events to them. The first links must not keep the writers from using it:
 //
 //  1. Y gets its first slot. W does not hear of that yet.
 //  2. A link to Y begins, and joins. It is the only one: all who watch Y have each event, and nothing goes to the bus.
