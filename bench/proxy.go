@@ -124,7 +124,7 @@ func measureLatency(ctx context.Context, c config, s *server, ids []string, late
 	return rows, nil
 }
 
-// proxy does the same work for a request with a session as the proxy in examples/mcpproxy.
+// proxy does for a request with a session what a small proxy does: a load, and a ReverseProxy.
 type proxy struct {
 	sessions  session.Storage
 	transport http.RoundTripper
