@@ -40,8 +40,8 @@ var shardMutants = []mutant{
 	},
 	{
 		"a link does not wait for the other masters", "join.go",
-		"case <-other.agreed:",
-		"case <-l.agreed:",
+		"for _, other := range l.watch.links {",
+		"for _, other := range []*link{l} {",
 		"TestLinkJoinsAfterAWhile",
 	},
 	{
