@@ -267,8 +267,8 @@ func TestSkips(t *testing.T) {
 			}
 			want := []string{
 				"RevalidateOwnIdle", "MaxLifetime", "TooLarge", "Corrupt", "Unavailable", "Create", "CreateAfterExpiry",
-				"CreatePastExpiresAt", "Take", "TakeExpired", "Peek", "PeekIsNoUse", "PeekExpired", "Revalidate",
-				"RevalidateKeepsAlive", "RevalidateCountsFromTheUse", "RevalidateExpired", "Revoke", "RevokeNasty", "Sessions",
+				"CreatePastExpiresAt", "Replace", "ReplaceAfterExpiry", "ReplacePastExpiresAt", "Take", "TakeExpired", "Peek",
+				"PeekIsNoUse", "PeekExpired", "Revalidate", "RevalidateKeepsAlive", "RevalidateCountsFromTheUse", "RevalidateExpired", "Revoke", "RevokeNasty", "Sessions",
 				"SessionsIsNoUse", "OwnerChanges", "OwnerLimit", "ConcurrentRevoke", "PeerRevoke", "Watch", "Close",
 				"ConcurrentCreate", "ConcurrentTake", "PeerSees", "PeerConflict", "PeerLateWriter", "PeerKeepsAlive",
 				"PeerConcurrentUpdate",

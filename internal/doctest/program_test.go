@@ -3,6 +3,7 @@ package doctest
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -125,7 +126,11 @@ type reply struct {
 // send sends a request with headers, given as name and value. A handler that panics sends no reply, which fails the
 // test.
 func send(t *testing.T, method, url string, headers ...string) reply {
-	r, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	var body io.Reader
+	if method == http.MethodPost {
+		body = strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"tools/list"}`)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), method, url, body)
 	require.NoError(t, err)
 	r.Close = true
 	for i := 0; i < len(headers); i += 2 {

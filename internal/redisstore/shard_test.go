@@ -326,15 +326,16 @@ func TestLinkJoinsAfterAWhile(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		noServer := errors.New("no server")
+		const address = "127.0.0.1:1" // the resolver must not begin in a bubble
 		client := redis.NewClient(&redis.Options{
-			DialerRetries: 1,
-			Dialer:        func(context.Context, string, string) (net.Conn, error) { return nil, noServer },
+			Addr: address, DialerRetries: 1,
+			Dialer: func(context.Context, string, string) (net.Conn, error) { return nil, noServer },
 		})
 		defer func() { require.NoError(t, client.Close()) }()
 		w := &watch{store: newStore(client), heartbeat: time.Second, known: []string{"new", "old"}}
 		start := time.Now()
 		for i, learns := range []time.Duration{0, 90 * time.Second} {
-			control := redis.NewClient(&redis.Options{})
+			control := redis.NewClient(&redis.Options{Addr: address})
 			defer func() { require.NoError(t, control.Close()) }()
 			control.AddHook(namesMasters{start.Add(learns), w.known})
 			w.links = append(w.links, newLink(w, i, master{control: control}))
