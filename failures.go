@@ -6,7 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// Failures counts calls that have failed, by what their errors match.
+// Failures counts calls that have failed, by what their errors match. ErrInvalidID is not among them: it says only that
+// a client has sent no id, or a malformed one, and costs nothing.
 type Failures struct {
 	NotFound    uint64 `json:"not_found"`   // ErrNotFound: the remote's answer; when there are many, look for lost data
 	Unavailable uint64 `json:"unavailable"` // ErrUnavailable: the remote did not answer, or refused, or was not asked
@@ -14,7 +15,7 @@ type Failures struct {
 	Conflict    uint64 `json:"conflict"`    // ErrConflict, ErrExists: another writer was first
 	Limit       uint64 `json:"limit"`       // ErrTooLarge, ErrTooMany: a limit refuses the session
 	Canceled    uint64 `json:"canceled"`    // the caller's context ended first
-	Other       uint64 `json:"other"`       // all others, as ErrInvalidID, ErrLifetime, ErrEncode and ErrClosed
+	Other       uint64 `json:"other"`       // all others, as ErrLifetime, ErrEncode and ErrClosed
 }
 
 // failures is what [Failures] is a snapshot of.
@@ -22,9 +23,9 @@ type failures struct {
 	notFound, unavailable, corrupt, conflict, limit, canceled, other atomic.Uint64
 }
 
-// count counts an error, if it is one, and returns it.
+// count counts an error, if it is one of the storage, and returns it.
 func (f *failures) count(err error) error {
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrInvalidID) {
 		f.of(err).Add(1)
 	}
 	return err

@@ -19,14 +19,14 @@ func TestFailuresAreCountedByKind(t *testing.T) {
 		want Failures
 		errs []error
 	}{
-		{Failures{}, []error{nil}},
+		{Failures{}, []error{nil, ErrInvalidID}},
 		{Failures{NotFound: 1}, []error{ErrNotFound}},
 		{Failures{Unavailable: 1}, []error{ErrUnavailable, errors.Join(ErrUnavailable, ErrNotFound)}},
 		{Failures{Corrupt: 1}, []error{ErrCorrupt}},
 		{Failures{Conflict: 1}, []error{ErrConflict, ErrExists}},
 		{Failures{Limit: 1}, []error{ErrTooLarge, ErrTooMany}},
 		{Failures{Canceled: 1}, []error{context.Canceled, context.DeadlineExceeded}},
-		{Failures{Other: 1}, []error{ErrInvalidID, ErrLifetime, ErrEncode, ErrClosed, errors.ErrUnsupported, errLink}},
+		{Failures{Other: 1}, []error{ErrLifetime, ErrEncode, ErrClosed, errors.ErrUnsupported, errLink}},
 	} {
 		for _, err := range test.errs {
 			var f failures
@@ -48,7 +48,7 @@ func TestStatsCountFailures(t *testing.T) {
 		require.ErrorIs(t, err, ErrUnavailable)
 		_, err = st.Peek(ctx, testID)
 		require.ErrorIs(t, err, ErrNotFound)
-		require.Equal(t, Failures{NotFound: 2, Unavailable: 1, Other: 1}, st.Stats().FailedLoads)
+		require.Equal(t, Failures{NotFound: 2, Unavailable: 1}, st.Stats().FailedLoads)
 
 		require.NoError(t, st.Create(ctx, New(testID)))
 		require.ErrorIs(t, st.Create(ctx, New(testID)), ErrExists)

@@ -20,6 +20,9 @@ func Reason(format string, args ...any) error { return SafeError(fmt.Sprintf(for
 // Because returns cause with a text that is shown in the place of its own.
 func Because(text string, cause error) error { return fmt.Errorf("%w: %w", SafeError(text), cause) }
 
+// During returns cause with a text in front of what may be shown of its own: it says at what the cause has occurred.
+func During(text string, cause error) error { return Because(text+": "+Shown(cause), cause) }
+
 // All iterates over an error and all that it wraps, each error before those that it wraps.
 func All(err error) iter.Seq[error] {
 	return func(yield func(error) bool) { walk(err, yield) }

@@ -91,7 +91,7 @@ func askForDatabase(ctx context.Context, cluster *redis.ClusterClient) (int, err
 	defer func() { _ = conn.Close() }()
 	info, err := conn.Do(ctx, "client", "info").Text()
 	if err != nil {
-		return 0, errs.Because("a client made by NewFailoverClusterClient must be allowed to ask for its database, "+
+		return 0, errs.During("a client made by NewFailoverClusterClient must be allowed to ask for its database, "+
 			"with CLIENT INFO", err)
 	}
 	number := databaseInInfo.FindStringSubmatch(info)

@@ -100,7 +100,7 @@ func (s *Store) list(ctx context.Context, l listing) (listing, error) {
 		return s.write(ctx, on, listScript, key, l.member, s.ttl.Milliseconds(), l.times)
 	})
 	if err != nil {
-		return l, errs.Because("the owner's index", err)
+		return l, errs.During("the owner's index", err)
 	}
 	return l.stamped(reply)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed34611480/session/internal/errs"
 	"github.com/seed34611480/session/internal/redistest"
 	"github.com/seed34611480/session/internal/redistest/embedded"
 )
@@ -611,4 +612,16 @@ func TestNonsenseInsteadOfAnOwnersReply(t *testing.T) {
 			require.True(t, err != nil || harmless, "%s, %s", name, operation)
 		}
 	}
+}
+
+// TestOutageOfAnIndexShowsItsCause: that the index is the place says nothing about the reason.
+func TestOutageOfAnIndexShowsItsCause(t *testing.T) {
+	t.Parallel()
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DialerRetries: 1})
+	defer func() { require.NoError(t, client.Close()) }()
+	s := storeOf(Config{Client: client, Prefix: testPrefix, TTL: time.Minute, Owners: true})
+	_, err := s.Put(t.Context(), "id", Write{Owner: "owner"})
+	require.Equal(t, "the owner's index: dial tcp 127.0.0.1:1: connect: connection refused", errs.Shown(err))
+	_, err = s.Revoke(t.Context(), "owner")
+	require.Contains(t, errs.Shown(err), "connection refused")
 }

@@ -40,7 +40,7 @@ func (s *Store) members(ctx context.Context, owner string) ([]string, error) {
 		return runScript(ctx, s.through(on), membersScript, []string{key})
 	})
 	if err != nil {
-		return nil, errs.Because("the owner's index", err)
+		return nil, errs.During("the owner's index", err)
 	}
 	parts, ok := reply.([]any)
 	if !ok {
