@@ -7,14 +7,17 @@
 //	sessions := session.NewRoutingStorage(session.NewRedisStorage(client, 30*time.Minute), 10_000)
 //	legacy := mcphttp.NewSessions(sessions, mcp.NewStreamableHTTPHandler(getServer, nil), mcphttp.WithOwner(userOf))
 //	modern := mcp.NewStreamableHTTPHandler(getServer, &mcp.StreamableHTTPOptions{Stateless: true})
-//	http.Handle("/mcp", mcphttp.Era(modern, legacy))
+//	http.Handle("/mcp", authenticated(mcphttp.Era(modern, legacy)))
 //
 // mcp-go's one handler serves both eras, so mcphttp.NewSessions is all that it needs.
 //
 // A proxy in front of any number of servers, of which each replica is like this:
 //
 //	proxy := mcphttp.NewProxy(sessions, backends, mcphttp.WithOwner(userOf))
-//	http.Handle("/mcp", proxy)
+//	http.Handle("/mcp", authenticated(proxy))
+//
+// [WithOwner] keeps users apart, but is no authentication: in front of these handlers there has to be one, that of
+// go-sdk's auth package for example.
 //
 // When a replica stops, Shutdown comes before that of [http.Server], which would wait for streams that do not end:
 //

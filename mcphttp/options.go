@@ -42,10 +42,14 @@ func (set option) applyProxy(o *proxyOptions) { set(&o.options) }
 // was verified, for this request, before it came here. It never is something that the client only says. A session gets
 // the owner of the request that has begun it, and for all others it is one that does not exist: 404.
 //
+// It is no authentication: of the modern era, a [Sessions] checks no request, and a [Proxy] only those about a task and
+// a tools/call, which may begin one. For all others the function is not called. Put authentication in front of the
+// handler, for all requests.
+//
 // An error, and an owner that is empty, refuse the request with 401; with 503 if the error matches
-// [session.ErrUnavailable]. The function is called once for each request of a session or that may begin one, by any
-// number of goroutines at a time. By default sessions have no owner: all who know an id may use it. WithOwner panics
-// when owner is nil.
+// [session.ErrUnavailable]. The function is called once for each request that needs the owner: of a session, of a task
+// (see [Proxy]), or that may begin one. Any number of goroutines call it at a time. By default sessions have no owner:
+// all who know an id may use it. WithOwner panics when owner is nil.
 func WithOwner(owner func(r *http.Request) (string, error)) Option {
 	if owner == nil {
 		panic("mcphttp: WithOwner: the function is nil")

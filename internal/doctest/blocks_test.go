@@ -59,6 +59,10 @@ var modules = []module{
 		"gosdk": library + "/integrations/gosdk",
 		"mcp":   "github.com/modelcontextprotocol/go-sdk/mcp",
 	}},
+	{"integrations/prometheus", map[string]string{
+		"promhttp":          "github.com/prometheus/client_golang/prometheus/promhttp",
+		"sessionprometheus": library + "/integrations/prometheus",
+	}},
 	{"integrations/scs", map[string]string{
 		"scs":      "github.com/alexedwards/scs/v2",
 		"scsstore": library + "/integrations/scs",
@@ -84,6 +88,7 @@ var modules = []module{
 		"requeststate": library + "/requeststate",
 		"session":      library,
 		"sessiontest":  library + "/sessiontest",
+		"sha256":       "crypto/sha256",
 		"slog":         "log/slog",
 		"strings":      "strings",
 		"synctest":     "testing/synctest",

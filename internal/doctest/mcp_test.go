@@ -3,6 +3,8 @@ package doctest
 import (
 	"net/http"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -66,4 +68,15 @@ func TestGatewayOfDocsRuns(t *testing.T) {
 		}
 	})
 	assert.Zero(t, a.cmd.ProcessState.ExitCode(), a.out.String())
+}
+
+// TestLogOutOfDocsWorks runs a test beside the code of docs/mcp.md that logs a user out.
+func TestLogOutOfDocsWorks(t *testing.T) {
+	t.Parallel()
+	all := blocks(t, filepath.Join(root, "docs", "mcp.md"))
+	at := slices.IndexFunc(all, func(b block) bool { return strings.Contains(b.code, "func logOut(") })
+	require.GreaterOrEqual(t, at, 0)
+	recipe := newSource(t, "logout", all[at])
+	test := source{name: recipe.name, file: "main_test.go", text: read(t, filepath.Join("testdata", "logout_test.go"))}
+	tool(t, recipe.module, []source{recipe, test}, "test", "-vet=off", "-timeout", "60s", "./...")
 }
