@@ -266,12 +266,13 @@ func TestSkips(t *testing.T) {
 				})
 			}
 			want := []string{
-				"RevalidateOwnIdle", "MaxLifetime", "TooLarge", "Corrupt", "Unavailable", "Create", "CreateAfterExpiry",
-				"CreatePastExpiresAt", "Replace", "ReplaceAfterExpiry", "ReplacePastExpiresAt", "Take", "TakeExpired", "Peek",
-				"PeekIsNoUse", "PeekExpired", "Revalidate", "RevalidateKeepsAlive", "RevalidateCountsFromTheUse", "RevalidateExpired", "Revoke", "RevokeNasty", "Sessions",
+				"RevalidateOwnIdle", "MaxLifetime", "TooLarge", "Corrupt", "Unavailable", "Create",
+				"CreateAfterExpiry", "CreatePastExpiresAt", "Replace", "ReplaceAfterExpiry", "ReplacePastExpiresAt",
+				"Take", "TakeExpired", "Peek", "PeekIsNoUse", "PeekExpired", "Revalidate", "RevalidateKeepsAlive",
+				"RevalidateCountsFromTheUse", "RevalidateExpired", "Revoke", "RevokeNasty", "Sessions",
 				"SessionsIsNoUse", "OwnerChanges", "OwnerLimit", "ConcurrentRevoke", "PeerRevoke", "Watch", "Close",
-				"ConcurrentCreate", "ConcurrentTake", "PeerSees", "PeerConflict", "PeerLateWriter", "PeerKeepsAlive",
-				"PeerConcurrentUpdate",
+				"ConcurrentCreate", "ConcurrentTake", "PeerSees", "PeerConflict", "PeerLateWriter",
+				"PeerKeepsAlive", "PeerConcurrentUpdate",
 			}
 			if !slices.Equal(skipped, want) {
 				t.Errorf("skipped %q, want %q", skipped, want)

@@ -621,7 +621,7 @@ func TestOutageOfAnIndexShowsItsCause(t *testing.T) {
 	defer func() { require.NoError(t, client.Close()) }()
 	s := storeOf(Config{Client: client, Prefix: testPrefix, TTL: time.Minute, Owners: true})
 	_, err := s.Put(t.Context(), "id", Write{Owner: "owner"})
-	require.Equal(t, "the owner's index: dial tcp 127.0.0.1:1: connect: connection refused", errs.Shown(err))
+	require.Equal(t, "the owner's index: dial tcp 127.0.0.1:1: connection refused", errs.Shown(err))
 	_, err = s.Revoke(t.Context(), "owner")
 	require.Contains(t, errs.Shown(err), "connection refused")
 }
