@@ -23,6 +23,11 @@ type outage struct {
 	lossy bool
 }
 
+// impatient makes a client find out soon that its server is away.
+func impatient(o *redis.Options) {
+	o.DialTimeout, o.ReadTimeout, o.DialerRetries = 300*time.Millisecond, 300*time.Millisecond, 1
+}
+
 // TestOutageAtEachStep has the storage fail at each step of a call. The client repeats the step with the same
 // requestState afterwards, and the call goes on to its end.
 func TestOutageAtEachStep(t *testing.T) {
@@ -34,9 +39,7 @@ func TestOutageAtEachStep(t *testing.T) {
 			link := netfault.Start(t, server.Addr())
 			f := startFleet(t, link.Addr(), func(r *replica) *mcp.Server {
 				return newServer(guards[guardName](t, r.remote))
-			}, func(o *redis.Options) {
-				o.DialTimeout, o.ReadTimeout, o.DialerRetries = 300*time.Millisecond, 300*time.Millisecond, 1
-			})
+			}, impatient)
 			for _, o := range []outage{
 				{"away", func() { link.Refuse(); link.Reset() }, func() { require.NoError(t, link.Accept()) }, false},
 				{"killed and restarted", server.Kill, server.Restart, false},

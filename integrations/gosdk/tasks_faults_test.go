@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session/internal/netfault"
@@ -38,7 +39,10 @@ func TestTaskOutageAtEachStep(t *testing.T) {
 			server := redistest.Start(t, redistest.WithConfig("appendonly yes", "appendfsync always"))
 			storage := place{server, netfault.Start(t, server.Addr())}
 			// The lease is long: outages must not cost it, and what has to be noticed soon is noticed otherwise.
-			_, c := startTaskFleet(t, storage.link.Addr(), WithLease(10*time.Second))
+			f := startFleet(t, storage.link.Addr(), func(r *replica) *mcp.Server {
+				return newTaskServer(t, r.sessions, WithLease(10*time.Second))
+			}, impatient)
+			c := taskClientOf(t, f)
 			// The step fails during the outage, and succeeds after it.
 			through := func(step func() taskReply) taskReply {
 				t.Helper()

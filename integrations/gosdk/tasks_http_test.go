@@ -139,7 +139,11 @@ func newTaskServer(t *testing.T, st session.Storage, opts ...TaskOption) *mcp.Se
 func startTaskFleet(t *testing.T, addr string, opts ...TaskOption) (*fleet, taskClient) {
 	t.Helper()
 	f := startFleet(t, addr, func(r *replica) *mcp.Server { return newTaskServer(t, r.sessions, opts...) })
-	return f, taskClient{raw: raw{t: t, url: "http://127.0.0.1", web: f.as(alice), token: alice}}
+	return f, taskClientOf(t, f)
+}
+
+func taskClientOf(t *testing.T, f *fleet) taskClient {
+	return taskClient{raw: raw{t: t, url: "http://127.0.0.1", web: f.as(alice), token: alice}}
 }
 
 func TestTasksOnThreeReplicas(t *testing.T) {
