@@ -22,7 +22,7 @@ import (
 var errTimedOut error = &net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}
 
 // interceptor is a hook of a store's client, and so of each of its connections. It decides what becomes of a script,
-// and of a pipeline.
+// and of a pipeline: but not of the one with which the client begins a connection, whenever it needs one more.
 type interceptor struct {
 	script   func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error
 	pipeline func(ctx context.Context, cmds []redis.Cmder, next redis.ProcessPipelineHook) error
@@ -41,7 +41,7 @@ func (i *interceptor) DialHook(next redis.DialHook) redis.DialHook { return next
 
 func (i *interceptor) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if i.pipeline != nil {
+		if i.pipeline != nil && cmds[0].Name() != "client" {
 			return i.pipeline(ctx, cmds, next)
 		}
 		return next(ctx, cmds)
