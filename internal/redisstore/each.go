@@ -48,9 +48,12 @@ func (s *Store) byMaster(ctx context.Context, calls []call) map[*redis.Client][]
 	groups := make(map[*redis.Client][]int)
 	cluster, _ := s.base.(*redis.ClusterClient)
 	for i, c := range calls {
-		var master *redis.Client // nil if there is one, or it is not known: the command then has the error
+		var master *redis.Client // nil if there is one, or none is known: the commands then have the error
 		if cluster != nil {
-			master, _ = cluster.MasterForKey(ctx, c.key)
+			var err error
+			if master, err = cluster.MasterForKey(ctx, c.key); err != nil {
+				cluster = nil // the client would look for its masters again for each key
+			}
 		}
 		groups[master] = append(groups[master], i)
 	}

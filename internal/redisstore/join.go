@@ -137,9 +137,7 @@ func (l *link) entered(channel string) {
 		l.joins.asked = l.joins.asked[1:]
 	}
 	l.joins.joined[channel] = true
-	if channel == l.shard {
-		l.watch.store.refused.Store(false)
-	}
+	l.watch.store.refused.Store(false)
 }
 
 // refusal reports whether an error of the server refuses a channel that the link asked for. Without the channel the
@@ -150,7 +148,7 @@ func (l *link) refusal(err error) bool {
 	if len(l.joins.asked) == 0 || !answered(err) {
 		return false
 	}
-	if l.joins.asked[0] == l.shard && !mayPass(err) {
+	if !mayPass(err) && !hasCode(err, "MOVED") { // for want of the command, or of the permission
 		l.joins.idle = maxIdle
 		l.watch.store.refused.Store(true) // so writers need not try
 	}

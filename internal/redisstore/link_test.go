@@ -103,6 +103,30 @@ func TestHeartbeatThatDoesNotArrive(t *testing.T) {
 	require.Zero(t, w.alive)
 }
 
+// TestHeartbeatNeedsTheSubscription: behind an address that hides several servers, a shard channel reaches a link whose
+// subscription to events is on another server. Events of that one may come later.
+func TestHeartbeatNeedsTheSubscription(t *testing.T) {
+	t.Parallel()
+	shardsSince(t)
+	client := redistest.Start(t).Client(t)
+	receivers := func() int64 {
+		reply, err := runScript(t.Context(), client, heartbeatScript, []string{"key"}, "channel", "1", "shard")
+		require.NoError(t, err)
+		d, err := parseDelivery(reply)
+		require.NoError(t, err)
+		return d.receivers
+	}
+	subscribe := func(subscription *redis.PubSub) {
+		t.Cleanup(func() { require.NoError(t, subscription.Close()) })
+		_, err := subscription.Receive(t.Context())
+		require.NoError(t, err)
+	}
+	subscribe(client.SSubscribe(t.Context(), "shard"))
+	require.Zero(t, receivers())
+	subscribe(client.Subscribe(t.Context(), "channel"))
+	require.EqualValues(t, 1, receivers())
+}
+
 // TestHeartbeatsThatNeverArrive has a server deliver heartbeats that do not arrive.
 func TestHeartbeatsThatNeverArrive(t *testing.T) {
 	t.Parallel()

@@ -57,10 +57,28 @@ var shardMutants = []mutant{
 		"TestJoining",
 	},
 	{
-		"what refuses a channel for a moment counts for long", "join.go",
-		"l.joins.asked[0] == l.shard && !mayPass(err)",
-		"l.joins.asked[0] == l.shard",
+		"a server that refuses the channels for events is asked all the time", "join.go",
+		"if !mayPass(err) && !hasCode",
+		"if l.joins.asked[0] == l.shard && !mayPass(err) && !hasCode",
 		"TestJoining",
+	},
+	{
+		"what refuses a channel for a moment counts for long", "join.go",
+		`!mayPass(err) && !hasCode(err, "MOVED")`,
+		`!hasCode(err, "MOVED")`,
+		"TestJoining",
+	},
+	{
+		"a channel that has moved counts as refused", "join.go",
+		`!mayPass(err) && !hasCode(err, "MOVED")`,
+		"!mayPass(err)",
+		"TestJoining",
+	},
+	{
+		"a heartbeat counts that a shard channel alone has delivered", "scripts/registry.lua",
+		"return redis.call('PUBSUB', 'NUMSUB', channel)[2]",
+		"return type(reached) == 'number' and reached > 0 and reached or redis.call('PUBSUB', 'NUMSUB', channel)[2]",
+		"TestHeartbeatNeedsTheSubscription",
 	},
 	{
 		"a writer takes a channel on any master", "shard.go",
@@ -72,7 +90,13 @@ var shardMutants = []mutant{
 		"a writer that knows no masters looks for them for each channel", "shard.go",
 		"if err != nil {\n\t\treturn args",
 		"if err != nil && args == nil {\n\t\treturn args",
-		"TestClusterThatIsAwayFailsAWriteAtOnce",
+		"TestClusterThatIsAwayFailsAtOnce",
+	},
+	{
+		"a batch looks for the masters for each key of a Cluster that is away", "each.go",
+		"cluster = nil // the",
+		"_ = err // the",
+		"TestClusterThatIsAwayFailsAtOnce",
 	},
 	{
 		"each session of a slot is renewed by itself", "revalidate.go",

@@ -62,9 +62,9 @@ func TestShardChannelOfAKey(t *testing.T) {
 	}
 }
 
-// TestClusterThatIsAwayFailsAWriteAtOnce: before a client has reached a Cluster, each question about a master is one to
-// all addresses. A write must not ask one for each shard channel.
-func TestClusterThatIsAwayFailsAWriteAtOnce(t *testing.T) {
+// TestClusterThatIsAwayFailsAtOnce: before a client has reached a Cluster, each question about a master is one to all
+// addresses. A write must not ask one for each shard channel, and a batch not one for each key.
+func TestClusterThatIsAwayFailsAtOnce(t *testing.T) {
 	t.Parallel()
 	noServer := errors.New("no server")
 	var dials atomic.Int64
@@ -79,7 +79,10 @@ func TestClusterThatIsAwayFailsAWriteAtOnce(t *testing.T) {
 	s := newStore(cluster)
 	require.True(t, s.shards)
 	require.ErrorIs(t, s.Delete(t.Context(), "id"), noServer)
-	require.LessOrEqual(t, dials.Load(), int64(2), "one for the channel, one for the write")
+	require.LessOrEqual(t, dials.Swap(0), int64(2), "one for the channel, one for the write")
+	_, err := s.Unchanged(t.Context(), make([]Use, 64))
+	require.ErrorIs(t, err, noServer)
+	require.LessOrEqual(t, dials.Load(), int64(2), "one for the groups, one for the scripts")
 }
 
 func TestOnlyAClusterHasShardChannels(t *testing.T) {
@@ -311,7 +314,14 @@ func TestJoining(t *testing.T) {
 	require.True(t, l.refusal(reply("MOVED 256 elsewhere")))
 	confirm("ssubscribe", second)
 	require.Equal(t, []string{first}, l.toJoin())
+	require.True(t, l.refusal(reply("NOPERM for this one")))
+	require.True(t, s.refused.Load())
+	for range maxIdle {
+		require.Empty(t, l.toJoin())
+	}
+	require.Equal(t, []string{first}, l.toJoin())
 	confirm("ssubscribe", first)
+	require.False(t, s.refused.Load())
 	require.Empty(t, l.toJoin())
 	confirm("sunsubscribe", second) // its slot has moved, and comes back
 	require.Equal(t, []string{second}, l.toJoin())

@@ -10,15 +10,13 @@ end
 -- Publishes a message on the channel of one link, and returns how many subscribers of that channel this very server has.
 -- What PUBLISH returns would not do: it counts those of patterns, too. With a monitor on the server that subscribes to
 -- "*", every message would seem to have arrived. On a Cluster the shard channel of the link comes first, if it may have
--- one: only PUBLISH is passed on to all nodes.
+-- one: only PUBLISH is passed on to all nodes. What SPUBLISH returns would not do either: behind an address that hides
+-- several servers, it is not 0 although the subscription is not on this one.
 local function deliver(channel, message, shard)
-  if shard and shard ~= '' then
-    local reached = redis.pcall('SPUBLISH', shard, message)
-    if type(reached) == 'number' and reached > 0 then
-      return reached
-    end
+  local reached = shard and shard ~= '' and redis.pcall('SPUBLISH', shard, message)
+  if type(reached) ~= 'number' or reached == 0 then
+    redis.call('PUBLISH', channel, message)
   end
-  redis.call('PUBLISH', channel, message)
   return redis.call('PUBSUB', 'NUMSUB', channel)[2]
 end
 
