@@ -111,7 +111,8 @@ func (set redisOption) applyRedis(o *redisOptions) { set(o) }
 
 // WithKeyPrefix sets what the keys of sessions, and the names of the library's channels, begin with. The default is
 // "session:". Keys are the prefix, a space, and the id. No id has a space, so storages with different prefixes share no
-// key, even if one prefix begins the other. With a {hash tag} all sessions are on one master of a Cluster.
+// key, even if one prefix begins the other. With a {hash tag} all sessions are on one master of a Cluster, and with any
+// brace each change event is broadcast to all its nodes, see docs/operations.md.
 func WithKeyPrefix(prefix string) RedisOption {
 	return redisOption(func(o *redisOptions) { o.prefix = prefix })
 }

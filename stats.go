@@ -56,7 +56,7 @@ type Stats struct {
 	Events    uint64 `json:"events"`    // changes and removals that the remote reported
 	Revoked   uint64 `json:"revoked"`   // entries that were dropped because of one of these
 	Gaps      uint64 `json:"gaps"`      // times that the reports began, or began anew after some may have been missed
-	Broadcast uint64 `json:"broadcast"` // Events of a Redis Cluster that came by PUBLISH to all nodes, which costs more
+	Broadcast uint64 `json:"broadcast"` // events of a Redis Cluster that came by PUBLISH to all nodes, which costs more
 }
 
 // Stats returns the present state and the counts so far. They are read one by one: a load that has not returned yet may

@@ -218,9 +218,10 @@ func (rs *RedisStorage) DeleteExpired(ctx context.Context, _ time.Time) error {
 	return nil
 }
 
-// Revalidate implements [Revalidator] with one command, whatever the number of sessions. On a Cluster, and where the
-// server refuses scripts with several keys, it is one command for each session, and those of one master go in one round
-// trip. A value that was changed past this package and kept its revision counts as unchanged.
+// Revalidate implements [Revalidator] with one command, whatever the number of sessions. On a Cluster it is one command
+// for each slot, and those of one master go in one round trip. Where the server refuses scripts with several keys, it is
+// one for each session, in one round trip. After an error nothing is known of any session, though some may have been
+// renewed. A value that was changed past this package and kept its revision counts as unchanged.
 func (rs *RedisStorage) Revalidate(ctx context.Context, uses []Use) (unchanged []bool, err error) {
 	const op = "revalidate"
 	asked := make([]redisstore.Use, len(uses))
@@ -254,7 +255,7 @@ func (rs *RedisStorage) Broadcasts() uint64 { return rs.store.Broadcasts() }
 // Why one subscription to each master, although a Cluster forwards messages between its nodes: it does so without
 // acknowledgement. A link between two nodes that breaks for a moment loses messages without a notice. Each master sends
 // its events to all watches itself, by SPUBLISH, so each event comes once. While a watch is on a master that does not
-// get them that way, the master broadcasts them.
+// get them that way, the master broadcasts them; so it does until the watch is 8 heartbeats old.
 func (rs *RedisStorage) Watch(ctx context.Context, heartbeat time.Duration, fn func(Event)) error {
 	checkHeartbeat(heartbeat)
 	return rs.failure(ctx, "watch", rs.store.Watch(ctx, heartbeat, eventSink(fn)))
