@@ -121,3 +121,18 @@ func MigrateSlot(t testing.TB, c *redistest.Cluster, from, to *redistest.Server,
 	}
 	c.Await(t)
 }
+
+// AtomicMigration is the first version of Redis that can move a slot at once. Of Valkey, 9 can.
+const AtomicMigration = "8.4.0"
+
+// MigrateAtomically moves the slot of a key with one command, which redirects no single keys.
+func MigrateAtomically(t testing.TB, from, to *redistest.Server, key string) {
+	t.Helper()
+	ctx, source, target := t.Context(), from.Client(t), to.Client(t)
+	slot := source.ClusterKeySlot(ctx, key).Val()
+	if target.Do(ctx, "CLUSTER", "MIGRATION", "IMPORT", slot, slot).Err() == nil {
+		return
+	}
+	id := target.ClusterMyID(ctx).Val()
+	require.NoError(t, source.Do(ctx, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", id).Err())
+}

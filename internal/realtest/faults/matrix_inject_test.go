@@ -151,6 +151,20 @@ func (r *rowRun) migrateTo(to *redistest.Server) {
 	realtest.Await(r.t, "all nodes to know the new master", r.replaced)
 }
 
+// migrateAtomically moves the slot of the first id, and that of the channel that carries its events.
+func migrateAtomically(r *rowRun) {
+	for _, key := range []string{realtest.KeyOf(r.ids[0]), realtest.ShardChannelKey(r.ids[0])} {
+		from, to := r.cluster.Master(r.t, key), r.cluster.Master(r.t, realtest.KeyOf(r.ids[1]))
+		if from == to {
+			to = r.cluster.Master(r.t, realtest.KeyOf(r.ids[2]))
+		}
+		realtest.MigrateAtomically(r.t, from, to, key)
+		realtest.Await(r.t, "the new master", func() bool { return r.cluster.Master(r.t, key) == to })
+		r.traffic.Await(r.t, 500)
+	}
+	realtest.RequireShards(r.t, r.ids, r.replicas...)
+}
+
 // migrateShardChannel moves the slot of the channel that carries the events of the first id. The id stays.
 func migrateShardChannel(r *rowRun) {
 	key := realtest.ShardChannelKey(r.ids[0])

@@ -150,6 +150,10 @@ var matrixRows = []matrixRow{
 		setUp: onCluster(0), fences: true, inject: migrateShardChannel,
 	},
 	{
+		name: "Cluster slot migration, at once, and then of the slot of the shard channel", promised: bounded + ", no errors",
+		since: realtest.AtomicMigration, setUp: onCluster(0), fences: true, inject: migrateAtomically,
+	},
+	{
 		name: "Cluster slot migration, to a new master that gets only this slot", promised: bounded + ", no errors",
 		setUp: onCluster(0), fences: true, inject: migrateToNewMaster,
 	},

@@ -17,7 +17,7 @@ The tests that start real servers, run with other versions than the one that CI 
 It runs the packages below with each program called redis-server or valkey-server under the folder, one after the other,
 with the fault matrix of [faults.md](faults.md). The cells count tests that passed, and the cases of tables one by one.
 What the conformance suite skips because a storage lacks a capability is not counted. CI runs the same tests with the
-server of its distribution, where none may fail or be skipped for its version.
+server of its distribution. There none may fail, and only the atomic migrations of slots are skipped for its version.
 
 `
 

@@ -1,8 +1,6 @@
 package topology
 
 import (
-	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -21,11 +19,13 @@ func TestClusterFailover(t *testing.T) {
 	b := realtest.Replica(t, realtest.ClusterClient(t, cluster))
 	ids := realtest.IDsOnAllMasters(t, cluster, 2)
 	realtest.RequireEventsFlow(t, ids, a, b)
+	realtest.RequireShards(t, ids, a, b)
 	victim := cluster.Master(t, realtest.KeyOf(ids[0]))
 	requireFailover(t, failover{
 		ids: ids, replicas: []*session.RoutingStorage{a, b}, victim: victim,
 		replaced: func() bool { return cluster.Master(t, realtest.KeyOf(ids[0])) != victim },
 	})
+	realtest.RequireShards(t, ids, a, b)
 }
 
 func TestSentinelFailover(t *testing.T) {
@@ -182,8 +182,8 @@ func TestSlotMigration(t *testing.T) {
 // the one command of newer servers, which redirects no single keys.
 func TestAtomicSlotMigration(t *testing.T) {
 	t.Parallel()
+	redistest.SkipBefore(t, realtest.AtomicMigration, "a slot moves key by key")
 	cluster := redistest.StartCluster(t, 3, 0)
-	requireAtomicMigration(t, cluster)
 	a := realtest.Replica(t, realtest.ClusterClient(t, cluster))
 	b := realtest.Replica(t, realtest.ClusterClient(t, cluster))
 	ids := realtest.IDsOnAllMasters(t, cluster, 2)
@@ -196,7 +196,7 @@ func TestAtomicSlotMigration(t *testing.T) {
 			to = cluster.Master(t, realtest.KeyOf(ids[2]))
 		}
 		tr.Await(t, 200)
-		migrateAtomically(t, from, to, key)
+		realtest.MigrateAtomically(t, from, to, key)
 		realtest.Await(t, "the new master", func() bool { return cluster.Master(t, key) == to })
 		tr.Await(t, 200)
 		realtest.RequireEventsFlow(t, ids, a, b)
@@ -204,27 +204,4 @@ func TestAtomicSlotMigration(t *testing.T) {
 	}
 	tr.RequireRight(t)
 	require.Zero(t, tr.Counts().Failed(), "a migration of a slot must not cause errors")
-}
-
-// requireAtomicMigration skips the test on a server that has neither Redis' command for it nor that of Valkey.
-func requireAtomicMigration(t *testing.T, cluster *redistest.Cluster) {
-	t.Helper()
-	help, err := cluster.Nodes[0].Client(t).Do(t.Context(), "CLUSTER", "HELP").Text()
-	if err != nil {
-		help = fmt.Sprint(cluster.Nodes[0].Client(t).Do(t.Context(), "CLUSTER", "HELP").Val())
-	}
-	if !strings.Contains(help, "MIGRATION") && !strings.Contains(help, "MIGRATESLOTS") {
-		t.Skip("before Redis 8.4 and Valkey 9: there is no atomic migration of slots")
-	}
-}
-
-func migrateAtomically(t *testing.T, from, to *redistest.Server, key string) {
-	t.Helper()
-	ctx, source, target := t.Context(), from.Client(t), to.Client(t)
-	slot := source.ClusterKeySlot(ctx, key).Val()
-	if target.Do(ctx, "CLUSTER", "MIGRATION", "IMPORT", slot, slot).Err() == nil {
-		return
-	}
-	id := target.ClusterMyID(ctx).Val()
-	require.NoError(t, source.Do(ctx, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", id).Err())
 }
