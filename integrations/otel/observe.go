@@ -3,6 +3,7 @@ package sessionotel
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -29,6 +30,7 @@ func Observe(
 	if provider == nil {
 		provider = otel.GetMeterProvider()
 	}
+	attributes = slices.Clone(attributes) // the caller's slice may change
 	meter := provider.Meter(scope)
 	instruments := make([]metric.Float64Observable, len(metrics.All))
 	observables := make([]metric.Observable, len(metrics.All))
@@ -52,7 +54,7 @@ func Observe(
 		stats := source.Stats()
 		for i, m := range metrics.All {
 			m.Read(&stats, func(value float64, labels ...string) {
-				all := append([]attribute.KeyValue{}, attributes...)
+				all := slices.Clone(attributes)
 				for l, key := range m.Labels {
 					all = append(all, attribute.String(key, labels[l]))
 				}

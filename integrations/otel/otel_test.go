@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	exporter "go.opentelemetry.io/otel/exporters/prometheus"
+	api "go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/trace"
@@ -215,6 +216,41 @@ func labelsOf(family *dto.MetricFamily) (names []string) {
 		names = append(names, pair.GetName())
 	}
 	return names
+}
+
+// TestStoragesSideBySide has two storages in one process, of which one is observed no more in the end.
+func TestStoragesSideBySide(t *testing.T) {
+	t.Parallel()
+	reader := metric.NewManualReader()
+	meters := metric.NewMeterProvider(metric.WithReader(reader))
+	var registrations []api.Registration
+	labels := []attribute.KeyValue{attribute.String("storage", "")}
+	for _, name := range []string{"mcp", "web"} {
+		st := session.NewRoutingStorage(session.NewMemoryStorage(time.Minute), 10)
+		labels[0] = attribute.String("storage", name) // the same slice again
+		registration, err := sessionotel.Observe(meters, st, labels...)
+		require.NoError(t, err)
+		registrations = append(registrations, registration)
+		require.NoError(t, st.Create(t.Context(), session.New("secret-id")))
+		require.NoError(t, st.Close()) // it may be observed after that
+	}
+	require.ElementsMatch(t, []string{" storage=mcp", " storage=web"}, storagesOf(t, reader))
+	require.NoError(t, registrations[0].Unregister())
+	require.Equal(t, []string{" storage=web"}, storagesOf(t, reader))
+}
+
+// storagesOf returns the attributes of a metric of which each storage has one.
+func storagesOf(t *testing.T, reader *metric.ManualReader) (found []string) {
+	var all metricdata.ResourceMetrics
+	require.NoError(t, reader.Collect(t.Context(), &all))
+	for _, m := range all.ScopeMetrics[0].Metrics {
+		if entries, ok := m.Data.(metricdata.Gauge[float64]); ok && m.Name == "sessionstore.entries" {
+			for _, point := range entries.DataPoints {
+				found = append(found, of(point.Attributes))
+			}
+		}
+	}
+	return found
 }
 
 func TestNothingToObserve(t *testing.T) {
