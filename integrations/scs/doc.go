@@ -24,7 +24,8 @@
 // session at the same time, the last one wins, as scs has it.
 //
 // The store knows which requests have found a session by their contexts, which must end with them, as those of net/http
-// do. For a context that never ends, Commit cannot tell a session that has ended from one that is new, and stores it.
+// do. For a context that never ends, or has an end of its own, as that of context.WithTimeout, Commit cannot tell a
+// session that has ended from one that is new, and stores it: call the manager with the context of the request.
 //
 // Replicas with a [session.RoutingStorage] learn of a log-out within milliseconds, and after MaxStaleness if events are
 // lost. Where no replica may serve the session once the log-out was answered: call Fence of the RoutingStorage after

@@ -11,37 +11,32 @@ import (
 // without it: (1) a request finds a session, (2) another one ends it, (3) the first one commits, and the session is
 // back. The zero value is ready for use.
 type requests struct {
-	mu    sync.Mutex // protects following fields
-	found map[request]*session.Session
-}
-
-// request is a token in one request. Contexts that were derived from that of the request with values, as scs does, have
-// the same channel.
-type request struct {
-	done  <-chan struct{}
-	token string
+	mu sync.Mutex // protects following fields
+	// found is by request, and then by token. Contexts that were derived from that of the request with values, as scs
+	// does, have the same channel.
+	found map[<-chan struct{}]map[string]*session.Session
 }
 
 // add notes the state of a session that a request has last seen, until the request's context ends.
 func (rs *requests) add(ctx context.Context, token string, s *session.Session) {
-	key := request{ctx.Done(), token}
-	if key.done == nil {
+	request := ctx.Done()
+	if request == nil {
 		return // it would never be forgotten
 	}
 	rs.mu.Lock()
-	if rs.found == nil {
-		rs.found = make(map[request]*session.Session)
-	}
-	_, known := rs.found[key]
-	rs.found[key] = s
-	rs.mu.Unlock()
-	if known {
+	defer rs.mu.Unlock()
+	if found, known := rs.found[request]; known {
+		found[token] = s
 		return
 	}
+	if rs.found == nil {
+		rs.found = make(map[<-chan struct{}]map[string]*session.Session)
+	}
+	rs.found[request] = map[string]*session.Session{token: s}
 	context.AfterFunc(ctx, func() {
 		rs.mu.Lock()
 		defer rs.mu.Unlock()
-		delete(rs.found, key)
+		delete(rs.found, request)
 	})
 }
 
@@ -49,5 +44,5 @@ func (rs *requests) add(ctx context.Context, token string, s *session.Session) {
 func (rs *requests) find(ctx context.Context, token string) *session.Session {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	return rs.found[request{ctx.Done(), token}]
+	return rs.found[ctx.Done()][token]
 }

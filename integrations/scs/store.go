@@ -105,7 +105,7 @@ func (s *Store) CommitCtx(ctx context.Context, token string, b []byte, expiry ti
 		return change(stored), nil
 	})
 	switch {
-	case errors.Is(err, session.ErrNotFound):
+	case errors.Is(err, session.ErrNotFound), errors.Is(err, session.ErrLifetime) && !time.Now().Before(expiry):
 		return nil // it has ended
 	case err != nil:
 		return err

@@ -109,6 +109,23 @@ func TestIterate(t *testing.T) {
 	require.Equal(t, map[string]bool{"alice": true}, users())
 }
 
+// TestIterateBringsNothingBack ends a session while Iterate has it, and then commits a change of it.
+func TestIterateBringsNothingBack(t *testing.T) {
+	t.Parallel()
+	m := newManager(session.NewMemoryStorage(time.Hour), 20*time.Minute, 12*time.Hour)
+	alice := logIn(t, newApp(m, nil, nil), "alice")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	require.NoError(t, m.Iterate(ctx, func(ctx context.Context) error {
+		other := &browser{app: alice.app, cookie: alice.cookie}
+		other.get(t, "/logout")
+		m.Put(ctx, "theme", "light")
+		_, _, err := m.Commit(ctx)
+		return err
+	}))
+	require.Empty(t, alice.user(t), "the session is back")
+}
+
 func TestIterateWithoutIndex(t *testing.T) {
 	t.Parallel()
 	owner := func(map[string]any) string { return "" }
