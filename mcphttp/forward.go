@@ -102,7 +102,11 @@ func (p hop) RoundTrip(r *http.Request) (*http.Response, error) {
 			p.health.taken(host)
 			return onlyHTTP(answer)
 		}
-		if !isDial(err) || r.Context().Err() != nil {
+		if r.Context().Err() != nil {
+			return nil, gatewayError{err}
+		}
+		if !isDial(err) {
+			p.health.unanswered(host, err)
 			return nil, gatewayError{err}
 		}
 		switch dead := p.health.failed(host, err); {

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/seed34611480/session/internal/errs"
 )
 
 const (
@@ -34,6 +36,7 @@ type health struct {
 
 	mu    sync.Mutex // protects following fields
 	hosts map[string]*trouble
+	told  map[string]time.Time // see tellLocked
 }
 
 // trouble is what is known of a host that cannot be dialled.
@@ -48,7 +51,7 @@ func newHealth(deadAfter time.Duration, logger *slog.Logger) *health {
 	if deadAfter == 0 {
 		deadAfter = defaultDeadAfter
 	}
-	return &health{deadAfter: deadAfter, logger: logger, hosts: make(map[string]*trouble)}
+	return &health{deadAfter: deadAfter, logger: logger, hosts: make(map[string]*trouble), told: make(map[string]time.Time)}
 }
 
 // mayDial reports whether a host has no trouble, or is to be tried once more: it is true for one caller in each
@@ -118,6 +121,7 @@ func (h *health) failed(host string, err error) (dead bool) {
 	case t.dead:
 	case !errors.Is(err, syscall.ECONNREFUSED):
 		t.refusals = 0
+		h.tellLocked("mcphttp: a backend cannot be reached", host, err)
 	case t.refusals == 0:
 		t.refusals, t.first = 1, now
 	default:
@@ -128,6 +132,29 @@ func (h *health) failed(host string, err error) (dead bool) {
 		}
 	}
 	return t.dead
+}
+
+// unanswered notes that a host has taken a request, and not answered it.
+func (h *health) unanswered(host string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tellLocked("mcphttp: a backend does not answer", host, err)
+}
+
+// tellPause is the least time between two lines about one host.
+const tellPause = time.Minute
+
+// tellLocked logs a failure of a host, unless one of it was logged just now: each of its requests may have it.
+func (h *health) tellLocked(text, host string, err error) {
+	now := time.Now()
+	if now.Sub(h.told[host]) < tellPause {
+		return
+	}
+	if len(h.told) >= maxTroubles {
+		clear(h.told)
+	}
+	h.told[host] = now
+	h.logger.Warn(text, "host", host, "error", errs.Shown(err))
 }
 
 func (h *health) makeRoomLocked(now time.Time) {

@@ -1,13 +1,16 @@
 package mcphttp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -89,6 +92,24 @@ func TestTrialsOfADeadHost(t *testing.T) {
 		require.True(t, h.mayDial("host"))
 		require.True(t, h.mayDial("host"))
 		require.Zero(t, h.some.Load())
+	})
+}
+
+// TestTroubleIsLoggedSeldom has an hour of requests to two hosts, each of which fails.
+func TestTroubleIsLoggedSeldom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		h := newHealth(time.Second, slog.New(slog.NewTextHandler(&log, nil)))
+		for range 3600 {
+			h.failed("a", errTimedOut)
+			h.taken("a")
+			h.unanswered("b", fmt.Errorf("secret: %w", io.ErrUnexpectedEOF))
+			time.Sleep(time.Second)
+		}
+		require.Equal(t, 60, strings.Count(log.String(), `"mcphttp: a backend cannot be reached" host=a error="dial tcp`))
+		require.Equal(t, 60, strings.Count(log.String(), `"mcphttp: a backend does not answer" host=b error="unexpected EOF"`))
+		require.NotContains(t, log.String(), "secret")
 	})
 }
 
