@@ -20,21 +20,27 @@ const (
 	maxWatchPause = time.Second
 )
 
+// logPause is the least time between two lines. An outage is logged once, and what comes and goes not each time.
+const logPause = time.Minute
+
 var errWatchEnded = errs.SafeError("the watch ended without an error")
 
 // watch takes in the events of the storage until the set is closed.
 func (o *Objects[T]) watch(w session.Watcher) {
 	pause := backoff.Backoff{First: minWatchPause, Most: maxWatchPause}
-	for began := false; ; began = true {
+	var loggedAt time.Time
+	for news := true; ; {
 		flowed, err := o.watchOnce(w)
 		if o.ended.Err() != nil {
 			return
 		}
 		if flowed {
 			pause.Reset()
+			news = true
 		}
-		if !began || flowed { // an outage is logged once
+		if news && time.Since(loggedAt) >= logPause {
 			o.logNoEvents(err)
+			news, loggedAt = false, time.Now()
 		}
 		if errs.Unsupported(err) || pause.Wait(o.ended) != nil {
 			return

@@ -415,6 +415,27 @@ func TestNoEvents(t *testing.T) {
 	}
 }
 
+// TestFlappingWatchIsLoggedSeldom has a watch that works for a moment, again and again.
+func TestFlappingWatchIsLoggedSeldom(t *testing.T) {
+	bubble(t, func(t *testing.T, st *session.MemoryStorage) {
+		var log bytes.Buffer
+		o := New(watched{st, flapping{}}, new(workshop).open, nil, WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+		time.Sleep(time.Hour + time.Second)
+		require.NoError(t, o.Close())
+		require.InDelta(t, 60, strings.Count(log.String(), "no change events"), 2)
+	})
+}
+
+type flapping struct{}
+
+func (flapping) TTL() time.Duration { return ttl }
+
+func (flapping) Watch(_ context.Context, _ time.Duration, fn func(session.Event)) error {
+	fn(session.Gap{})
+	fn(session.Alive{AsOf: time.Now()})
+	return session.ErrUnavailable
+}
+
 type watchFunc func() error
 
 func (watchFunc) TTL() time.Duration { return ttl }

@@ -65,8 +65,8 @@ func WithOpenTimeout(d time.Duration) Option {
 	return func(o *options) { o.openTimeout = d }
 }
 
-// WithLogger sets where panics of the caller's functions are logged, and when the storage reports no events. Nothing
-// else is, and never an id. The default is [slog.Default]. It panics when logger is nil.
+// WithLogger sets where panics of the caller's functions are logged, and when the storage begins to report no events,
+// once a minute at most. Nothing else is, and never an id. The default is [slog.Default]. It panics when logger is nil.
 func WithLogger(logger *slog.Logger) Option {
 	if logger == nil {
 		panic("live: WithLogger: the logger is nil")

@@ -67,6 +67,7 @@ type Tasks struct {
 	busy     int                    // places that are taken, of maxRunning
 	byKey    map[string]*run        // by the storage's id of the task
 	suspects map[string]*time.Timer // tasks of other runners, by the same; the next look at each
+	logged   map[string]time.Time   // see logSeldom
 }
 
 // Causes with which the context of a handler ends.
@@ -93,6 +94,7 @@ func InstallTasks(server *mcp.Server, storage session.Storage, opts ...TaskOptio
 		server:      server,
 		byKey:       make(map[string]*run),
 		suspects:    make(map[string]*time.Timer),
+		logged:      make(map[string]time.Time),
 	}
 	for _, opt := range opts {
 		opt(&t.taskOptions)
@@ -167,4 +169,20 @@ func (p presentStorage) Load(ctx context.Context, id string) (*session.Session, 
 // log logs what an operator has to know. Ids, owners and arguments are not among it.
 func (t *Tasks) log(level slog.Level, text string, err error) {
 	t.logger.Log(context.Background(), level, "tasks: "+text, "error", err)
+}
+
+// logPause is the least time between two lines of one text by logSeldom.
+const logPause = time.Minute
+
+// logSeldom logs what fails again and again in an outage, for each task that runs.
+func (t *Tasks) logSeldom(text string, err error) {
+	t.mu.Lock()
+	seldom := time.Since(t.logged[text]) >= logPause
+	if seldom {
+		t.logged[text] = time.Now()
+	}
+	t.mu.Unlock()
+	if seldom {
+		t.log(slog.LevelWarn, text, err)
+	}
 }

@@ -120,8 +120,8 @@ func AnonymousTasks() TaskOption {
 	return func(o *taskOptions) { o.anonymous = true }
 }
 
-// WithTaskLogger sets where failures are logged. No id of a task, owner, argument or result is. The default, also for
-// nil, is slog.Default().
+// WithTaskLogger sets where failures are logged, those that are repeated in an outage once a minute. No id of a task,
+// owner, argument or result is. The default, also for nil, is slog.Default().
 func WithTaskLogger(logger *slog.Logger) TaskOption {
 	if logger == nil {
 		logger = slog.Default()

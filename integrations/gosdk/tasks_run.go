@@ -114,7 +114,7 @@ func (t *Tasks) supervise(r *run, id string, record task) {
 			return
 		}
 		if err != nil {
-			t.log(slog.LevelWarn, "renew a lease", err)
+			t.logSeldom("renew a lease", err)
 		}
 	}
 }
@@ -238,7 +238,7 @@ func (t *Tasks) settle(r *run, id string, record task, out outcome) {
 			t.log(slog.LevelError, "an outcome cannot be stored", err)
 			out = failure(errInternal)
 		default:
-			t.log(slog.LevelWarn, "store an outcome", err)
+			t.logSeldom("store an outcome", err)
 		}
 		if time.Now().After(record.ends()) || pause.Wait(t.running) != nil {
 			return

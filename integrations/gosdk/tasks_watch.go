@@ -2,7 +2,6 @@ package gosdk
 
 import (
 	"errors"
-	"log/slog"
 	"time"
 
 	"github.com/seed34611480/session"
@@ -17,7 +16,7 @@ func (t *Tasks) watch(storage session.Watcher) {
 		if t.running.Err() != nil || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, session.ErrClosed) {
 			return
 		}
-		t.log(slog.LevelWarn, "watch the storage", err)
+		t.logSeldom("watch the storage", err)
 		if backoff.Sleep(t.running, backoff.Jitter(min(time.Second, t.lease/3))) != nil {
 			return
 		}
