@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,7 +33,7 @@ func main() {
 	listen := flag.String("listen", "localhost:9090", "`host:port` to serve /metrics on")
 	server := flag.String("redis", "", "`host:port` of a Redis server; empty: sessions are in memory")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", *listen)
 	if err == nil {
@@ -49,7 +50,10 @@ func run(ctx context.Context, listener net.Listener, redisAddr string) error {
 	var remote session.Storage = session.NewMemoryStorage(ttl)
 	system := "memory"
 	if redisAddr != "" {
-		client := redis.NewClient(&redis.Options{Addr: redisAddr, ContextTimeoutEnabled: true})
+		client := redis.NewClient(&redis.Options{
+			Addr: redisAddr, ContextTimeoutEnabled: true, DialerRetries: 1,
+			DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second,
+		})
 		defer func() { _ = client.Close() }()
 		remote, system = session.NewRedisStorage(client, ttl), "redis"
 	}
@@ -62,7 +66,9 @@ func run(ctx context.Context, listener net.Listener, redisAddr string) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if err := sessions.Ready(r.Context()); err != nil {
+		ready, cancel := context.WithTimeout(r.Context(), time.Second)
+		defer cancel()
+		if err := errors.Join(ctx.Err(), sessions.Ready(ready)); err != nil {
 			http.Error(w, "not ready", http.StatusServiceUnavailable)
 		}
 	})
