@@ -74,6 +74,23 @@ func TestStatsCountFailures(t *testing.T) {
 	})
 }
 
+// unlisted is a remote whose index of owners is away.
+type unlisted struct{ *MemoryStorage }
+
+func (unlisted) FailedListings() uint64 { return 7 }
+
+func TestStatsHaveTheRemotesFailedListings(t *testing.T) {
+	t.Parallel()
+	for remote, want := range map[Storage]uint64{
+		unlisted{NewMemoryStorage(time.Hour)}: 7, NewMemoryStorage(time.Hour): 0,
+	} {
+		st := NewRoutingStorage(remote, 10)
+		require.Equal(t, want, st.Stats().FailedListings)
+		require.NoError(t, st.Close())
+	}
+	var _ interface{ FailedListings() uint64 } = (*RedisStorage)(nil)
+}
+
 func TestModeTellsAnOutageFromMissingEvents(t *testing.T) {
 	inScriptedBubble(t, func(t *testing.T, remote *scriptedRemote, st *RoutingStorage) {
 		require.NoError(t, st.Store(t.Context(), New(testID)))

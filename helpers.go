@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -260,16 +261,25 @@ func storeNew(ctx context.Context, st Storage, s *Session) error {
 
 // Sweep calls DeleteExpired for sessions that were idle for at least the given time. It does so once at the start and
 // then at the given interval, until the context ends, and returns the context's error. After a failed call it tries
-// again at the next interval. It panics if one of the durations is not positive. Only storages that do not expire
-// sessions by themselves need it; MemoryStorage and RedisStorage do.
+// again at the next interval; that calls begin to fail, and that they work again, is logged to slog.Default(). It panics
+// if one of the durations is not positive. Only storages that do not expire sessions by themselves need it;
+// MemoryStorage and RedisStorage do.
 func Sweep(ctx context.Context, st Storage, every, idle time.Duration) error {
 	if every <= 0 || idle <= 0 {
 		panic("session: Sweep: durations must be positive")
 	}
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	for {
-		_ = st.DeleteExpired(ctx, time.Now().Add(-idle))
+	for works := true; ; {
+		err := inOurTerms("sweep", st.DeleteExpired(ctx, time.Now().Add(-idle)))
+		switch {
+		case ctx.Err() != nil: // which may be why it has failed
+		case err != nil && works:
+			slog.WarnContext(ctx, "session: sweeps fail, sessions that are over stay in the storage", "error", err)
+		case err == nil && !works:
+			slog.InfoContext(ctx, "session: sweeps work again")
+		}
+		works = err == nil
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
+	"log/slog"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -217,6 +219,42 @@ func TestRenewRefusesAnOldCopy(t *testing.T) {
 	require.ErrorIs(t, err, ErrConflict)
 	_, err = st.Load(t.Context(), testID)
 	require.NoError(t, err, "the stored session is unchanged")
+}
+
+// unsweepable is a storage whose sweeps fail for a while, with an id in the error.
+type unsweepable struct {
+	Storage
+	until time.Time
+}
+
+func (u unsweepable) DeleteExpired(context.Context, time.Time) error {
+	if time.Now().Before(u.until) {
+		return errors.New(testID)
+	}
+	return nil
+}
+
+// TestSweepsThatFailAreLogged: once when they begin to, and once when they work again. It runs alone, for the default
+// logger is that of all tests.
+func TestSweepsThatFailAreLogged(t *testing.T) { //nolint:paralleltest // see above
+	var seen journal
+	logger, writer, flags := slog.Default(), log.Writer(), log.Flags()
+	defer func() {
+		slog.SetDefault(logger)
+		log.SetOutput(writer)
+		log.SetFlags(flags)
+	}()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&seen, nil)))
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+		defer cancel()
+		require.ErrorIs(t, Sweep(ctx, unsweepable{until: time.Now().Add(time.Hour)}, time.Minute, time.Hour),
+			context.DeadlineExceeded)
+	})
+	require.Len(t, seen.lines(), 2)
+	require.Contains(t, seen.lines()[0], "sweeps fail")
+	require.Contains(t, seen.lines()[1], "sweeps work again")
+	require.False(t, seen.has(testID))
 }
 
 func TestSweep(t *testing.T) {

@@ -33,7 +33,9 @@ import (
 // All calls for one [RoutingStorage], [RedisStorage] or [MemoryStorage] share what that costs. They watch the storage
 // once, so they learn of a removal as soon as it is reported; of what no event tells, such as redis-cli DEL, with the
 // next renewal. A RoutingStorage shares its own subscription. Renewals do not go through its local tier: 10,000 streams
-// evict no session, and renew up to 64 of them with one command, if the remote is a [Revalidator].
+// evict no session, and renew up to 64 of them with one command, if the remote is a [Revalidator]. [Stats] counts them,
+// the hook of [WithRemoteHook] sees them, and it is logged when they begin to fail, see [WithLogger]. No other storage
+// tells of renewals that fail.
 //
 // For any other storage, one that wraps these included, each call loads its session by itself, as often as it has to be
 // renewed, and learns of its end from that.
@@ -69,8 +71,9 @@ func keeperOf(st Storage) *keeper {
 		})
 	case *RoutingStorage:
 		return st.keeper.of(func() keepable {
-			ask := keepableOf(st.remote)
+			ask := keepableBy(st.callForKeeper, st.remote)
 			ask.load, ask.watch = st.Load, st.Watch
+			ask.renewed, ask.news = func() { st.kept.Add(1) }, st.cache
 			return ask
 		})
 	}
@@ -86,13 +89,33 @@ type keepable struct {
 	renew func(ctx context.Context, uses []Use) ([]bool, error)   // nil: the storage has none
 	watch func(context.Context, time.Duration, func(Event)) error // nil: it is not watched
 	ttl   time.Duration                                           // 0: not known
+
+	renewed func()   // is called for each session that was renewed
+	news    keepNews // nil: nothing is told
 }
 
+// keepNews is told, for the log, whether sessions can be renewed.
+type keepNews interface {
+	KeepFails(err error) // some cannot, and will be asked for again
+	KeepWorks()          // all could that were due
+	KeepEnds()           // there is none any more
+}
+
+// calling makes a call of a storage. It contains a panic, and returns an error of this package.
+type calling func(ctx context.Context, op string, f func(ctx context.Context) error) error
+
 func keepableOf(st Storage) keepable {
-	ask := keepable{load: st.Load, use: asked("load", st.Load)}
+	return keepableBy(func(ctx context.Context, op string, f func(ctx context.Context) error) (err error) {
+		defer contain(op, &err)
+		return f(ctx)
+	}, st)
+}
+
+func keepableBy(call calling, st Storage) keepable {
+	ask := keepable{load: st.Load, use: asked(call, "load", st.Load), renewed: func() {}}
 	ask.look = ask.use
 	if peeker, ok := st.(Peeker); ok {
-		peek := asked("peek", peeker.Peek)
+		peek := asked(call, "peek", peeker.Peek)
 		ask.look = func(ctx context.Context, id string) (*Session, error) {
 			s, err := peek(ctx, id)
 			if errs.Unsupported(err) {
@@ -103,12 +126,14 @@ func keepableOf(st Storage) keepable {
 	}
 	if revalidator, ok := st.(Revalidator); ok {
 		ask.renew = func(ctx context.Context, uses []Use) (unchanged []bool, err error) {
-			defer contain("revalidate", &err)
-			unchanged, err = revalidator.Revalidate(ctx, uses)
-			if err == nil && len(unchanged) != len(uses) {
-				err = errs.Reason("Revalidate has returned %d answers for %d sessions", len(unchanged), len(uses))
-			}
-			return unchanged, inOurTerms("revalidate", err)
+			err = call(ctx, "revalidate", func(ctx context.Context) error {
+				unchanged, err = revalidator.Revalidate(ctx, uses)
+				if err == nil && len(unchanged) != len(uses) {
+					err = errs.Reason("Revalidate has returned %d answers for %d sessions", len(unchanged), len(uses))
+				}
+				return inOurTerms("revalidate", err)
+			})
+			return unchanged, err
 		}
 	}
 	if expirer, ok := st.(Expirer); ok {
@@ -119,20 +144,22 @@ func keepableOf(st Storage) keepable {
 
 // asked returns a question whose answer can be believed.
 func asked(
-	op string, question func(context.Context, string) (*Session, error),
+	call calling, op string, question func(context.Context, string) (*Session, error),
 ) func(context.Context, string) (*Session, error) {
 	return func(ctx context.Context, id string) (s *Session, err error) {
-		defer contain(op, &err)
-		s, err = question(ctx, id)
-		switch {
-		case err != nil:
-			return nil, inOurTerms(op, err)
-		case s == nil || s.id != id:
-			return nil, opErrBecause(op, ErrCorrupt, errWrongID)
-		case s.Expired(time.Now()):
-			return nil, opErr(op, ErrNotFound)
-		}
-		return s, nil
+		err = call(ctx, op, func(ctx context.Context) error {
+			s, err = question(ctx, id)
+			switch {
+			case err != nil:
+				return inOurTerms(op, err)
+			case s == nil || s.id != id:
+				return opErrBecause(op, ErrCorrupt, errWrongID)
+			case s.Expired(time.Now()):
+				return opErr(op, ErrNotFound)
+			}
+			return nil
+		})
+		return s, err
 	}
 }
 

@@ -142,6 +142,9 @@ func (k *keeper) removeLocked(e *kept) {
 	}
 	if len(k.sessions) == 0 {
 		k.stop()
+		if k.ask.news != nil {
+			k.ask.news.KeepEnds()
+		}
 	}
 }
 

@@ -26,7 +26,9 @@ func (k *keeper) run(ctx context.Context, wake <-chan struct{}) {
 			return
 		}
 		r := k.collect(ctx)
-		if r.do(ctx); r.failed.Load() {
+		r.do(ctx)
+		r.tell(ctx)
+		if r.failed.Load() {
 			if pause.Wait(ctx) != nil {
 				return
 			}
@@ -43,6 +45,23 @@ type round struct {
 	looks  []question
 	renew  []question
 	failed atomic.Bool // something could not be asked, and stays due
+
+	notRenewed atomic.Bool           // that was a renewal
+	why        atomic.Pointer[error] // of a failure
+}
+
+// tell tells what has come of a round. What is still due after a failure is part of the next one.
+func (r *round) tell(ctx context.Context) {
+	k := r.keeper
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch why := r.why.Load(); {
+	case ctx.Err() != nil || k.ask.news == nil: // the next goroutine may tell something else by now
+	case r.notRenewed.Load() && why != nil:
+		k.ask.news.KeepFails(*why)
+	case !r.notRenewed.Load() && len(r.renew) > 0:
+		k.ask.news.KeepWorks()
+	}
 }
 
 // question is one about a session as it was known when the round began.
@@ -176,6 +195,7 @@ func (r *round) found(
 	case err == nil:
 		k.foundLocked(e, s)
 	case !isEnd(err):
+		r.why.Store(&err)
 		return false
 	case e.answers != q.answers:
 		// The answer may be older than the session: (1) it is asked for, and is not there, (2) it is created, (3) a caller is
@@ -214,13 +234,16 @@ func (r *round) answered(q question, unchanged bool) {
 		return
 	}
 	k.dueLocked(e, e.nextDue())
-	if !unchanged && e.answers == q.answers {
+	if unchanged {
+		k.ask.renewed()
+	} else if e.answers == q.answers {
 		k.lookLocked(e)
 	}
 }
 
 // renewAgain leaves renewals for the next round.
 func (r *round) renewAgain(questions ...question) {
+	r.notRenewed.Store(true)
 	k := r.keeper
 	k.mu.Lock()
 	defer k.mu.Unlock()

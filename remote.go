@@ -14,9 +14,11 @@ import (
 // use, and must not block.
 //
 // op is one of "load", "peek", "revalidate", "store", "create", "replace", "delete", "take", "delete expired",
-// "revoke" and "sessions". The error is one of this package: its text has no id, and nothing of a session. Nor does
-// the hook get these in another way, so that no trace shows them. The context has the values of the caller's, or if
-// several callers share a load, those of the first; of a background call it has none.
+// "revoke" and "sessions", which lasts as long as the caller's loop. The error is one of this package: its text has no
+// id, and nothing of a session. Nor does the hook get these in another way, so that no trace shows them. Fences and
+// the subscription to change events are no calls in this sense. The context has the values of the caller's, or if
+// several callers share a load, those of the first; of a background call, as the renewals of [KeepAlive] are, it has
+// none.
 type RemoteHook func(ctx context.Context, op string) (_ context.Context, end func(err error))
 
 // errPanicked is what a hook is told of a call that has panicked.
@@ -31,6 +33,25 @@ func (rt *RoutingStorage) call(ctx context.Context, op string, f func(ctx contex
 	err = errPanicked
 	defer func() { end(err) }()
 	return f(ctx)
+}
+
+// callForKeeper is call for the renewals of [KeepAlive], which no caller waits for: it contains a panic, and counts
+// what has failed.
+func (rt *RoutingStorage) callForKeeper(ctx context.Context, op string, f func(ctx context.Context) error) error {
+	err := rt.cache.Contained(func() error { return rt.call(ctx, op, f) })
+	switch {
+	case errors.As(err, new(*nearcache.PanicError)):
+		err = panicked(op, err)
+	case err == nil, errs.Unsupported(err), errors.Is(ctx.Err(), context.Canceled): // its last caller has left
+		return err
+	}
+	rt.refreshFailed(err)
+	return err
+}
+
+// panicked returns the error of a call that has panicked.
+func panicked(op string, err error) error {
+	return opErrBecause(op, ErrUnavailable, errs.Because("a call of the remote panicked", err))
 }
 
 // loadRemote is the question that the cache asks. The context is not the caller's: others wait for the answer, too.

@@ -2,11 +2,14 @@ package session
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed34611480/session/internal/errs"
+	"github.com/seed34611480/session/internal/nearcache"
 )
 
 // routingLog writes what a [RoutingStorage] logs. The cache calls it once for each change that lasts, and less often
@@ -14,6 +17,21 @@ import (
 type routingLog struct {
 	logger            *slog.Logger
 	maxStaleness, ttl time.Duration
+
+	panickedAt atomic.Pointer[time.Time] // when a panic was logged last
+}
+
+// panicPause is the least time between two panics that are logged: a codec may panic at each load.
+const panicPause = time.Minute
+
+// panicked tells where a call of the remote has panicked. The panic's value may contain an id.
+func (l *routingLog) panicked(err *nearcache.PanicError) {
+	now, last := time.Now(), l.panickedAt.Load()
+	if last != nil && now.Sub(*last) < panicPause || !l.panickedAt.CompareAndSwap(last, &now) {
+		return
+	}
+	l.logger.LogAttrs(context.Background(), slog.LevelError, "session: a call of the remote panicked",
+		slog.String("type", fmt.Sprintf("%T", err.Value)), slog.String("stack", string(err.Stack)))
 }
 
 // watch tells that change events begin to flow, or that they do not.
@@ -46,6 +64,17 @@ func (l *routingLog) info(text string) { l.logger.LogAttrs(context.Background(),
 
 func (l *routingLog) warn(text string, err error, attr slog.Attr) {
 	l.logger.LogAttrs(context.Background(), slog.LevelWarn, text, attr, slog.Any("error", err))
+}
+
+// whyLate says why change events do not flow although the watch goes on, as far as the remote knows.
+func (rt *RoutingStorage) whyLate() error {
+	cause := error(errs.SafeError("no proof has come in time that none is missing"))
+	if remote, ok := rt.remote.(interface{ whyLate() error }); ok {
+		if err := remote.whyLate(); err != nil {
+			cause = errs.During("heartbeats fail", err)
+		}
+	}
+	return opErrBecause("watch", ErrUnavailable, cause)
 }
 
 // refreshFailed counts a background call that has failed. That a session is not there any more is no failure.

@@ -126,6 +126,32 @@ func TestRefusedRefreshesAreLogged(t *testing.T) {
 	require.False(t, log.has(testID))
 }
 
+// TestRefusedHeartbeatsAreLogged has a server that takes no writes for now. The subscription stands, and no call fails.
+func TestRefusedHeartbeatsAreLogged(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	admin := server.Client(t)
+	var log journal
+	st := NewRoutingStorage(NewRedisStorage(server.Client(t), time.Minute), 10, log.logger(),
+		WithMaxStaleness(200*time.Millisecond))
+	defer func() { require.NoError(t, st.Close()) }()
+	await := func(lines int, mode Mode) {
+		t.Helper()
+		require.Eventually(t, func() bool { return len(log.lines()) == lines && st.Stats().Mode == mode }, 20*time.Second,
+			time.Millisecond, "%q", log.lines())
+	}
+	await(1, ModeLeased)
+	gaps := st.Stats().Gaps
+	require.NoError(t, admin.ConfigSet(t.Context(), "min-replicas-to-write", "1").Err())
+	await(2, ModeBoundedAge)
+	require.Contains(t, log.lines()[1], "no change events")
+	require.Contains(t, log.lines()[1], "heartbeats fail: NOREPLICAS")
+	require.NoError(t, admin.ConfigSet(t.Context(), "min-replicas-to-write", "0").Err())
+	await(3, ModeLeased)
+	require.Contains(t, log.lines()[2], "change events flow")
+	require.Equal(t, gaps, st.Stats().Gaps, "none was missing")
+}
+
 // TestModeOfAnIdleReplica: a replica that gets no requests notices an outage, too, and that a permission is missing is
 // none.
 func TestModeOfAnIdleReplica(t *testing.T) {

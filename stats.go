@@ -22,8 +22,8 @@ const (
 // Stats is a snapshot of a [RoutingStorage]. Numbers count from when it was made. It has neither ids nor anything of a
 // session, so it may be shown; as JSON, for package expvar say, its fields have the names in their tags.
 //
-// Each load that is not refused for its id counts as a hit, as unknown, or as a miss. So the hit rate is
-// Hits / (Hits + Unknown + Misses).
+// Each load counts as a hit, as unknown, or as a miss, unless its id is invalid, its context has ended before, or the
+// storage was closed. So the hit rate is Hits / (Hits + Unknown + Misses).
 type Stats struct {
 	Mode     Mode          `json:"mode"`
 	ProofAge time.Duration `json:"proof_age_ns"` // since the last proof that no event is missing; negative: none
@@ -35,6 +35,7 @@ type Stats struct {
 	Stale        uint64 `json:"stale"`         // misses answered with older state in an outage, see WithStaleIfError
 	RemoteLoads  uint64 `json:"remote_loads"`  // loads sent: fewer than misses when callers shared one, and refreshes
 	Refreshes    uint64 `json:"refreshes"`     // sessions renewed in the background, ahead of a miss; see WithRefreshAfter
+	Kept         uint64 `json:"kept"`          // sessions that were kept alive in the remote for KeepAlive, each time
 	DroppedFills uint64 `json:"dropped_fills"` // remote loads that were not kept, as the session changed meanwhile
 	TooLarge     uint64 `json:"too_large"`     // sessions that are too large for the local tier; see WithMaxLocalBytes
 	Queued       uint64 `json:"queued"`        // loads that waited for their turn, see WithLoadConcurrency
@@ -43,11 +44,15 @@ type Stats struct {
 	Panics       uint64 `json:"panics"`        // panics in calls of the remote, contained and reported as ErrUnavailable
 
 	// What has failed: calls of Load, LoadFresh, Peek and Sessions; calls that write; and background calls that were to
-	// renew local copies, and keep their sessions alive in the remote. One such call is for up to 64 sessions, and is
-	// repeated.
+	// renew local copies, and keep sessions alive in the remote, those for KeepAlive included. One such call is for up to
+	// 64 sessions, and is repeated.
 	FailedLoads     Failures `json:"failed_loads"`
 	FailedWrites    Failures `json:"failed_writes"`
 	FailedRefreshes Failures `json:"failed_refreshes"`
+
+	// Times that sessions in use could not be listed anew in the index of their owner, see WithOwnerIndex: no call fails
+	// because of that, but while it grows, these sessions end although they are used. It is the remote's own count.
+	FailedListings uint64 `json:"failed_listings"`
 
 	Entries   int    `json:"entries"`   // entries in the local tier now, some of which may not be servable any more
 	Bytes     int64  `json:"bytes"`     // what the local tier takes of the heap now, within a tenth
@@ -75,11 +80,12 @@ func (rt *RoutingStorage) Stats() Stats {
 	return Stats{
 		Mode: mode, ProofAge: c.ProofAge,
 		Hits: c.Hits, Misses: c.Misses, Unknown: c.Absent, Refused: c.Refused, Stale: c.Stale,
-		RemoteLoads: c.RemoteLoads, Refreshes: c.Refreshes, DroppedFills: c.DroppedFills, TooLarge: c.TooLarge,
+		RemoteLoads: c.RemoteLoads, Refreshes: c.Refreshes, Kept: rt.kept.Load(), DroppedFills: c.DroppedFills, TooLarge: c.TooLarge,
 		Queued: c.Queued, Rejected: c.Rejected, DroppedUses: c.DroppedUses, Panics: c.Panics,
 		FailedLoads:     rt.failedLoads.snapshot(),
 		FailedWrites:    rt.failedWrites.snapshot(),
 		FailedRefreshes: rt.failedRefreshes.snapshot(),
+		FailedListings:  rt.failedListings(),
 		Entries:         c.Entries, Bytes: c.Bytes, Missing: c.AbsentIDs, Evictions: c.Evictions,
 		Events: c.Events, Revoked: c.Revoked, Gaps: c.Gaps, Broadcast: rt.broadcasts(),
 	}
@@ -89,6 +95,13 @@ func (rt *RoutingStorage) Stats() Stats {
 func (rt *RoutingStorage) broadcasts() uint64 {
 	if remote, ok := rt.remote.(interface{ Broadcasts() uint64 }); ok {
 		return remote.Broadcasts()
+	}
+	return 0
+}
+
+func (rt *RoutingStorage) failedListings() uint64 {
+	if remote, ok := rt.remote.(interface{ FailedListings() uint64 }); ok {
+		return remote.FailedListings()
 	}
 	return 0
 }

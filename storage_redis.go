@@ -261,6 +261,9 @@ func (rs *RedisStorage) Watch(ctx context.Context, heartbeat time.Duration, fn f
 	return rs.failure(ctx, "watch", rs.store.Watch(ctx, heartbeat, eventSink(fn)))
 }
 
+// whyLate is for the log of a RoutingStorage.
+func (rs *RedisStorage) whyLate() error { return rs.store.WhyLate() }
+
 func checkHeartbeat(heartbeat time.Duration) {
 	if heartbeat <= 0 {
 		panic(fmt.Sprintf("session: Watch: heartbeat %v: must be positive", heartbeat))

@@ -11,6 +11,11 @@ import (
 
 const errNoOwnerIndex = errs.SafeError("the RedisStorage was made without WithOwnerIndex")
 
+// FailedListings returns how many times sessions that are used could not be listed anew in the index of their owner,
+// see [WithOwnerIndex]. No call fails because of that, but a session ends with its listing: while this number grows,
+// sessions end that are in use. [Stats] has it, too.
+func (rs *RedisStorage) FailedListings() uint64 { return rs.store.FailedListings() }
+
 // Revoke implements [Revoker]. Without [WithOwnerIndex] it is [errors.ErrUnsupported].
 //
 // It reads the index of the principal, and ends the sessions in it with one script for each, 128 in a round trip, on a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed34611480/session/internal/errs"
@@ -35,6 +36,7 @@ type RoutingStorage struct {
 	hook   RemoteHook // may be nil
 
 	failedLoads, failedWrites, failedRefreshes failures
+	kept                                       atomic.Uint64
 }
 
 // NewRoutingStorage returns a storage with at most maxLocalEntries sessions in its local tier; [WithMaxLocalBytes]
@@ -79,6 +81,8 @@ func NewRoutingStorage(remote Storage, maxLocalEntries int, opts ...RoutingOptio
 		WatchChanged:       log.watch,
 		RefreshChanged:     log.refreshes,
 		RefreshFailed:      rt.refreshFailed,
+		Panicked:           log.panicked,
+		WhyLate:            rt.whyLate,
 		WatchOver: func(err error) {
 			rt.watchOver(err)
 			log.noWatch(err)
@@ -171,7 +175,7 @@ func (rt *RoutingStorage) ask(
 	case errors.Is(err, nearcache.ErrOutage):
 		return nil, opErrBecause(op, ErrUnavailable, errs.Because("the remote did not answer others just now", err))
 	case errors.As(err, new(*nearcache.PanicError)):
-		return nil, opErrBecause(op, ErrUnavailable, errs.Because("a call of the remote panicked", err))
+		return nil, panicked(op, err)
 	case sentinelOf(err) != nil: // by loadRemote
 		return nil, err
 	}

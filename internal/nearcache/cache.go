@@ -74,8 +74,14 @@ type Config[V any] struct {
 	WatchChanged   func(flows bool, err error)
 	RefreshChanged func(works bool, err error)
 
+	// WhyLate says why the watcher, which goes on, proves nothing any more; it is for the log. nil is allowed.
+	WhyLate func() error
+
 	// RefreshFailed is called for each background call to the source that has failed. nil is allowed.
 	RefreshFailed func(err error)
+
+	// Panicked is called for each panic of the source that was contained. nil is allowed.
+	Panicked func(err *PanicError)
 }
 
 // Use is the last use of a value here that the source has to know of.

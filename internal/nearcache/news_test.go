@@ -176,6 +176,37 @@ func TestOneValueThatCannotBeRenewed(t *testing.T) {
 	}, watched, revalidating, log.ofRefreshes)
 }
 
+// TestKeepingIsPartOfTheNews: values that are kept alive without a copy are told of with the others.
+func TestKeepingIsPartOfTheNews(t *testing.T) {
+	var log told
+	inBubble(t, func(t *testing.T, src *source, c *replica) {
+		refresh := func() {
+			c.storeAll(t, 1)
+			time.Sleep(staleness / 2)
+			c.hitAll(t, 1)
+			time.Sleep(time.Minute)
+		}
+		c.KeepWorks()
+		refresh()
+		require.Empty(t, log.all(), "it is no news that all works")
+		c.KeepFails(errLink)
+		c.KeepFails(errLink)
+		refresh()
+		require.Equal(t, []string{"false " + errLink.Error()}, log.all(), "not all is well")
+		c.KeepEnds()
+		time.Sleep(time.Minute)
+		require.Len(t, log.all(), 1, "that is no proof")
+		refresh()
+		require.Equal(t, []string{"false " + errLink.Error(), "true <nil>"}, log.all())
+		c.KeepFails(errLink)
+		time.Sleep(time.Minute)
+		c.KeepWorks()
+		time.Sleep(time.Minute)
+		require.Equal(t, "true <nil>", log.last())
+		require.Len(t, log.all(), 4)
+	}, revalidating, log.ofRefreshes)
+}
+
 func TestAwayIsToldFromMissingReports(t *testing.T) {
 	inBubble(t, func(t *testing.T, src *source, c *replica) {
 		require.False(t, c.Stats().Away, "nothing is known")

@@ -21,8 +21,18 @@ func (e *PanicError) Error() string {
 func (c *Cache[V]) contain(err *error) {
 	if value := recover(); value != nil {
 		c.stats.panics.Add(1)
-		*err = &PanicError{Value: value, Stack: debug.Stack()}
+		panicked := &PanicError{Value: value, Stack: debug.Stack()}
+		if c.config.Panicked != nil {
+			c.config.Panicked(panicked)
+		}
+		*err = panicked
 	}
+}
+
+// Contained calls f, and turns its panic into a PanicError, which counts as one of the source.
+func (c *Cache[V]) Contained(f func() error) (err error) {
+	defer c.contain(&err)
+	return f()
 }
 
 // load is Config.Load with its panics contained.

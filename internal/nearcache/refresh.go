@@ -24,8 +24,9 @@ type refresher[V any] struct {
 	queue   useQueue[V]    // those that no worker has, by when they are due
 	max     int            // records at a time: as many as there may be entries
 
-	failing int   // records whose last turn has failed
-	works   *news // for the log: whether uses can be told
+	failing   int   // records whose last turn has failed
+	keepFails bool  // values that are kept alive in another way cannot be renewed either
+	works     *news // for the log: whether uses can be told
 
 	batch  int           // how many uses one call tells
 	linger time.Duration // how long a use waits for others at most; copies become due that much earlier

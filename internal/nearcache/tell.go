@@ -78,9 +78,36 @@ func (c *Cache[V]) notFailedLocked(u *use[V]) {
 // worksLocked takes in that the source was told of uses. Others may still wait, as those on another master do. That
 // none waits is no proof by itself: a value that could not be renewed has been forgotten in the end.
 func (c *Cache[V]) worksLocked() {
-	if c.config.RefreshChanged != nil && c.refresh.failing == 0 {
+	if c.config.RefreshChanged != nil && c.refresh.failing == 0 && !c.refresh.keepFails {
 		c.refresh.works.note(true, nil)
 	}
+}
+
+// KeepFails takes in why values cannot be renewed that are kept alive without a copy, and not by this cache. It is the
+// same news as that uses cannot be told.
+func (c *Cache[V]) KeepFails(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.config.RefreshChanged == nil {
+		return
+	}
+	c.refresh.keepFails = true
+	c.refresh.works.note(false, err)
+}
+
+// KeepWorks takes in that all of these values that were due have been renewed.
+func (c *Cache[V]) KeepWorks() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refresh.keepFails = false
+	c.worksLocked()
+}
+
+// KeepEnds takes in that none is kept alive any more. That is no proof that it would work.
+func (c *Cache[V]) KeepEnds() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refresh.keepFails = false
 }
 
 // beginTellingLocked fixes what the source is told, and leaves out the values that are over.

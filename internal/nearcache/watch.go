@@ -49,7 +49,11 @@ type ownWrite struct {
 var (
 	errNotReported = errors.New("nearcache: the watcher proves that nothing is missing, but has not reported a write")
 	errWatchEnded  = errors.New("nearcache: the watch ended without an error")
+	errLate        = errors.New("nearcache: the watcher does not prove that nothing is missing")
 )
+
+// lateProof is how many times MaxStaleness the log waits for a proof. The lease has ended by half of that.
+const lateProof = 2
 
 // maxMissed reports of own writes may be missing in a row. Then the watcher is believed no more: a wrapper that changes
 // ids, say, has passed on the Watch of the storage that it wraps.
@@ -103,9 +107,34 @@ func (c *Cache[V]) watchSource() error {
 	}
 }
 
+// tellOfLateProofs tells the log that reports do not flow, although the watch goes on: it may wait for a source that
+// does not answer, or that refuses for now what proves that nothing is missing. No other call need fail for that.
+func (c *Cache[V]) tellOfLateProofs(ctx context.Context) {
+	begun := c.clock.now()
+	for {
+		last := max(begun, instant(c.watch.begunAt.Load()), instant(c.stats.provenAt.Load()))
+		wait := time.Duration(last.add(lateProof*c.config.MaxStaleness) - c.clock.now())
+		if wait <= 0 && ctx.Err() == nil {
+			c.watch.flows.note(false, c.whyLate())
+			wait = c.config.MaxStaleness
+		}
+		if backoff.Sleep(ctx, wait) != nil {
+			return
+		}
+	}
+}
+
+func (c *Cache[V]) whyLate() error {
+	if c.config.WhyLate != nil {
+		return c.config.WhyLate()
+	}
+	return errLate
+}
+
 func (c *Cache[V]) watchOnce() (err error) {
 	ctx, end := context.WithCancelCause(c.closing)
 	defer end(nil)
+	c.background.Go(func() { c.tellOfLateProofs(ctx) })
 	c.watch.begunAt.Store(0)
 	c.mu.Lock()
 	c.watch.end, c.watch.expected = end, nil

@@ -3,6 +3,7 @@ package nearcache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"testing"
@@ -99,6 +100,27 @@ func TestWatchChangedIsCalledOncePerChange(t *testing.T) {
 		require.Equal(t, []call{{false, errLink}, {true, nil}, {false, errLink}, {true, nil}}, calls)
 	}, watched, func(_ *source, config *Config[state]) {
 		config.WatchChanged = func(flows bool, err error) { calls = append(calls, call{flows, err}) }
+	})
+}
+
+// TestLateProofsAreTold has a watcher that goes on, and proves nothing for a while.
+func TestLateProofsAreTold(t *testing.T) {
+	var log told
+	inBubble(t, func(t *testing.T, src *source, c *replica) {
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"false " + errLate.Error()}, log.all(), "it has not begun")
+		src.report(gap, alive(time.Now()))
+		time.Sleep(2*staleness - 2)
+		require.False(t, c.Stats().Leased)
+		require.Equal(t, "true <nil>", log.last(), "not yet")
+		src.report(alive(time.Now()))
+		time.Sleep(time.Minute)
+		require.Equal(t, "false "+errLate.Error(), log.last())
+		src.report(alive(time.Now()))
+		require.Equal(t, "true <nil>", log.last())
+		require.Len(t, log.all(), 4)
+	}, watched, func(_ *source, config *Config[state]) {
+		config.WatchChanged = func(flows bool, err error) { log.add(fmt.Sprint(flows, " ", err)) }
 	})
 }
 

@@ -142,6 +142,7 @@ func (l *link) send(ctx context.Context, number string) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil && mayPass(err):
+		l.watch.store.trouble.Store(&err)
 		l.forget(number)
 		return nil
 	case err != nil:

@@ -155,9 +155,14 @@ func (s *Store) relist(ctx context.Context, all ...due) {
 	ctx, cancel := context.WithTimeout(ctx, upkeepTimeout)
 	defer cancel()
 	if err := s.tryRelist(ctx, all); err != nil && caller.Err() == nil {
+		s.failedListings.Add(1)
 		s.relistAfter.Store(time.Now().Add(upkeepTimeout).UnixNano())
 	}
 }
+
+// FailedListings returns how many attempts to list values anew have failed. No call fails because of that: its value
+// ends with the listing that it has.
+func (s *Store) FailedListings() uint64 { return s.failedListings.Load() }
 
 func (s *Store) tryRelist(ctx context.Context, all []due) (failure error) {
 	calls := make([]call, len(all))

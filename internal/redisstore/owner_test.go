@@ -262,6 +262,7 @@ func TestIndexThatIsAway(t *testing.T) {
 			time.Sleep(10*time.Second - time.Since(began))
 		}
 		require.Greater(t, lists, 5)
+		require.EqualValues(t, lists, s.FailedListings())
 		time.Sleep(11 * time.Second)
 		_, err := s.Get(t.Context(), testID)
 		require.Equal(t, ErrMissing, err, "it ends with its listing")

@@ -70,6 +70,8 @@ type Store struct {
 	broadcasts     atomic.Uint64                          // see Broadcasts
 	oneKeyOnly     atomic.Bool                            // the server was found to refuse scripts with several keys
 	relistAfter    atomic.Int64                           // see relist; nanoseconds since 1970
+	failedListings atomic.Uint64                          // see FailedListings
+	trouble        atomic.Pointer[error]                  // see WhyLate
 }
 
 // New returns a store. Redis need not be there yet. It is an error when the promises cannot be kept through the client.

@@ -113,7 +113,9 @@ func (w *watch) followTopology(ctx context.Context, watched []master) error {
 			return ctx.Err()
 		case err != nil && !mayPass(err):
 			return err
-		case err == nil:
+		case err != nil:
+			w.store.trouble.Store(&err)
+		default:
 			present := mastersOf(slots)
 			known := w.knows(present, slots)
 			// The answers are compared with each other, not with the client's addresses, which may differ. That the first

@@ -102,6 +102,14 @@ func (s *Store) watch(ctx context.Context, heartbeat time.Duration, to Sink, hol
 	return context.Cause(ctx)
 }
 
+// WhyLate returns why a heartbeat of a watch has failed since one has come back; nil if none has.
+func (s *Store) WhyLate() error {
+	if err := s.trouble.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // watch is one call of [Store.Watch].
 type watch struct {
 	store     *Store
@@ -182,6 +190,7 @@ func (w *watch) prove(link int, asOf time.Time) {
 		}
 	}
 	if oldest.After(w.alive) {
+		w.store.trouble.Store(nil)
 		w.alive = oldest
 		w.reports().Alive(oldest)
 	}

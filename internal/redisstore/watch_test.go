@@ -120,7 +120,7 @@ func TestWatchInVirtualTime(t *testing.T) {
 func TestAliveIsTheOldestOfTheAnswers(t *testing.T) {
 	t.Parallel()
 	r := newRecorder()
-	w := &watch{sink: r, proven: make([]time.Time, 3)}
+	w := &watch{store: new(Store), sink: r, proven: make([]time.Time, 3)}
 	at := func(seconds int64) time.Time { return time.Unix(seconds, 0) }
 	w.prove(0, at(10))
 	w.prove(1, at(20))
