@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/promql/promqltest"
 	"github.com/stretchr/testify/require"
@@ -146,6 +147,7 @@ const healthy = `load 1m
 	sessionstore_failures_total{instance="a",job="j",operation="load",error_type="corrupt"} 0x120
 	sessionstore_failures_total{instance="a",job="j",operation="write",error_type="conflict"} 0+6x120
 	sessionstore_failures_total{instance="a",job="j",operation="refresh",error_type="unavailable"} 0x120
+	sessionstore_failed_listings_total{instance="a",job="j"} 0x120
 	sessionstore_dropped_uses_total{instance="a",job="j"} 0x120
 	sessionstore_panics_total{instance="a",job="j"} 0x120
 	sessionstore_gaps_total{instance="a",job="j"} 1x120
@@ -173,31 +175,123 @@ var trouble = map[string][]string{
 	"SessionStoreManyNotFound": {
 		`sessionstore_failures_total{instance="a",job="j",operation="load",error_type="not_found"} 0+6x110 660+6000x10`,
 	},
-	"SessionStoreUsesDropped": {`sessionstore_dropped_uses_total{instance="a",job="j"} 0x60 0+60x60`},
-	"SessionStorePanics":      {`sessionstore_panics_total{instance="a",job="j"} 0x60 0+1x60`},
-	"SessionStoreFlapping":    {`sessionstore_gaps_total{instance="a",job="j"} 1x60 1+1x60`},
+	"SessionStoreListingsFail": {`sessionstore_failed_listings_total{instance="a",job="j"} 0x60 0+60x60`},
+	"SessionStoreUsesDropped":  {`sessionstore_dropped_uses_total{instance="a",job="j"} 0x60 0+60x60`},
+	"SessionStorePanics":       {`sessionstore_panics_total{instance="a",job="j"} 0x60 0+1x60`},
+	"SessionStoreFlapping":     {`sessionstore_gaps_total{instance="a",job="j"} 1x60 1+1x60`},
 }
 
 // TestAlerts evaluates each rule after two hours, for a healthy service and in trouble.
 func TestAlerts(t *testing.T) {
-	groups, errs := rulefmt.ParseFile("alerts.yml", false, model.UTF8Validation, parse, nil)
-	require.Empty(t, errs)
-	tested := 0
-	for _, group := range groups.Groups {
-		for _, rule := range group.Rules {
-			tested++
-			t.Run(rule.Alert, func(t *testing.T) {
-				requireExported(t, rule.Expr)
-				require.Contains(t, trouble, rule.Alert)
-				require.NotEmpty(t, rule.Annotations["summary"])
-				require.Empty(t, evaluate(t, rule.Expr, healthy), "a healthy service")
-				require.NotEmpty(t, evaluate(t, rule.Expr, troubled(t, trouble[rule.Alert])), "in trouble")
-			})
+	all := rules(t)
+	for _, rule := range all {
+		t.Run(rule.Alert, func(t *testing.T) {
+			requireExported(t, rule.Expr)
+			require.Contains(t, trouble, rule.Alert)
+			require.NotEmpty(t, rule.Annotations["summary"])
+			require.Empty(t, evaluate(t, rule.Expr, healthy), "a healthy service")
+			require.NotEmpty(t, evaluate(t, rule.Expr, troubled(t, trouble[rule.Alert])), "in trouble")
+		})
+	}
+	require.Len(t, trouble, len(all))
+}
+
+// TestWhichAlertsFire has what lasts for a while, scraped each 15 seconds: an alert fires when its expression holds for
+// as long as the rule says, for one and the same set of labels.
+func TestWhichAlertsFire(t *testing.T) {
+	const mode, leased = `sessionstore_mode{instance="a",job="j",mode=`, `"leased"} 1x80`
+	for name, row := range map[string]struct {
+		series []string
+		want   []string
+	}{
+		"a failover of seconds": {[]string{
+			mode + `"leased"} 1x40 0 1x40`,
+			mode + `"bounded age"} 0x80`,
+			mode + `"unavailable"} 0x40 1 0x40`,
+			`sessionstore_failures_total{instance="a",job="j",operation="refresh",error_type="unavailable"} 0x40 20x40`,
+			`sessionstore_failures_total{instance="a",job="j",operation="load",error_type="unavailable"} 0x40 20x40`,
+			`sessionstore_loads_total{instance="a",job="j",result="hit"} 0+15x80`,
+			`sessionstore_gaps_total{instance="a",job="j"} 20x40 40x40`, // a Cluster with 20 masters
+		}, nil},
+		"no refresh works": {[]string{
+			mode + leased,
+			`sessionstore_failures_total{instance="a",job="j",operation="refresh",error_type="unavailable"} 0x20 1+1x60`,
+		}, []string{"SessionStoreRefreshesFail"}},
+		"an outage": {[]string{
+			mode + `"leased"} 1x20 0x60`,
+			mode + `"bounded age"} 0x20 1 0x60`,
+			mode + `"unavailable"} 0x20 0 1x60`,
+		}, []string{"SessionStoreUnavailable"}},
+		"one master of a Cluster is away": {[]string{
+			mode + `"leased"} 1x20 0x60`,
+			mode + `"bounded age"} 0x20 1 0 1 0 0 1 0 1 1 0 1 0 1 0 1 0 0 1 0 1 1 0 1 0 1 0 1 0 0 1 0 1 1 0 1 0 1 0 1 0 0 1 0 1`,
+			mode + `"unavailable"} 0x20 0 1 0 1 1 0 1 0 0 1 0 1 0 1 0 1 1 0 1 0 0 1 0 1 0 1 0 1 1 0 1 0 0 1 0 1 0 1 0 1 1 0 1 0`,
+		}, []string{"SessionStoreNotLeased"}},
+		"older answers, now and then": {[]string{
+			mode + `"leased"} 1x20 0x60`,
+			mode + `"bounded age"} 0x80`,
+			mode + `"unavailable"} 0x20 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0`,
+			mode + `"stale-if-error"} 0x20 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1`,
+		}, []string{"SessionStoreUnavailable"}},
+		"errors beside a busy service": {[]string{
+			mode + leased,
+			`sessionstore_failures_total{instance="a",job="j",operation="write",error_type="unavailable"} 0+1x80`,
+			`sessionstore_loads_total{instance="a",job="j",result="hit"} 0+10x80`,
+			`sessionstore_loads_total{instance="b",job="other",result="hit"} 0+100000x80`,
+		}, []string{"SessionStoreErrors"}},
+		"one error of a quiet service": {[]string{
+			mode + leased,
+			`sessionstore_failures_total{instance="a",job="j",operation="load",error_type="unavailable"} 0x40 1x40`,
+			`sessionstore_loads_total{instance="a",job="j",result="hit"} 0+1x80`,
+		}, nil},
+		"two storages in one process": {[]string{
+			`sessionstore_mode{instance="a",job="j",storage="mcp",mode="leased"} 0x80`, // it is not set up yet
+			`sessionstore_mode{instance="a",job="j",storage="web",mode="leased"} 1x80`,
+			`sessionstore_failures_total{instance="a",job="j",storage="mcp",operation="refresh",error_type="unavailable"} 0+1x80`,
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			storage := promqltest.LoadedStorage(t, "load 15s\n\t"+strings.Join(row.series, "\n\t")+"\n")
+			engine := promqltest.NewTestEngine(t, false, 5*time.Minute, 100_000)
+			var fired []string
+			for _, rule := range rules(t) {
+				const step = 15 * time.Second
+				start := time.Unix(0, 0)
+				query, err := engine.NewRangeQuery(t.Context(), storage, nil, rule.Expr, start, start.Add(20*time.Minute), step)
+				require.NoError(t, err)
+				defer query.Close()
+				matrix, err := query.Exec(t.Context()).Matrix()
+				require.NoError(t, err)
+				if longest(matrix, step) >= time.Duration(rule.For) {
+					fired = append(fired, rule.Alert)
+				}
+			}
+			require.Equal(t, row.want, fired)
+		})
+	}
+}
+
+// longest returns for how long one of the series has values without a break; negative if there is none.
+func longest(matrix promql.Matrix, step time.Duration) time.Duration {
+	most := -step
+	for _, series := range matrix {
+		var since, last int64
+		for i, point := range series.Floats {
+			if i == 0 || point.T-last > step.Milliseconds() {
+				since = point.T
+			}
+			last = point.T
+			most = max(most, time.Duration(last-since)*time.Millisecond)
 		}
 	}
-	require.Len(t, trouble, tested)
-	require.Empty(t, evaluate(t, groups.Groups[0].Rules[1].Expr, troubled(t, trouble["SessionStoreUnavailable"])),
-		"an outage is one alert")
+	return most
+}
+
+func rules(t *testing.T) []rulefmt.Rule {
+	groups, errs := rulefmt.ParseFile("alerts.yml", false, model.UTF8Validation, parse, nil)
+	require.Empty(t, errs)
+	require.Len(t, groups.Groups, 1)
+	return groups.Groups[0].Rules
 }
 
 // troubled replaces series of the healthy service.
