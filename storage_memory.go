@@ -14,9 +14,8 @@ import (
 // needs no Close, and starts no goroutine but those of [KeepAlive].
 //
 // Each call removes a few of the sessions that are over, at a cost that is at most the logarithm of their number. So
-// memory is bounded by the sessions that were used within their idle time, or have none and are not past their
-// ExpiresAt, and after a flood it is given back as the storage is used: no sweep is needed. A storage that is not used
-// at all keeps what it has until DeleteExpired.
+// memory is bounded by the sessions that are not over, and after a flood it is given back as the storage is used: no
+// sweep is needed. A storage that is not used at all keeps what it has until DeleteExpired.
 //
 // It finds the sessions of a principal without an option, for [Revoker] and [Lister].
 type MemoryStorage struct {

@@ -18,7 +18,7 @@ type Table[V any] struct {
 	byID   shrinkingMap[*Entry[V]]
 	groups shrinkingMap[*list.List]
 	byUse  list.List // the entries with the table's idle time, the longest unused one first
-	byEnd  byEnd[V]  // the other ones, the first one to end first
+	byEnd  byEnd[V]  // the other ones, and those that have an end, the first one to end first
 }
 
 // Lifetime says when a value is over.
@@ -35,8 +35,8 @@ type Entry[V any] struct {
 	UsedAt time.Time // the last Put or Use
 
 	lifetime Lifetime
-	inUse    *list.Element // in byUse; nil: it is in byEnd
-	inEnd    int           // in byEnd
+	inUse    *list.Element // in byUse; nil: it has an idle time of its own, or none
+	inEnd    int           // in byEnd; -1: it has no end, and is in byUse
 	inGroup  *list.Element // nil: it has no group
 }
 
@@ -54,12 +54,13 @@ func (t *Table[V]) Put(id, group string, value V, lifetime Lifetime, now time.Ti
 	if old := t.byID.get(id); old != nil {
 		t.Remove(old)
 	}
-	e := &Entry[V]{ID: id, Group: group, Value: value, UsedAt: now, lifetime: lifetime}
+	e := &Entry[V]{ID: id, Group: group, Value: value, UsedAt: now, lifetime: lifetime, inEnd: -1}
 	t.byID.set(id, e)
 	if lifetime.Idle == 0 {
 		e.lifetime.Idle = t.idle
 		e.inUse = t.byUse.PushBack(e)
-	} else {
+	}
+	if e.inUse == nil || !lifetime.End.IsZero() {
 		heap.Push(&t.byEnd, e)
 	}
 	if group == "" {
@@ -88,7 +89,8 @@ func (t *Table[V]) Remove(e *Entry[V]) {
 	t.byID.remove(e.ID)
 	if e.inUse != nil {
 		t.byUse.Remove(e.inUse)
-	} else {
+	}
+	if e.inEnd >= 0 {
 		heap.Remove(&t.byEnd, e.inEnd)
 	}
 	if e.inGroup == nil {
@@ -101,8 +103,7 @@ func (t *Table[V]) Remove(e *Entry[V]) {
 	}
 }
 
-// Over returns an entry that is over, or nil: first those that were idle for too long. An entry with the table's idle
-// time that is over because of its end is not found before it was idle for that time.
+// Over returns an entry that is over, or nil.
 func (t *Table[V]) Over(now time.Time) *Entry[V] {
 	if oldest := t.Idlest(); oldest != nil && !now.Before(oldest.UsedAt.Add(t.idle)) {
 		return oldest
@@ -158,10 +159,11 @@ func (e *Entry[V]) Over(now time.Time) bool {
 		!e.lifetime.End.IsZero() && !now.Before(e.lifetime.End)
 }
 
-// end returns when an entry in byEnd is over. One that never is has no place in the order: it comes last.
+// end returns when an entry in byEnd is over. One that never is has no place in the order: it comes last. If it is in
+// byUse, too, its uses do not move it here.
 func (e *Entry[V]) end() time.Time {
 	end := e.lifetime.End
-	if e.lifetime.Idle > 0 {
+	if e.inUse == nil && e.lifetime.Idle > 0 {
 		if idle := e.UsedAt.Add(e.lifetime.Idle); end.IsZero() || idle.Before(end) {
 			return idle
 		}
