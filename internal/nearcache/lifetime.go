@@ -3,6 +3,8 @@ package nearcache
 import (
 	"math"
 	"time"
+
+	"github.com/seed34611480/session/internal/backoff"
 )
 
 // idle returns how long the source keeps a value that is not used: the value's own idle lifetime, or else the source's
@@ -33,6 +35,16 @@ func (c *Cache[V]) pace(value *V) (refreshAfter, linger time.Duration) {
 		linger = min(linger, refreshAfter/lingerShare)
 	}
 	return refreshAfter, linger
+}
+
+// pauses returns those between attempts to tell of a use. With a short idle lifetime they are short, so that the source
+// is told in time when it is back before the value ends.
+func (c *Cache[V]) pauses(idle time.Duration) backoff.Backoff {
+	most := c.config.MaxStaleness / 2
+	if idle > 0 {
+		most = min(most, max(idle/16, refreshRetry))
+	}
+	return backoff.Backoff{First: min(refreshRetry, most), Most: most}
 }
 
 // anyAge does not limit the age of a flight that a load joins.

@@ -141,6 +141,28 @@ func TestLongLivedUseIsToldLate(t *testing.T) {
 	}
 }
 
+// TestShortLivedUseIsToldSoonAfterAnOutage: the source is back in time, by less than the longest pause.
+func TestShortLivedUseIsToldSoonAfterAnOutage(t *testing.T) {
+	inBubble(t, func(t *testing.T, src *source, c *replica) {
+		defer src.flow(c)()
+		const idle, often = 4 * time.Second, 20 * time.Millisecond
+		busyUntil := func(end time.Time) {
+			for ; time.Now().Before(end); time.Sleep(often) {
+				c.get(t)
+			}
+		}
+		for outage := 2 * time.Second; outage < idle-idle/8; outage += 50 * time.Millisecond {
+			src.report(changed(testID, src.putIdle(testID, "v", idle)))
+			began := time.Now()
+			c.get(t)
+			src.fail("unchanged", "request", errLink, 10_000)
+			busyUntil(began.Add(outage))
+			src.recover()
+			busyUntil(began.Add(2 * idle))
+		}
+	}, watched, revalidating)
+}
+
 // TestUseOfAnEndedValueIsNotTold: the record of a use that comes too late is given up.
 func TestUseOfAnEndedValueIsNotTold(t *testing.T) {
 	inBubble(t, func(t *testing.T, src *source, c *replica) {

@@ -56,7 +56,7 @@ type use[V any] struct {
 var errWrongNumber = errors.New("nearcache: Unchanged gave another number of answers")
 
 const (
-	// refreshRetry is the pause after a use could not be told. It doubles up to half of MaxStaleness.
+	// refreshRetry is the pause after a use could not be told. It doubles up to half of MaxStaleness, see pauses.
 	refreshRetry = 50 * time.Millisecond
 	// maxBatch is how many uses are told with one call. It keeps a Redis server busy for some tens of microseconds.
 	maxBatch = 64
@@ -132,7 +132,7 @@ func (c *Cache[V]) noteUseLocked(id string, revision uint64, value *V, now insta
 	u := &use[V]{
 		id: id, revision: revision, expiresAt: c.config.ExpiresAt(value), idle: c.idle(value),
 		at: now, due: now.add(linger), notBefore: now, linger: linger,
-		pause: backoff.Backoff{First: min(refreshRetry, c.config.MaxStaleness/2), Most: c.config.MaxStaleness / 2},
+		pause: c.pauses(c.idle(value)),
 	}
 	q.pending.set(id, u)
 	heap.Push(&q.queue, u)
