@@ -32,16 +32,18 @@ type room struct {
 func (p *pendingPut) withinLimit(ctx context.Context) (revision uint64, err error) {
 	s, c := p.store, p.write.Condition
 	if s.ownerLimit == 0 {
-		return p.settle(ctx, "")
+		revision, _, err = p.settle(ctx, "")
+		return revision, err
 	}
-	revision, err = p.settle(ctx, "keep")
+	revision, replaced, err := p.settle(ctx, "keep")
 	switch {
 	case err == errAnotherOwner: //nolint:errorlint // it is put.lua's own answer
 		if err := p.makeRoom(ctx, maxRevision+1); err != nil {
 			return 0, err
 		}
-		revision, err = p.settle(ctx, "")
-	case err == nil && c.mayCreate():
+		revision, _, err = p.settle(ctx, "")
+		return revision, err
+	case err == nil && c.mayCreate() && !replaced:
 		err = p.makeRoom(ctx, revision)
 		if err == ErrTooMany { //nolint:errorlint // makeRoom does not wrap it
 			if _, failure := s.revoke(ctx, p.events, p.owner, revisionText(revision), p.member); failure != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -76,6 +77,66 @@ func TestLimitEndsTheIdlest(t *testing.T) {
 		putFor(t, s, alice, "five")
 		require.Equal(t, []string{"five"}, owned(t, s, alice), "the limit was lowered")
 	})
+}
+
+// TestLimitSparesWhatIsThere has an owner with more values than allowed, because the limit was lowered. To replace one
+// of them without a condition makes no new one.
+func TestLimitSparesWhatIsThere(t *testing.T) {
+	t.Parallel()
+	for _, endIdlest := range []bool{false, true} {
+		inBubble(t, func(t *testing.T, _ *miniredis.Miniredis, s *Store, hook *interceptor) {
+			ids := []string{"one", "two", "three"}
+			for _, id := range ids {
+				putFor(t, s, alice, id)
+				time.Sleep(time.Second)
+			}
+			s = limited(s.client, 1, endIdlest)
+			putFor(t, s, alice, "one")
+			require.ElementsMatch(t, ids, owned(t, s, alice))
+			lost := false
+			hook.script = func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
+				err := next(ctx, cmd)
+				if args := cmd.Args(); !lost && len(args) > 10 && err == nil { // put.lua
+					lost = true
+					return io.EOF
+				}
+				return err
+			}
+			putFor(t, s, alice, "one")
+			hook.script = nil
+			require.True(t, lost)
+			require.ElementsMatch(t, ids, owned(t, s, alice), "nor if it is found that it was replaced")
+		})
+	}
+}
+
+// TestLimitWithoutIdleTimes has values whose TTL says nothing about their last use: the one that was written first is
+// ended, and not one of which a later use is known.
+func TestLimitWithoutIdleTimes(t *testing.T) {
+	t.Parallel()
+	for name, lifetime := range map[string]Lifetime{
+		"without an idle time": {Idle: -1, End: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)},
+		"soon at its end":      {},
+	} {
+		inBubble(t, func(t *testing.T, _ *miniredis.Miniredis, s *Store, _ *interceptor) {
+			s = limited(s.client, 3, true)
+			if lifetime.Idle == 0 {
+				lifetime.End = time.Now().Add(40 * time.Second) // before its idle time would be over
+			}
+			for _, id := range []string{"first", "second"} {
+				_, err := s.Put(t.Context(), id, Write{Data: []byte(alice + id), Owner: alice, Lifetime: lifetime})
+				require.NoError(t, err)
+				time.Sleep(10 * time.Second)
+			}
+			putFor(t, s, alice, "usual")
+			time.Sleep(2 * time.Second)
+			putFor(t, s, alice, "third")
+			require.ElementsMatch(t, []string{"second", "usual", "third"}, owned(t, s, alice), name)
+			time.Sleep(time.Second)
+			putFor(t, s, alice, "fourth")
+			require.ElementsMatch(t, []string{"usual", "third", "fourth"}, owned(t, s, alice), name)
+		})
+	}
 }
 
 // TestLimitForAnotherOwnersValue gives values of others to an owner who has as many as allowed.

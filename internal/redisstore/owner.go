@@ -22,8 +22,9 @@ import (
 //
 //  1. A writer lists the id, and then writes the value with the stamp. The scripts let a value live until its stamp at
 //     most. So a crash between the steps, or a write that arrives late, leaves no value that the index does not name.
-//  2. A listing lasts for the value's lifetime and some slack. A Get or Unchanged that finds less lists the value anew,
-//     and then notes the new stamp in it. While that fails, the value lives until the stamp that it has.
+//  2. A listing lasts for the value's lifetime and some slack. A Get or Unchanged that finds less, or that the listing
+//     was made a quarter of the slack ago, lists the value anew, and then notes the new stamp in it. While that fails,
+//     the value lives until the stamp that it has.
 //  3. A listing is taken back only after a value with its stamp was deleted, or when no value can have it. If the id
 //     has been listed anew since, the stamp differs, and the listing stays.
 //

@@ -4,26 +4,38 @@ package redisstore
 var ownerMutants = []mutant{
 	{
 		"a value outlives its listing", "scripts/header.lua",
-		"return math.min(left, listed), listed",
-		"return left, listed",
+		"return math.min(left, listed), due",
+		"return left, due",
 		"TestIndexThatIsAway",
 	},
 	{
 		"no listing is due", "scripts/header.lua",
-		"listed < left + slack * 3 / 4 and stamp < lastStamp",
+		"due and stamp < lastStamp",
 		"false",
 		"TestUsesKeepAListing",
 	},
 	{
 		"a listing is due only when it shortens the life of the value", "scripts/header.lua",
-		"listed < left + slack * 3 / 4 and",
-		"listed < left and",
+		"local due = listed < left + slack * 3 / 4",
+		"local due = listed < left",
 		"TestIndexHeals",
 	},
 	{
+		"the listing of a value that lives until its end is never due", "scripts/header.lua",
+		"if ends then",
+		"if false then",
+		"TestIndexHeals",
+	},
+	{
+		"a listing does not tell when it was made", "scripts/list.lua",
+		"(ends and clock()[1] or 0)",
+		"0",
+		"TestLongListings",
+	},
+	{
 		"a listing has no slack", "scripts/list.lua",
-		"(left + slack) * 1000",
-		"left * 1000",
+		"listedUntil(left, slack)",
+		"listedUntil(left, 0)",
 		"TestOwnersIndex",
 	},
 	{
@@ -34,8 +46,8 @@ var ownerMutants = []mutant{
 	},
 	{
 		"a listing may become shorter", "scripts/list.lua",
-		"math.max(before + 1, math.min(now() + (left + slack) * 1000, lastStamp))",
-		"math.min(now() + (left + slack) * 1000, lastStamp)",
+		"math.max(before + 1, math.min(stamp, lastStamp))",
+		"math.min(stamp, lastStamp)",
 		"TestIndexMissesNoValue",
 	},
 	{
@@ -202,9 +214,27 @@ var ownerMutants = []mutant{
 	},
 	{
 		"new values are not counted", "limit.go",
-		"case err == nil && c.mayCreate():",
-		"case err != nil && c.mayCreate():",
+		"case err == nil && c.mayCreate() && !replaced:",
+		"case err != nil && c.mayCreate() && !replaced:",
 		"TestLimit",
+	},
+	{
+		"a value that was there counts as a new one", "limit.go",
+		"c.mayCreate() && !replaced:",
+		"c.mayCreate() || replaced && false:",
+		"TestLimitSparesWhatIsThere",
+	},
+	{
+		"the repetition of a write replaces nothing", "scripts/put.lua",
+		"return digits .. (string.sub(header, 18, 33) ~= none and '=' or '')",
+		"return digits",
+		"TestLimitSparesWhatIsThere",
+	},
+	{
+		"a TTL that ends with the value tells of a use", "scripts/age.lua",
+		"math.min(math.min(idle, longest) - left, written)",
+		"lifetime(header, ARGV[2]) - left",
+		"TestLimitWithoutIdleTimes",
 	},
 	{
 		"values of another owner are not counted", "scripts/put.lua",

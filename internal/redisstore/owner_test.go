@@ -113,14 +113,18 @@ func TestLongListings(t *testing.T) {
 	start := time.UnixMilli(1_800_000_000_000)
 	m.SetTime(start)
 	last := time.UnixMicro(1<<52 - 1)
+	whenListed := time.Duration(start.Unix()) * time.Microsecond // of a value that lives until its end
 	for _, test := range []struct {
 		lifetime      Lifetime
 		lives, listed time.Duration
 	}{
 		{Lifetime{Idle: time.Second}, time.Second, 2 * time.Second},
 		{Lifetime{Idle: 30 * 24 * time.Hour}, 30 * 24 * time.Hour, 30*24*time.Hour + time.Hour},
-		{Lifetime{Idle: time.Hour, End: start.Add(time.Minute)}, time.Minute - 1e6, time.Minute + time.Hour - 1e6},
-		{Lifetime{Idle: -1, End: start.Add(48 * time.Hour)}, 48*time.Hour - 1e6, 49*time.Hour - 1e6},
+		{
+			Lifetime{Idle: time.Hour, End: start.Add(time.Minute)},
+			time.Minute - 1e6, time.Minute + time.Hour - 1e6 + whenListed,
+		},
+		{Lifetime{Idle: -1, End: start.Add(48 * time.Hour)}, 48*time.Hour - 1e6, 49*time.Hour - 1e6 + whenListed},
 		{Lifetime{Idle: 1<<63 - 1}, last.Sub(start), last.Sub(start)},
 		{Lifetime{Idle: -1, End: start.AddDate(2000, 0, 0)}, last.Sub(start), last.Sub(start)},
 	} {
@@ -216,21 +220,42 @@ func TestIdleValuesLeaveTheIndex(t *testing.T) {
 	})
 }
 
-// TestIndexHeals deletes an index by hand. The values that are used are soon in it again.
+// TestIndexHeals deletes an index by hand. The values that are used are in it again after a quarter of the slack.
 func TestIndexHeals(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, m *miniredis.Miniredis, s *Store, _ *interceptor) {
-		putFor(t, s, alice, testID)
-		m.Del(s.index(hashOf(alice)))
-		require.Empty(t, owned(t, s, alice))
-		for range 2 { // a quarter of the slack
-			time.Sleep(8 * time.Second)
-			_, err := s.Get(t.Context(), testID)
+	for name, test := range map[string]struct {
+		idle, end, quarter time.Duration
+	}{
+		"the store's idle time":    {quarter: 15 * time.Second},
+		"until its end":            {end: 50 * time.Second, quarter: 15 * time.Second},
+		"only until its end":       {idle: -1, end: 90 * 24 * time.Hour, quarter: 15 * time.Minute},
+		"until its end in the end": {idle: time.Hour, end: 70 * time.Minute, quarter: 15 * time.Minute},
+	} {
+		inBubble(t, func(t *testing.T, m *miniredis.Miniredis, s *Store, _ *interceptor) {
+			lifetime := Lifetime{Idle: test.idle}
+			if test.end > 0 {
+				lifetime.End = time.Now().Add(test.end)
+			}
+			_, err := s.Put(t.Context(), testID, Write{Data: []byte(alice + testID), Owner: alice, Lifetime: lifetime})
 			require.NoError(t, err)
-		}
-		require.Equal(t, []string{testID}, owned(t, s, alice))
-		requireListed(t, s, alice, testID)
-	})
+			for range 3 {
+				m.Del(s.index(hashOf(alice)))
+				_, err := s.Get(t.Context(), testID)
+				require.NoError(t, err)
+				require.Empty(t, owned(t, s, alice), "%s: not at once", name)
+				for range 2 {
+					time.Sleep(test.quarter/2 + time.Second)
+					_, err := s.Get(t.Context(), testID)
+					require.NoError(t, err)
+				}
+				require.Equal(t, []string{testID}, owned(t, s, alice), name)
+				requireListed(t, s, alice, testID)
+				if test.end == 50*time.Second {
+					break
+				}
+			}
+		})
+	}
 }
 
 // TestIndexThatIsAway has no answer from an index for a while. Loads go on, but the value does not outlive its listing.

@@ -54,7 +54,8 @@ func (s *Store) Put(ctx context.Context, id string, w Write) (revision uint64, e
 		listing: listing{member: s.names.Key(id), times: w.Lifetime.text(), owner: noOwner, stamp: noStamp},
 	}
 	if !s.owners || w.Owner == "" {
-		return p.settle(ctx, "")
+		revision, _, err = p.settle(ctx, "")
+		return revision, err
 	}
 	p.owner = hashOf(w.Owner)
 	if p.listing, err = s.list(ctx, p.listing); err != nil {
@@ -84,8 +85,8 @@ type pendingPut struct {
 const errAnotherOwner = errs.SafeError("the stored value belongs to another owner")
 
 // settle writes the value, and settles what becomes of it, see settle.go. The mode is "", or "keep" if a value of
-// another owner must not be replaced.
-func (p *pendingPut) settle(ctx context.Context, mode string) (revision uint64, err error) {
+// another owner must not be replaced. replaced tells whether one was there before.
+func (p *pendingPut) settle(ctx context.Context, mode string) (revision uint64, replaced bool, err error) {
 	s, c, l := p.store, p.write.Condition, p.listing
 	send := func(on *redis.Conn, mode string) (any, error) {
 		return s.write(ctx, on, putScript, p.key, p.write.Data, s.ttl.Milliseconds(), p.events, p.event, string(c),
@@ -106,11 +107,11 @@ func (p *pendingPut) settle(ctx context.Context, mode string) (revision uint64, 
 		return send(on, mode)
 	})
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	revision, replaced, err := putOutcome(reply, before)
-	s.takeBack(ctx, p.member, replaced)
-	return revision, err
+	revision, what, err := putOutcome(reply, before)
+	s.takeBack(ctx, p.member, what)
+	return revision, what != "", err
 }
 
 // putOutcome reads the reply of put.lua. In the reply to a repetition only some answers are about the whole Put: that
@@ -118,7 +119,7 @@ func (p *pendingPut) settle(ctx context.Context, mode string) (revision uint64, 
 // that this one was to replace. The other answers may be about what the first attempt has stored, and others have
 // changed since.
 //
-// replaced is the owner of the value that was replaced, and its stamp, if that was another owner.
+// replaced is "" if no value was, and the owner of that value and its stamp if that was another owner.
 func putOutcome(reply any, before loss) (revision uint64, replaced string, err error) {
 	switch reply {
 	case "missing":

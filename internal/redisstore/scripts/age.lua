@@ -1,4 +1,5 @@
--- Tells for how long a value of an owner was not used.
+-- Tells for how long a value of an owner was not used, at most: since its last write, or the last use that its TTL
+-- tells of. The TTL of a value without an idle time, or shortly before its end, tells of none: it ends with the value.
 --
 -- KEYS[1]  the value's key
 -- ARGV[1]  the owner
@@ -11,8 +12,12 @@ local digits = type(header) == 'string' and revision(header)
 if not digits or owner(header) ~= ARGV[1] then
   return {}
 end
-local used = lifetime(header, ARGV[2])
-if used <= 0 then
+if lifetime(header, ARGV[2]) <= 0 then
   return {}
 end
-return {digits, used - left}
+local idle = tonumber(string.sub(header, 50, 61), 16)
+if idle == 0 then
+  idle = tonumber(ARGV[2])
+end
+local written = math.floor((now() - tonumber(digits, 16)) / 1000)
+return {digits, math.min(math.min(idle, longest) - left, written)}

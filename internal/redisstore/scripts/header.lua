@@ -34,7 +34,8 @@ end
 
 -- Returns for how many milliseconds a value may live from now on, if it has no owner: for the idle time in its header, or
 -- else the TTL, less the time since its use, but not past the end in its header. The second result is for how much
--- longer an owner's index lists it. The times are 24 digits of a header, idle time and end.
+-- longer an owner's index lists it, the third whether it lives until its end. The times are 24 digits of a header, idle
+-- time and end.
 local function span(times, ttl, since)
   local left = tonumber(string.sub(times, 1, 12), 16)
   if left == 0 then
@@ -43,13 +44,20 @@ local function span(times, ttl, since)
   left = math.min(left, longest)
   local slack = math.min(left, hour)
   left = left - (since or 0)
-  local over = tonumber(string.sub(times, 13, 24), 16)
+  local over, ends = tonumber(string.sub(times, 13, 24), 16), false
   if over ~= 0 then
     -- Redis keeps a key through the last millisecond of its TTL. The value must be gone when the millisecond of its end
     -- begins.
-    left = math.min(left, over - 1 - math.floor(now() / 1000))
+    local rest = over - 1 - math.floor(now() / 1000)
+    ends = rest < left
+    left = math.min(left, rest)
   end
-  return left, slack
+  return left, slack, ends
+end
+
+-- Returns until when a value is listed that is listed now, in microseconds since 1970.
+local function listedUntil(left, slack)
+  return (math.floor(now() / 1000) + left + slack) * 1000
 end
 
 -- Returns the hash of the owner in a header, or nil if there is none.
@@ -60,15 +68,19 @@ end
 
 -- Returns for how many milliseconds a value may live from now on. It has ended if there are none. A value with an owner
 -- does not outlive its listing: so whatever fails, no index misses a value that lives. The second result is true if it
--- has to be listed anew, because it will soon live for less than its own lifetime.
+-- has to be listed anew: because it will soon live for less than its own lifetime, or in case that its index was lost.
 local function lifetime(header, ttl, since)
-  local left, slack = span(string.sub(header, 50, 73), ttl, since)
+  local left, slack, ends = span(string.sub(header, 50, 73), ttl, since)
   if not owner(header) then
     return left, false
   end
   local stamp = tonumber(string.sub(header, 106, 121), 16)
   local listed = math.floor((stamp - now()) / 1000)
-  return math.min(left, listed), listed < left + slack * 3 / 4 and stamp < lastStamp
+  local due = listed < left + slack * 3 / 4
+  if ends then -- the two become less at the same rate, but list.lua has added when it was listed
+    due = stamp - listedUntil(left, slack) < clock()[1] - slack / 4000
+  end
+  return math.min(left, listed), due and stamp < lastStamp
 end
 
 -- Fails where writes are refused, on a replica for example, and changes nothing elsewhere. It is for writes that free

@@ -12,10 +12,11 @@
 -- ARGV[7]  "ask": nothing is written; "keep": no value of another owner is replaced; else ""
 -- ARGV[8]  a shard channel, see announce.lua; or none
 --
--- Returns the new revision as 16 hex digits, and behind it the owner of the value that was replaced and its stamp, if
--- that was another owner. Or "missing", "exists", "corrupt", "ended" if the value's end is over, "unlisted" if the index
--- does not list it any more; "owner" if a value of another one was to be kept; "replaced" if the expected revision was replaced by what is stored now, "conflict" if
--- another one is stored; "unknown" if the writer asks, and another write or nothing is stored.
+-- Returns the new revision as 16 hex digits, and behind it, if a value was replaced, its owner and stamp if that was
+-- another owner, else "=". Or "missing", "exists", "corrupt", "ended" if the value's end is over, "unlisted" if the
+-- index does not list it any more; "owner" if a value of another one was to be kept; "replaced" if the expected
+-- revision was replaced by what is stored now, "conflict" if another one is stored; "unknown" if the writer asks, and
+-- another write or nothing is stored.
 local header = redis.pcall('GETRANGE', KEYS[1], 0, headerEnd)
 if wrongType(header) then
   return 'corrupt'
@@ -28,7 +29,7 @@ local digits = revision(header)
 if digits and string.sub(header, 34, 49) == string.sub(ARGV[6], 1, 16) then
   -- Fails where writes are refused. And WAIT covers only what its own connection has written.
   redis.call('PEXPIRE', KEYS[1], (lifetime(header, ARGV[2])))
-  return digits
+  return digits .. (string.sub(header, 18, 33) ~= none and '=' or '')
 elseif ARGV[7] == 'ask' then
   return 'unknown'
 end
@@ -71,4 +72,4 @@ redis.call('SET', KEYS[1], header .. ARGV[1], 'PX', left)
 if before and owner(before) and owner(before) ~= owner(header) then
   return new .. string.sub(before, 74, 121)
 end
-return new
+return new .. (before and '=' or '')
