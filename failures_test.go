@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -227,6 +229,31 @@ func TestRemoteHookSeesEachCall(t *testing.T) {
 		"delete expired caller: <nil>",
 		"store caller: session: storage unavailable: a call of the remote panicked",
 	}, h.calls)
+}
+
+// TestRemoteHookSeesKeepAlive has the calls that a storage makes by itself.
+func TestRemoteHookSeesKeepAlive(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var seen atomic.Int64
+		remote := &together{flaky: newFlaky()}
+		hook := func(ctx context.Context, op string) (context.Context, func(error)) {
+			if op != "store" {
+				seen.Add(1)
+			}
+			return ctx, func(error) {}
+		}
+		st := NewRoutingStorage(remote, 10, WithRemoteHook(hook))
+		require.NoError(t, st.Store(t.Context(), New(testID)))
+		_, stop := KeepAlive(t.Context(), st, testID)
+		time.Sleep(2 * keepTTL)
+		remote.down.Store(true)
+		time.Sleep(keepTTL / 4)
+		stop()
+		require.NoError(t, st.Close())
+		require.Greater(t, seen.Load(), int64(16))
+		require.Equal(t, remote.calls.Load(), seen.Load())
+	})
 }
 
 func TestRemoteHookKeepsCapabilities(t *testing.T) {

@@ -72,7 +72,7 @@ func LoadOwned(ctx context.Context, st Storage, id, principal string) (*Session,
 	if err != nil {
 		return nil, err
 	}
-	if s.principal == "" || subtle.ConstantTimeCompare([]byte(s.principal), []byte(principal)) != 1 {
+	if owner := s.Principal(); owner == "" || subtle.ConstantTimeCompare([]byte(owner), []byte(principal)) != 1 {
 		return nil, opErr("load owned", ErrNotFound)
 	}
 	return s, nil
@@ -91,13 +91,16 @@ func Create(ctx context.Context, st Storage, s *Session) error {
 
 // Take loads and deletes a session in one step, if st is a [Taker]: of any number of concurrent calls at most one gets
 // it. If st is none, the error matches [errors.ErrUnsupported] and names the type of st, and nothing has happened. All
-// other errors are those of [Taker].Take.
+// other errors are those of [Taker].Take. What is no session of that id is ErrCorrupt.
 func Take(ctx context.Context, st Storage, id string) (*Session, error) {
 	taker, ok := st.(Taker)
 	if !ok {
 		return nil, lacks("take", st, "Taker", errors.ErrUnsupported)
 	}
 	taken, err := taker.Take(ctx, id)
+	if err == nil {
+		err = checkAnswer("take", id, taken)
+	}
 	if err != nil {
 		return nil, lacks("take", st, "Taker", err)
 	}
@@ -245,7 +248,7 @@ func destroy(ctx context.Context, st Storage, s *Session) error {
 		return st.Delete(ctx, s.id)
 	case err != nil:
 		return err
-	case taken == nil || taken.Revision() != s.Revision():
+	case taken.Revision() != s.Revision():
 		return opErr("renew", ErrConflict)
 	}
 	return nil

@@ -38,7 +38,7 @@ import (
 // tells of renewals that fail.
 //
 // For any other storage, one that wraps these included, each call loads its session by itself, as often as it has to be
-// renewed, and learns of its end from that.
+// renewed, and learns of its end from that: and of a shorter idle time, so that may come too late.
 func KeepAlive(ctx context.Context, st Storage, id string) (context.Context, context.CancelFunc) {
 	kept, end := context.WithCancelCause(ctx)
 	if err := ValidateID(id); err != nil {
@@ -112,8 +112,8 @@ func keepableOf(st Storage) keepable {
 }
 
 func keepableBy(call calling, st Storage) keepable {
-	ask := keepable{load: st.Load, use: asked(call, "load", st.Load), renewed: func() {}}
-	ask.look = ask.use
+	ask := keepable{use: asked(call, "load", st.Load), renewed: func() {}}
+	ask.load, ask.look = ask.use, ask.use
 	if peeker, ok := st.(Peeker); ok {
 		peek := asked(call, "peek", peeker.Peek)
 		ask.look = func(ctx context.Context, id string) (*Session, error) {
@@ -148,16 +148,10 @@ func asked(
 ) func(context.Context, string) (*Session, error) {
 	return func(ctx context.Context, id string) (s *Session, err error) {
 		err = call(ctx, op, func(ctx context.Context) error {
-			s, err = question(ctx, id)
-			switch {
-			case err != nil:
+			if s, err = question(ctx, id); err != nil {
 				return inOurTerms(op, err)
-			case s == nil || s.id != id:
-				return opErrBecause(op, ErrCorrupt, errWrongID)
-			case s.Expired(time.Now()):
-				return opErr(op, ErrNotFound)
 			}
-			return nil
+			return checkAnswer(op, id, s)
 		})
 		return s, err
 	}

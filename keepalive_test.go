@@ -366,8 +366,15 @@ func TestKeepAliveForOwnLifetimes(t *testing.T) {
 				defer stop()
 				none, stop := keep(New("none").WithIdleTimeout(NoIdleTimeout).WithExpiresAt(time.Now().Add(50 * keepTTL)))
 				defer stop()
-				time.Sleep(50*keepTTL - time.Second)
-				for _, ctx := range []context.Context{short, long, none} {
+				changed, stop := keep(New("changed").WithIdleTimeout(20 * keepTTL))
+				defer stop()
+				time.Sleep(keepTTL)
+				_, err := Update(t.Context(), remote, "changed", func(s *Session) (*Session, error) {
+					return s.WithIdleTimeout(keepTTL / 20), nil
+				})
+				require.NoError(t, err)
+				time.Sleep(49*keepTTL - time.Second)
+				for _, ctx := range []context.Context{short, long, none, changed} {
 					requireGoesOn(t, ctx)
 				}
 				time.Sleep(2 * time.Second)

@@ -35,7 +35,8 @@ type kept struct {
 	id      string
 	callers map[*caller]struct{}
 
-	revision  uint64 // 0: it was not loaded yet
+	loaded    bool   // revision, expiresAt and period are those of the session
+	revision  uint64 // 0 also for a storage that counts none
 	expiresAt time.Time
 	period    time.Duration // how often it is renewed
 	due       time.Time     // when it is renewed next
@@ -188,9 +189,10 @@ func (k *keeper) foundLocked(e *kept, s *Session) {
 	if s.Revision() < e.revision {
 		return // an older answer
 	}
-	isNew := e.revision == 0
-	e.revision, e.expiresAt, e.period = s.Revision(), s.ExpiresAt(), k.period(s)
-	if isNew {
+	// Otherwise it is due when it was due before: but not if its idle time has become shorter, and may be over by then.
+	anew := !e.loaded || k.period(s) < e.period
+	e.loaded, e.revision, e.expiresAt, e.period = true, s.Revision(), s.ExpiresAt(), k.period(s)
+	if anew {
 		k.dueLocked(e, e.nextDue())
 	}
 	if e.timer != nil {
@@ -306,7 +308,7 @@ func (k *keeper) eventLocked(event Event) {
 	case Gap: // each of them may have ended: ask for all
 		now := time.Now()
 		for _, e := range k.sessions {
-			if e.revision == 0 { // its load may have been answered before events flowed
+			if !e.loaded { // its load may have been answered before events flowed
 				k.lookLocked(e)
 			} else {
 				k.dueLocked(e, now)

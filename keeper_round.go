@@ -67,6 +67,7 @@ func (r *round) tell(ctx context.Context) {
 // question is one about a session as it was known when the round began.
 type question struct {
 	session   *kept
+	loaded    bool
 	revision  uint64
 	expiresAt time.Time
 	answers   uint64
@@ -98,7 +99,7 @@ func (k *keeper) collect(ctx context.Context) *round {
 	k.nextScan = time.Time{}
 	for _, e := range k.sessions {
 		switch {
-		case e.revision == 0: // it is being loaded
+		case !e.loaded: // it is being loaded
 		case e.due.Add(-e.period / 16).After(now):
 			if k.nextScan.IsZero() || e.due.Before(k.nextScan) {
 				k.nextScan = e.due
@@ -111,7 +112,7 @@ func (k *keeper) collect(ctx context.Context) *round {
 }
 
 func (e *kept) question() question {
-	return question{session: e, revision: e.revision, expiresAt: e.expiresAt, answers: e.answers}
+	return question{session: e, loaded: e.loaded, revision: e.revision, expiresAt: e.expiresAt, answers: e.answers}
 }
 
 // untilNext returns how long there is nothing to do.
@@ -131,7 +132,7 @@ func (k *keeper) untilNext(ctx context.Context) time.Duration {
 func (r *round) do(ctx context.Context) {
 	ask := &r.keeper.ask
 	r.oneByOne(r.looks, r.lookAgain, func(q question) bool {
-		if q.revision == 0 { // it was not loaded yet, so there was no use
+		if !q.loaded { // so there was no use yet
 			return r.found(ctx, q, ask.use)
 		}
 		return r.found(ctx, q, ask.look)

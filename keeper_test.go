@@ -196,8 +196,13 @@ func TestKeeperContainsPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := &panicking{MemoryStorage: NewMemoryStorage(keepTTL)}
 		require.NoError(t, st.Store(t.Context(), New(testID)))
+		st.panics.Store(true)
 		ctx, stop := KeepAlive(t.Context(), st, testID)
 		defer stop()
+		requireGoesOn(t, ctx)
+		st.panics.Store(false)
+		time.Sleep(keepTTL / 2)
+		requireGoesOn(t, ctx)
 		st.panics.Store(true)
 		time.Sleep(keepTTL / 2)
 		requireGoesOn(t, ctx)
@@ -241,4 +246,37 @@ func (p *panicking) Load(ctx context.Context, id string) (*Session, error) {
 		panic("a bug with " + id)
 	}
 	return p.MemoryStorage.Load(ctx, id)
+}
+
+// simple is a storage that leaves out what is not checked by the compiler.
+type simple struct {
+	Storage
+	returnsNil bool
+}
+
+func (s simple) Load(ctx context.Context, id string) (*Session, error) {
+	loaded, err := s.Storage.Load(ctx, id)
+	if s.returnsNil {
+		return nil, nil //nolint:nilnil // the point
+	}
+	return loaded.Detached(), err
+}
+
+func TestKeepAliveOnASimpleStorage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		memory := NewMemoryStorage(keepTTL)
+		require.NoError(t, memory.Store(t.Context(), New(testID)))
+		ctx, stop := KeepAlive(t.Context(), simple{Storage: memory}, testID)
+		defer stop()
+		time.Sleep(5 * keepTTL)
+		requireGoesOn(t, ctx)
+		require.NoError(t, memory.Delete(t.Context(), testID))
+		time.Sleep(keepTTL)
+		require.ErrorIs(t, context.Cause(ctx), ErrNotFound)
+
+		ctx, stop = KeepAlive(t.Context(), simple{memory, true}, testID)
+		defer stop()
+		require.ErrorIs(t, context.Cause(ctx), ErrCorrupt)
+	})
 }

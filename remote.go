@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"time"
 
 	"github.com/seed34611480/session/internal/errs"
 	"github.com/seed34611480/session/internal/nearcache"
@@ -70,6 +71,17 @@ func (rt *RoutingStorage) loadRemote(ctx context.Context, id string) (s *Session
 		return nil, 0, err
 	}
 	return s, s.Revision(), nil
+}
+
+// checkAnswer returns why a session that another storage has returned for an id is none, or nil.
+func checkAnswer(op, id string, s *Session) error {
+	switch {
+	case s == nil || s.id != id:
+		return opErrBecause(op, ErrCorrupt, errWrongID)
+	case s.Expired(time.Now()): // while the answer was on its way
+		return opErr(op, ErrNotFound)
+	}
+	return nil
 }
 
 // revalidate is the question about many sessions that the cache asks.

@@ -255,8 +255,10 @@ func (rt *RoutingStorage) Take(ctx context.Context, id string) (taken *Session, 
 		return nil, opErrBecause("take", errors.ErrUnsupported, errs.Reason("the remote, a %T, is not a Taker", rt.remote))
 	}
 	err = rt.remove(ctx, "take", id, func(ctx context.Context) error {
-		taken, err = rt.taker.Take(ctx, id)
-		return err
+		if taken, err = rt.taker.Take(ctx, id); err != nil {
+			return err
+		}
+		return checkAnswer("take", id, taken)
 	})
 	if err != nil {
 		return nil, rt.failedWrites.count(err)
@@ -390,16 +392,10 @@ func (rt *RoutingStorage) peekRemote(ctx context.Context, id string) (s *Session
 		return nil, opErr("peek", ErrClosed)
 	}
 	err = rt.call(ctx, "peek", func(ctx context.Context) error {
-		s, err = rt.peeker.Peek(ctx, id)
-		switch {
-		case err != nil:
+		if s, err = rt.peeker.Peek(ctx, id); err != nil {
 			return rt.remoteError(ctx, "peek", err)
-		case s == nil || s.id != id:
-			return opErrBecause("peek", ErrCorrupt, errWrongID)
-		case s.Expired(time.Now()): // while the answer was on its way
-			return opErr("peek", ErrNotFound)
 		}
-		return nil
+		return checkAnswer("peek", id, s)
 	})
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package requeststate
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,4 +34,27 @@ func TestLifetimeIsNotTheStorages(t *testing.T) {
 			require.Equal(t, "state", string(opened))
 		}
 	})
+}
+
+// mistaken is a storage that finds nothing, or what is over, and does not say so.
+type mistaken struct {
+	*session.MemoryStorage
+	taken *session.Session
+}
+
+func (m mistaken) Take(context.Context, string) (*session.Session, error) { return m.taken, nil }
+
+// TestStorageIsMistaken has no state opened that no one has sealed.
+func TestStorageIsMistaken(t *testing.T) {
+	t.Parallel()
+	g := NewStored(mistaken{memory(), nil})
+	_, err := g.Open(t.Context(), deploy(), "invented")
+	requireRejected(t, err, "nothing")
+	_, err = NewStored(mistaken{memory(), session.New("x")}).Open(t.Context(), deploy(), "invented")
+	requireRejected(t, err, "another session")
+	key, err := g.key(deploy(), "late")
+	require.NoError(t, err)
+	over := session.New(key).WithExpiresAt(time.Now())
+	_, err = NewStored(mistaken{memory(), over}).Open(t.Context(), deploy(), "late")
+	requireRejected(t, err, "what has expired")
 }
