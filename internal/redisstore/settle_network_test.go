@@ -155,14 +155,9 @@ func TestLateFirstAttempt(t *testing.T) {
 }
 
 // scriptsExecuted returns how many scripts a server has executed by their hash.
-func scriptsExecuted(t *testing.T, server *redistest.Server) (calls int) {
+func scriptsExecuted(t *testing.T, server *redistest.Server) int {
 	t.Helper()
-	for line := range strings.Lines(server.Client(t).Info(t.Context(), "commandstats").Val()) {
-		if _, err := fmt.Sscanf(line, "cmdstat_evalsha:calls=%d,", &calls); err == nil {
-			return calls
-		}
-	}
-	return 0
+	return redistest.Calls(t, server.Client(t))["evalsha"]
 }
 
 // fill gives a client's pool some idle connections.

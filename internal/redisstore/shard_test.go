@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"regexp"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -124,22 +122,18 @@ func idsOn(first, n int) (ids []string) {
 	return ids
 }
 
-var callsOf = regexp.MustCompile(`cmdstat_(\w+):calls=(\d+)`)
-
 // commandCounts returns how often all nodes together have executed each command, also in scripts.
 func commandCounts(t *testing.T, s *Store) map[string]int {
 	t.Helper()
 	var mu sync.Mutex
 	counts := make(map[string]int)
-	err := realCluster(s.base).ForEachMaster(t.Context(), func(ctx context.Context, node *redis.Client) error {
-		info, err := node.Info(ctx, "commandstats").Result()
+	err := realCluster(s.base).ForEachMaster(t.Context(), func(_ context.Context, node *redis.Client) error {
 		mu.Lock()
 		defer mu.Unlock()
-		for _, match := range callsOf.FindAllStringSubmatch(info, -1) {
-			n, _ := strconv.Atoi(match[2])
-			counts[match[1]] += n
+		for command, calls := range redistest.Calls(t, node) {
+			counts[command] += calls
 		}
-		return err
+		return nil
 	})
 	require.NoError(t, err)
 	return counts

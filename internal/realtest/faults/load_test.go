@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -73,25 +72,13 @@ func (c *commandCounter) take() map[string]int {
 	return sent
 }
 
-// executedCommands asks a server how often it has executed each command, including the commands that scripts call.
-// Commands that set up connections do not count, nor does the question.
-func executedCommands(ctx context.Context, t testing.TB, observer *redis.Client) map[string]int {
+// executedCommands returns how often a server has executed each command, also in scripts. Commands that set up
+// connections do not count, nor does the question.
+func executedCommands(t testing.TB, observer *redis.Client) map[string]int {
 	t.Helper()
-	info, err := observer.Info(ctx, "commandstats").Result()
-	require.NoError(t, err)
-	counts := make(map[string]int)
-	for lines := bufio.NewScanner(strings.NewReader(info)); lines.Scan(); {
-		name, values, ok := strings.Cut(strings.TrimPrefix(lines.Text(), "cmdstat_"), ":calls=")
-		command, _, _ := strings.Cut(name, "|")
-		if !ok || setsUpConnection(command) || command == "info" {
-			continue
-		}
-		var calls int
-		_, err := fmt.Sscanf(values, "%d,", &calls)
-		require.NoError(t, err)
-		counts[command] += calls
-	}
-	return counts
+	calls := redistest.Calls(t, observer)
+	maps.DeleteFunc(calls, func(command string, _ int) bool { return setsUpConnection(command) || command == "info" })
+	return calls
 }
 
 func countsSince(before, now map[string]int) map[string]int {
@@ -137,7 +124,7 @@ func TestMillionLoads(t *testing.T) {
 	require.NoError(t, err) // now the server has the script
 
 	counter.take()
-	atServer, start := executedCommands(t.Context(), t, observer), time.Now()
+	atServer, start := executedCommands(t, observer), time.Now()
 	before := []session.Stats{replicas[0].Stats(), replicas[1].Stats()}
 	var running sync.WaitGroup
 	for _, st := range replicas {
@@ -181,7 +168,7 @@ func TestMillionLoads(t *testing.T) {
 	delete(sent, "load") // may be absent
 	require.Equal(t, map[string]int{"evalsha": batches}, sent, "heartbeats have a client of their own")
 
-	served := countsSince(atServer, executedCommands(t.Context(), t, observer))
+	served := countsSince(atServer, executedCommands(t, observer))
 	require.Equal(t, loadsSent, served["get"])
 	delete(served, "get")
 	beats, revalidated := served["evalsha"]-batches-loadsSent, served["getrange"]
@@ -274,7 +261,7 @@ func TestRestartOfRedisCausesNoBurst(t *testing.T) {
 	require.EqualValues(t, asked, now.RemoteLoads-before.RemoteLoads)
 	require.Equal(t, now.Refreshes, before.Refreshes)
 	require.Equal(t, sessions-asked, now.Entries)
-	require.Equal(t, asked, executedCommands(t.Context(), t, server.Client(t))["get"], "since the restart")
+	require.Equal(t, asked, executedCommands(t, server.Client(t))["get"], "since the restart")
 }
 
 func TestNothingIsLeftOfAThousandStorages(t *testing.T) {

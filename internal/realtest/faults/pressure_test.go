@@ -218,6 +218,6 @@ func TestImpatientClientsLeaveNothing(t *testing.T) {
 
 func executedLoads(t *testing.T, observer *redis.Client) int {
 	t.Helper()
-	executed := executedCommands(t.Context(), t, observer)
+	executed := executedCommands(t, observer)
 	return executed["getex"] + executed["get"]
 }
