@@ -1,10 +1,8 @@
 package gosdk
 
 import (
-	"context"
 	"errors"
 
-	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/seed34611480/session"
@@ -53,8 +51,7 @@ func ToolError(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, session.ErrUnavailable), errors.Is(err, session.ErrClosed),
-		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case isOutage(err):
 		return &toolError{"unavailable at the moment: keep the handle, and try again", err}
 	case errors.Is(err, session.ErrNotFound), errors.Is(err, session.ErrCorrupt):
 		return &toolError{"unknown or expired handle: start again with the tool that returned it", err}
@@ -64,7 +61,7 @@ func ToolError(err error) error {
 		return &toolError{"too many handles: end one that is not needed any more, or try again later", err}
 	case errors.Is(err, handle.ErrNoOwner), errors.Is(err, session.ErrEncode), errors.Is(err, session.ErrLifetime),
 		errors.Is(err, errors.ErrUnsupported):
-		return &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: err.Error()}
+		return internalError(err.Error())
 	default:
 		return err
 	}

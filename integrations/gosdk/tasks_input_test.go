@@ -93,7 +93,7 @@ func TestOutcomesOfHandlers(t *testing.T) {
 			arguments string
 			err       *jsonrpc.Error // nil: it completes with a tool error
 		}{
-			"panic":    {`{}`, errPanicked},
+			"panic":    {`{}`, errInternal},
 			"error":    {`{}`, &jsonrpc.Error{Code: -32000, Message: "because: no"}},
 			"shed":     {`{}`, errBusy},
 			"nonsense": {`{}`, errInternal},

@@ -178,7 +178,7 @@ func (t *Tasks) call(ctx context.Context, r *run, record task) (out outcome) {
 	defer func() {
 		if value := recover(); value != nil {
 			t.log(slog.LevelError, "a handler has panicked", fmt.Errorf("panic: %T", value))
-			out = failure(errPanicked)
+			out = failure(errInternal)
 		}
 	}()
 	client, err := t.connect(r)
@@ -219,7 +219,7 @@ func failureOf(err error) outcome {
 	if wire, ok := errors.AsType[*jsonrpc.Error](err); ok {
 		return failure(&jsonrpc.Error{Code: wire.Code, Message: err.Error(), Data: wire.Data})
 	}
-	return failure(&jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: err.Error()})
+	return failure(internalError(err.Error()))
 }
 
 // settle stores an outcome. During an outage it tries again, until the task is over, or is another one's, or the server

@@ -1,19 +1,13 @@
 package gosdk
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
-	"log/slog"
 	"strings"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-
-	"github.com/seed34611480/session"
-	"github.com/seed34611480/session/handle"
 )
 
 const (
@@ -129,66 +123,4 @@ func fromBase64(value string) string {
 		return ""
 	}
 	return string(decoded)
-}
-
-// What a client gets to know, beside errUnavailable, errInternal and errBusy.
-var (
-	errUnknownTask = &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: "unknown or expired task"}
-	errBadResponse = &jsonrpc.Error{
-		Code: jsonrpc.CodeInvalidParams, Message: "an input response does not fit what was asked for",
-	}
-	errTaskTooLarge = &jsonrpc.Error{
-		Code: jsonrpc.CodeInvalidParams, Message: "what was sent is too large to be kept in a task",
-	}
-	errHeaderMismatch = &jsonrpc.Error{
-		Code: mcp.CodeHeaderMismatch, Message: "header mismatch: Mcp-Name is not the taskId",
-	}
-	errMissingTasks = &jsonrpc.Error{
-		Code: mcp.CodeMissingRequiredClientCapabilities, Message: "missing required client capability",
-		Data: json.RawMessage(`{"requiredCapabilities":{"extensions":{"` + tasksExtension + `":{}}}}`),
-	}
-	errTooManyTasks = &jsonrpc.Error{
-		Code: jsonrpc.CodeInternalError, Message: "too many tasks: wait for one to end, or cancel it",
-	}
-)
-
-// Why a task has failed, if it was not its handler.
-var (
-	errRunnerDied = &jsonrpc.Error{
-		Code: jsonrpc.CodeInternalError, Message: "the server that ran the task has stopped",
-	}
-	errRunnerClosed = &jsonrpc.Error{
-		Code: jsonrpc.CodeInternalError, Message: "the server that ran the task was shut down",
-	}
-	errPanicked       = &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error"}
-	errResultTooLarge = &jsonrpc.Error{
-		Code: jsonrpc.CodeInternalError, Message: "the result is too large to be kept",
-	}
-)
-
-// taskError returns what a client gets to know of an error of the storage.
-func (t *Tasks) taskError(op string, err error) error {
-	level := slog.LevelError
-	defer func() { t.log(level, op, err) }()
-	switch {
-	case errors.Is(err, errNoResponse):
-		level = slog.LevelDebug
-		return errBadResponse
-	case errors.Is(err, session.ErrUnavailable), errors.Is(err, session.ErrClosed),
-		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return errUnavailable
-	case errors.Is(err, session.ErrNotFound), errors.Is(err, handle.ErrNoOwner):
-		level = slog.LevelDebug
-		return errUnknownTask
-	case errors.Is(err, session.ErrCorrupt):
-		return errUnknownTask
-	case errors.Is(err, session.ErrTooMany):
-		level = slog.LevelWarn
-		return errTooManyTasks
-	case errors.Is(err, session.ErrTooLarge):
-		level = slog.LevelWarn
-		return errTaskTooLarge
-	default:
-		return errInternal
-	}
 }
