@@ -8,15 +8,10 @@ import (
 )
 
 // TestMain checks that every goroutine that this package starts ends with a Close. Or it is one of the replicas that a
-// test has started as processes: see startProcesses and runReplica.
+// test has started as processes.
 func TestMain(m *testing.M) {
-	if addr := os.Getenv(processVariable); addr != "" {
-		os.Exit(beReplica(addr))
-	}
-	if addr := os.Getenv(replicaOf); addr != "" {
-		if err := runReplica(addr); err != nil {
-			panic(err)
-		}
+	if kind := os.Getenv(kindVariable); kind != "" {
+		runReplica(kind, os.Getenv(redisVariable))
 		return
 	}
 	os.Exit(realtest.Main(m))

@@ -2,124 +2,91 @@ package gosdk
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"strings"
 	"sync"
+	"syscall"
 	"testing"
-	"time"
 
-	"github.com/modelcontextprotocol/go-sdk/auth"
-	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
-
-	"github.com/seed34611480/session"
-	"github.com/seed34611480/session/internal/redistest"
-	"github.com/seed34611480/session/requeststate"
 )
 
-// processVariable has the address of Redis for a process that is a replica.
-const processVariable = "GOSDK_TEST_REPLICA"
+// The test binary is also the program of replicas: with these in its environment, the kind of a replica, and the
+// address of its Redis.
+const (
+	kindVariable  = "GOSDK_TEST_REPLICA"
+	redisVariable = "GOSDK_TEST_REDIS"
+)
 
-// beReplica is the main function of a replica. It prints its address, and runs until it is killed, or the test is.
-func beReplica(redisAddr string) int {
-	storage := session.NewRedisStorage(redis.NewClient(&redis.Options{Addr: redisAddr}), time.Hour)
-	server := newServer(requeststate.NewStored(storage))
-	mcp.AddTool(server, &mcp.Tool{Name: "hang"}, // it asks once, and hangs when it has got the answer
-		func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
-			if req.Params.RequestState == "" {
-				return &mcp.CallToolResult{InputRequests: questionTo("?"), RequestState: "asked"}, nil, nil
-			}
-			_, _ = fmt.Fprintln(os.Stdout, "hanging")
-			<-ctx.Done()
-			return nil, nil, ctx.Err()
-		})
-	web := httptest.NewServer(auth.RequireBearerToken(verify, nil)(mcp.NewStreamableHTTPHandler(
-		func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{Stateless: true})))
-	_, _ = fmt.Fprintln(os.Stdout, web.Listener.Addr())
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	return 0
+// kinds are the replicas that tests start as processes: what each serves, and how it is shut down.
+var kinds = map[string]func(client *redis.Client) (handler http.Handler, shutDown func()){
+	"rounds": roundsReplica,
+	"tasks":  tasksReplica,
 }
 
-// startProcesses starts three replicas as processes. hanging gets a message when a call hangs in one of them.
-func startProcesses(t *testing.T, redisAddr string) (f *fleet, hanging <-chan struct{}) {
+// runReplica prints the URL of a replica, and serves it until standard input ends.
+func runReplica(kind, redisAddr string) {
+	handler, shutDown := kinds[kind](redis.NewClient(&redis.Options{Addr: redisAddr, ContextTimeoutEnabled: true}))
+	web := httptest.NewServer(handler)
+	_, _ = fmt.Fprintln(os.Stdout, web.URL)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	shutDown()
+}
+
+// process is a replica that can be killed.
+type process struct {
+	t       *testing.T
+	url     string
+	cmd     *exec.Cmd
+	stdin   io.Closer
+	reading sync.WaitGroup // what it prints
+}
+
+// startProcess starts a replica, which ends with the test. printed is called for each line that it prints after its
+// URL.
+func startProcess(t *testing.T, kind, redisAddr string, printed func()) *process {
 	t.Helper()
 	program, err := os.Executable()
 	require.NoError(t, err)
-	f = newFleet()
-	hung := make(chan struct{}, 3)
-	for range 3 {
-		process := exec.CommandContext(t.Context(), program)
-		process.Env = append(os.Environ(), processVariable+"="+redisAddr)
-		process.Stderr = t.Output()
-		_, err := process.StdinPipe() // it is closed when this process ends
-		require.NoError(t, err)
-		pipe, err := process.StdoutPipe()
-		require.NoError(t, err)
-		require.NoError(t, process.Start())
-		out := bufio.NewScanner(pipe)
-		var reader sync.WaitGroup
-		lose := sync.OnceFunc(func() {
-			_ = process.Process.Kill()
-			reader.Wait()
-			_ = process.Wait()
-		})
-		t.Cleanup(lose)
-		require.True(t, out.Scan(), "the replica prints its address")
-		f.replicas = append(f.replicas, &replica{addr: strings.TrimSpace(out.Text()), lose: lose})
-		reader.Go(func() {
-			for out.Scan() {
-				hung <- struct{}{}
-			}
-		})
-	}
-	return f, hung
-}
-
-// TestReplicaKilled kills the process that has asked a question, before the user answers.
-func TestReplicaKilled(t *testing.T) {
-	t.Parallel()
-	redis := redistest.Start(t)
-	for step := range questions {
-		f, _ := startProcesses(t, redis.Addr())
-		for _, name := range []string{"go-sdk modern", "mcp-go modern"} {
-			u := &user{asked: func(n int) {
-				if n == step {
-					f.last().lose()
-				}
-			}}
-			requireWizards(t, clients[name](t, "http://127.0.0.1", f.as(alice), u), u)
+	p := &process{t: t, cmd: exec.CommandContext(t.Context(), program)}
+	p.cmd.Env = append(os.Environ(), kindVariable+"="+kind, redisVariable+"="+redisAddr)
+	p.cmd.Stderr = t.Output()
+	p.stdin, err = p.cmd.StdinPipe() // it is closed when this process ends
+	require.NoError(t, err)
+	stdout, err := p.cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, p.cmd.Start())
+	t.Cleanup(p.kill)
+	lines := bufio.NewScanner(stdout)
+	require.True(t, lines.Scan(), "the replica prints its URL")
+	p.url = lines.Text()
+	p.reading.Go(func() {
+		for lines.Scan() {
+			printed()
 		}
-		for _, r := range f.replicas {
-			r.lose()
-		}
-	}
-}
-
-// TestReplicaKilledWithinStep kills the process after it has opened a requestState, and before it has answered. The
-// state has gone with it, so the client begins anew.
-func TestReplicaKilledWithinStep(t *testing.T) {
-	t.Parallel()
-	f, hanging := startProcesses(t, redistest.Start(t).Addr())
-	c := raw{t: t, url: "http://127.0.0.1", web: f.as(alice), token: alice}
-	params := map[string]any{"name": "hang"}
-	first := c.call("tools/call", params)
-	require.Equal(t, "input_required", first.Result.ResultType, first.body)
-
-	var killed sync.WaitGroup
-	killed.Go(func() {
-		<-hanging
-		f.last().lose()
 	})
-	// The balancer repeats the request on another replica, as some do.
-	r := c.call("tools/call", repeated(params, first.Result.RequestState, "a"))
-	killed.Wait()
-	requireRejected(t, r, false, "the state went with the process")
-	require.Equal(t, "input_required", c.call("tools/call", params).Result.ResultType, "it begins anew")
+	return p
 }
+
+// kill returns when the replica has ended. It may be called again.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	p.reading.Wait()
+	_ = p.cmd.Wait()
+}
+
+func (p *process) pause()  { p.signal(syscall.SIGSTOP) }
+func (p *process) resume() { p.signal(syscall.SIGCONT) }
+
+func (p *process) signal(s syscall.Signal) {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Signal(s))
+}
+
+// end lets the replica shut down.
+func (p *process) end() { require.NoError(p.t, p.stdin.Close()) }

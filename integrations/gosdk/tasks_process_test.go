@@ -1,15 +1,10 @@
 package gosdk
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,14 +16,9 @@ import (
 	"github.com/seed34611480/session/internal/redistest"
 )
 
-// The test binary is also the program of a replica: with this in its environment, the address of a Redis.
-const replicaOf = "GOSDK_TEST_REPLICA_OF"
-
 const processLease = 1500 * time.Millisecond
 
-// runReplica serves tasks over HTTP until standard input ends, and prints its address.
-func runReplica(addr string) error {
-	client := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true})
+func tasksReplica(client *redis.Client) (handler http.Handler, shutDown func()) {
 	server := mcp.NewServer(&mcp.Implementation{Name: "replica", Version: "1"}, nil)
 	tasks := InstallTasks(server, session.NewRedisStorage(client, time.Hour), AnonymousTasks(),
 		WithLease(processLease), WithTool("once"), WithTool("again", TakeOver))
@@ -53,77 +43,47 @@ func runReplica(addr string) error {
 				}
 			})
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
+	web := mcp.NewStreamableHTTPHandler(
+		func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{Stateless: true})
+	return web, func() {
+		over, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = tasks.Close(over)
 	}
-	fmt.Fprintln(os.Stdout, "http://"+listener.Addr().String())
-	web := &http.Server{Handler: mcp.NewStreamableHTTPHandler(
-		func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{Stateless: true})}
-	go func() { _ = web.Serve(listener) }()
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	over, cancel := context.WithCancel(context.Background())
-	cancel()
-	_ = tasks.Close(over)
-	return web.Close()
 }
 
-// process is a replica that can be killed.
-type process struct {
+// taskProcess is a process with tasks, and a client of it.
+type taskProcess struct {
 	taskClient
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
+	process *process
 }
 
-func startProcess(t *testing.T, addr string) *process {
+func startTaskProcess(t *testing.T, redisAddr string) taskProcess {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), replicaOf+"="+addr)
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	stdout, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	require.NoError(t, err)
+	p := startProcess(t, "tasks", redisAddr, func() {})
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &process{
-		taskClient{raw: raw{t: t, url: line[:len(line)-1], web: &http.Client{Transport: transport}, token: alice}},
-		cmd, stdin,
+	return taskProcess{
+		taskClient{raw: raw{t: t, url: p.url, web: &http.Client{Transport: transport}, token: alice}}, p,
 	}
 }
 
-func (p *process) signal(s syscall.Signal) {
-	p.t.Helper()
-	require.NoError(p.t, p.cmd.Process.Signal(s))
-}
-
-func (p *process) kill()  { p.signal(syscall.SIGKILL) }
-func (p *process) pause() { p.signal(syscall.SIGSTOP) }
-func (p *process) end()   { require.NoError(p.t, p.stdin.Close()) }
-
-func requireDied(t *testing.T, res taskResult, _ *process) {
+func requireDied(t *testing.T, res taskResult, _ taskProcess) {
 	t.Helper()
 	require.Equal(t, taskFailed, res.Status)
 	require.Equal(t, errRunnerDied.Message, res.StatusMessage)
 }
 
-func requireClosed(t *testing.T, res taskResult, _ *process) {
+func requireClosed(t *testing.T, res taskResult, _ taskProcess) {
 	t.Helper()
 	require.Equal(t, taskFailed, res.Status)
 	require.Equal(t, errRunnerClosed.Message, res.StatusMessage)
 }
 
-func requireRunBy(t *testing.T, res taskResult, other *process) {
+func requireRunBy(t *testing.T, res taskResult, other taskProcess) {
 	t.Helper()
 	require.Equal(t, taskCompleted, res.Status)
-	require.Contains(t, string(res.Result), fmt.Sprintf("run 2 by %d", other.cmd.Process.Pid))
+	require.Contains(t, string(res.Result), fmt.Sprintf("run 2 by %d", other.process.cmd.Process.Pid))
 }
 
 func TestRunnerIsKilledOrPaused(t *testing.T) {
@@ -141,7 +101,7 @@ func TestRunnerIsKilledOrPaused(t *testing.T) {
 	for name, test := range map[string]struct {
 		tool   string
 		stop   func(p *process)
-		want   func(t *testing.T, res taskResult, other *process)
+		want   func(t *testing.T, res taskResult, other taskProcess)
 		paused bool
 	}{
 		"killed, fails":          {"once", (*process).kill, requireDied, false},
@@ -153,17 +113,17 @@ func TestRunnerIsKilledOrPaused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			runner, other := startProcess(t, server.Addr()), startProcess(t, server.Addr())
+			runner, other := startTaskProcess(t, server.Addr()), startTaskProcess(t, server.Addr())
 			id := runner.call(test.tool, map[string]any{"ms": 3000, "text": name}).Result.TaskID
 			require.NotEmpty(t, id)
 			require.Eventually(t, func() bool { return value(t, "begun:"+name) == "1" }, 20*time.Second, time.Millisecond)
 			require.Equal(t, taskWorking, other.get(id).Result.Status)
-			test.stop(runner)
+			test.stop(runner.process)
 			res := other.await(id, taskWorking).Result
 			test.want(t, res, other)
 
 			if test.paused { // it goes on, finds that it has lost its task, and changes nothing
-				runner.signal(syscall.SIGCONT)
+				runner.process.resume()
 				require.Eventually(t, func() bool {
 					return value(t, "ended:"+name) != "" || value(t, "finished:"+name) != ""
 				}, 20*time.Second, time.Millisecond)
