@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session/internal/errs"
+	"github.com/seed34611480/session/internal/logtest"
 	"github.com/seed34611480/session/internal/redistest"
 )
 
@@ -346,7 +347,7 @@ func TestNoErrorShowsTheCommand(t *testing.T) {
 					t.Parallel()
 					client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DialerRetries: 1})
 					client.AddHook(carelessHook{after, with})
-					log := new(lockedBuffer)
+					log := new(logtest.Log)
 					remote := NewRedisStorage(client, time.Minute, WithKeyPrefix(kind+":"))
 					st := NewRoutingStorage(remote, 10, WithLogger(slog.New(slog.NewJSONHandler(log, nil))),
 						WithMaxStaleness(100*time.Millisecond))
@@ -359,7 +360,7 @@ func TestNoErrorShowsTheCommand(t *testing.T) {
 }
 
 func checkDiscreet(
-	t *testing.T, st *RoutingStorage, remote *RedisStorage, log *lockedBuffer, closeClient func() error,
+	t *testing.T, st *RoutingStorage, remote *RedisStorage, log *logtest.Log, closeClient func() error,
 ) {
 	t.Helper()
 	const id, principal, key, value, data = "id<&>5c1e7d", "issuer|alice", "a-metadata-key", "a-metadata-value", "app-data"
@@ -404,23 +405,6 @@ func checkDiscreet(
 	require.NoError(t, closeClient())
 	require.Eventually(t, logged, 10*time.Second, time.Millisecond)
 	discreet("log", log.String())
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // TestIDThatIsAWord: no text depends on the id, also if it is a word that may be shown.

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -18,30 +16,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session/internal/errs"
+	"github.com/seed34611480/session/internal/logtest"
 	"github.com/seed34611480/session/internal/redistest"
 )
 
-// journal is a log that a test reads while it is written.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
+// journal is the log of a RoutingStorage.
+type journal struct{ logtest.Log }
 
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) lines() []string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return strings.Split(strings.TrimSpace(j.text.String()), "\n")
-}
+func (j *journal) lines() []string { return strings.Split(strings.TrimSpace(j.String()), "\n") }
 
 func (j *journal) logger() RoutingOption { return WithLogger(slog.New(slog.NewTextHandler(j, nil))) }
 
-func (j *journal) has(text string) bool { return strings.Contains(strings.Join(j.lines(), "\n"), text) }
+func (j *journal) has(text string) bool { return strings.Contains(j.String(), text) }
 
 func TestWhyNoWatcherIsLogged(t *testing.T) {
 	t.Parallel()

@@ -2,7 +2,6 @@ package mcphttp
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,13 +13,13 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/logtest"
 )
 
 // stream is a backend whose GETs are answered with an event, and then with nothing more until its client leaves.
@@ -278,7 +277,7 @@ func (s *slowBody) Read(p []byte) (int, error) {
 
 func TestProxyLogsNoIDs(t *testing.T) {
 	t.Parallel()
-	var logs syncBuffer
+	var logs logtest.Log
 	st, peers := newBroken(), startPeers(t, 1)
 	peers[0].events = true
 	_, proxy := startProxy(t, st, peers, WithLogger(slog.New(slog.NewTextHandler(&logs, nil))),
@@ -296,22 +295,4 @@ func TestProxyLogsNoIDs(t *testing.T) {
 	for _, secret := range []string{id, "secret"} {
 		require.NotContains(t, logs.String(), secret)
 	}
-}
-
-// syncBuffer is a buffer for several goroutines.
-type syncBuffer struct {
-	mu     sync.Mutex // protects buffer
-	buffer bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }

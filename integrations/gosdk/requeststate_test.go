@@ -1,13 +1,11 @@
 package gosdk
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/logtest"
 	"github.com/seed34611480/session/requeststate"
 )
 
@@ -155,26 +154,6 @@ func TestErrorsOfGuards(t *testing.T) {
 	require.EqualValues(t, -32603, errInternal.Code)
 }
 
-// lockedBuffer is a log that goroutines share.
-type lockedBuffer struct {
-	mu sync.Mutex // protects b
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) take() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	text := l.b.String()
-	l.b.Reset()
-	return text
-}
-
 // breakable is a storage that can be out of reach.
 type breakable struct {
 	*session.MemoryStorage
@@ -190,14 +169,14 @@ func (b *breakable) Create(ctx context.Context, s *session.Session) error {
 
 func TestLog(t *testing.T) {
 	t.Parallel()
-	log := new(lockedBuffer)
+	log := new(logtest.Log)
 	st := &breakable{MemoryStorage: session.NewMemoryStorage(time.Hour)}
 	server := newServer(requeststate.NewSealed(ring(t, "ours"), requeststate.Once(st)),
 		WithLogger(slog.New(slog.NewJSONHandler(log, nil))))
 	owner := raw{t: t, url: serve(t, handler(t, server, true)), token: alice}
 	target := targets()[0]
 	first := owner.call(target.method, target.params)
-	require.Empty(t, log.take(), "ordinary calls are not logged")
+	require.Empty(t, log.Take(), "ordinary calls are not logged")
 
 	requireClean := func(text string) {
 		t.Helper()
@@ -209,14 +188,14 @@ func TestLog(t *testing.T) {
 	attacker := owner
 	attacker.token = mallory
 	attacker.call(target.method, repeated(target.params, first.Result.RequestState, "evil"))
-	text := log.take()
+	text := log.Take()
 	require.Contains(t, text, `"level":"WARN","msg":"gosdk: requestState rejected"`)
 	requireClean(text)
 
 	owner.call(target.method, repeated(target.params, first.Result.RequestState, "a"))
-	require.Empty(t, log.take())
+	require.Empty(t, log.Take())
 	owner.call(target.method, repeated(target.params, first.Result.RequestState, "a"))
-	text = log.take()
+	text = log.Take()
 	require.Contains(t, text, `"reason":"it was used before"`)
 	requireClean(text)
 
@@ -224,7 +203,7 @@ func TestLog(t *testing.T) {
 	second := owner.call(target.method, target.params)
 	r := owner.call(target.method, repeated(target.params, second.Result.RequestState, "a"))
 	require.Equal(t, errUnavailable.Message, r.Error.Message)
-	text = log.take()
+	text = log.Take()
 	require.Contains(t, text, `"level":"ERROR","msg":"gosdk: requestState could not be opened"`)
 	require.Contains(t, text, "storage unavailable")
 	requireClean(text)
@@ -232,7 +211,7 @@ func TestLog(t *testing.T) {
 
 func TestPrincipalFails(t *testing.T) {
 	t.Parallel()
-	log := new(lockedBuffer)
+	log := new(logtest.Log)
 	server := newServer(requeststate.NewSealed(ring(t, "ours")), WithLogger(slog.New(slog.NewJSONHandler(log, nil))),
 		WithPrincipal(func(*mcp.RequestExtra) (string, error) { return "", errors.New("no such token: secret") }))
 	owner := raw{t: t, url: serve(t, handler(t, server, true)), token: alice}
@@ -240,7 +219,7 @@ func TestPrincipalFails(t *testing.T) {
 	for _, params := range []map[string]any{target.params, repeated(target.params, "invented", "a")} {
 		r := owner.call(target.method, params)
 		require.Equal(t, errUnavailable.Message, r.Error.Message, r.body)
-		text := log.take()
+		text := log.Take()
 		require.Contains(t, text, "WithPrincipal")
 		require.NotContains(t, text, "secret")
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed34611480/session"
 	"github.com/seed34611480/session/internal/errs"
+	"github.com/seed34611480/session/internal/logtest"
 	"github.com/seed34611480/session/internal/realtest"
 )
 
@@ -60,8 +61,8 @@ func TestNothingIsShownInANoisyRun(t *testing.T) {
 // noise collects what is shown.
 type noise struct {
 	workload workload
-	shown    buffer
-	causes   buffer // of the errors, which may have secrets
+	shown    logtest.Log
+	causes   logtest.Log // of the errors, which may have secrets
 
 	mu    sync.Mutex // protects following fields, and the secrets
 	kinds map[error]int

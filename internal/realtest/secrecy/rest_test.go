@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/logtest"
 	"github.com/seed34611480/session/internal/realtest"
 	"github.com/seed34611480/session/internal/redistest"
 )
@@ -66,7 +67,7 @@ type workload struct {
 	opts    []session.RedisOption
 	secrets secrets
 
-	trace buffer // what a hook of the client sees
+	trace logtest.Log // what a hook of the client sees
 }
 
 // session returns a session all of whose contents are secrets.
@@ -232,7 +233,7 @@ func must(s *session.Session, err error) *session.Session {
 }
 
 // tracer is a hook that records whole commands, as one for tracing may.
-type tracer struct{ to *buffer }
+type tracer struct{ to *logtest.Log }
 
 func (h tracer) DialHook(next redis.DialHook) redis.DialHook { return next }
 
