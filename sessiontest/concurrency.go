@@ -107,7 +107,7 @@ func (e *env) increment(st session.Storage, id string) error {
 
 // concurrentCreate: when many create the same session, exactly one succeeds.
 func concurrentCreate(e *env) {
-	c := e.needCreator()
+	c := need(e, e.creator)
 	for range rounds {
 		id := e.secret(session.NewID())
 		var sessions [writers]*session.Session
@@ -123,7 +123,7 @@ func concurrentCreate(e *env) {
 
 // concurrentTake: when many take the same session, exactly one gets it.
 func concurrentTake(e *env) {
-	t := e.needTaker()
+	t := need(e, e.taker)
 	for range rounds {
 		s := e.stored()
 		var taken [writers]*session.Session

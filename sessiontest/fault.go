@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"time"
 
 	"github.com/seed34611480/session"
@@ -13,6 +14,7 @@ var faultCases = []testCase{
 	{"ContextEnded", contextEnded},
 	{"Corrupt", corrupt},
 	{"Unavailable", unavailable},
+	{"Close", closeStorage},
 }
 
 // contextEnded: an operation whose context has ended fails with the context's error, and has no effect.
@@ -129,4 +131,27 @@ func unavailable(e *env) {
 	if err := e.Storage.DeleteExpired(e.ctx, time.Now()); err != nil && !errors.Is(err, session.ErrUnavailable) {
 		e.Errorf("DeleteExpired in an outage: %v", err)
 	}
+}
+
+// closeStorage: after Close every operation fails with ErrClosed. Close may be repeated.
+func closeStorage(e *env) {
+	c, ok := e.Storage.(io.Closer)
+	if !ok {
+		e.Skipf("the storage is not an io.Closer")
+	}
+	s := e.stored()
+	e.load(s.ID())
+	reads, writes := append(e.reads(), e.ownerCalls()...), e.writes() // before Close: they probe what there is
+	for range 2 {
+		if err := c.Close(); err != nil {
+			e.Errorf("Close: %v", err)
+		}
+	}
+	for _, op := range reads {
+		e.fails(op.name+" after Close", op.call(e.ctx, s), session.ErrClosed)
+	}
+	for _, op := range writes {
+		e.fails(op.name+" after Close", op.call(e.ctx, e.fresh()), session.ErrClosed)
+	}
+	e.fails("DeleteExpired after Close", e.Storage.DeleteExpired(e.ctx, time.Now()), session.ErrClosed)
 }

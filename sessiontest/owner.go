@@ -2,7 +2,6 @@ package sessiontest
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,68 +20,6 @@ var ownerCases = []testCase{
 	{"OwnerLimit", ownerLimit},
 	{"ConcurrentRevoke", concurrentRevoke},
 	{"PeerRevoke", peerRevoke},
-}
-
-// revoker is the same as creator, for a Revoker.
-func (e *env) revoker() (session.Revoker, bool) {
-	r, ok := e.Storage.(session.Revoker)
-	if !ok {
-		return nil, false
-	}
-	_, err := r.Revoke(e.ctx, e.principal())
-	return r, !errors.Is(err, errors.ErrUnsupported)
-}
-
-func (e *env) needRevoker() session.Revoker {
-	e.Helper()
-	r, ok := e.revoker()
-	if !ok {
-		e.Skipf("the storage is not a session.Revoker")
-	}
-	return r
-}
-
-// lister is the same as creator, for a Lister.
-func (e *env) lister() (session.Lister, bool) {
-	l, ok := e.Storage.(session.Lister)
-	if !ok {
-		return nil, false
-	}
-	for _, err := range l.Sessions(e.ctx, e.principal()) {
-		return l, !errors.Is(err, errors.ErrUnsupported)
-	}
-	return l, true
-}
-
-func (e *env) needLister() session.Lister {
-	e.Helper()
-	l, ok := e.lister()
-	if !ok {
-		e.Skipf("the storage is not a session.Lister")
-	}
-	return l
-}
-
-// ownerCalls are the operations that are given the principal of a session, as far as the storage supports them.
-func (e *env) ownerCalls() []operation {
-	var ops []operation
-	if r, ok := e.revoker(); ok {
-		ops = append(ops, operation{"Revoke", func(ctx context.Context, s *session.Session) error {
-			_, err := r.Revoke(ctx, s.Principal())
-			return err
-		}})
-	}
-	if l, ok := e.lister(); ok {
-		ops = append(ops, operation{"Sessions", func(ctx context.Context, s *session.Session) error {
-			for _, err := range l.Sessions(ctx, s.Principal()) {
-				if err != nil {
-					return err
-				}
-			}
-			return nil
-		}})
-	}
-	return ops
 }
 
 // principal returns a principal of no other session. It is a secret, too.
@@ -142,7 +79,7 @@ func (e *env) lists(principal, why string, want ...*session.Session) {
 
 // revoke: Revoke ends all sessions of one principal, and no other one. At once, no copy of them can be stored.
 func revoke(e *env) {
-	r := e.needRevoker()
+	r := need(e, e.revoker)
 	mine, theirs := e.principal(), e.principal()
 	sessions, others, unowned := e.ownedBy(mine, 5), e.ownedBy(theirs, 2), e.fresh().WithPrincipal("")
 	e.store(unowned)
@@ -185,7 +122,7 @@ var nastyPrincipals = []string{
 
 // revokeNasty: every principal works like any other.
 func revokeNasty(e *env) {
-	r := e.needRevoker()
+	r := need(e, e.revoker)
 	sessions := map[string]*session.Session{}
 	for _, principal := range nastyPrincipals {
 		sessions[principal] = e.ownedBy(principal, 1)[0]
@@ -209,7 +146,7 @@ func revokeNasty(e *env) {
 // sessionsOf: Sessions returns all live sessions of a principal as they are stored, and may be ended early and
 // repeated.
 func sessionsOf(e *env) {
-	l := e.needLister()
+	l := need(e, e.lister)
 	mine, theirs := e.principal(), e.principal()
 	e.lists(mine, "before there is one")
 	sessions, others := e.ownedBy(mine, 12), e.ownedBy(theirs, 1)
@@ -252,7 +189,7 @@ func sessionsOf(e *env) {
 
 // sessionsIsNoUse: Sessions keeps no session alive, and finds none that has been idle for too long.
 func sessionsIsNoUse(e *env) {
-	e.needLister()
+	need(e, e.lister)
 	mine := e.principal()
 	s := e.ownedBy(mine, 1)[0]
 	const steps = 4
@@ -275,7 +212,7 @@ func sessionsIsNoUse(e *env) {
 
 // ownerChanges: a session belongs to the principal that it was stored with last.
 func ownerChanges(e *env) {
-	r := e.needRevoker()
+	r := need(e, e.revoker)
 	first, second := e.principal(), e.principal()
 	s := e.ownedBy(first, 1)[0]
 	kept := e.ownedBy(first, 1)[0]
@@ -363,7 +300,7 @@ func ownerLimit(e *env) {
 // concurrentRevoke: a session whose Store has returned before Revoke is called does not survive it, also if it is
 // changed meanwhile. Sessions that are stored during a Revoke may survive it, but not the next one.
 func concurrentRevoke(e *env) {
-	r := e.needRevoker()
+	r := need(e, e.revoker)
 	const each = 5 // fewer in all than a usual OwnerLimit
 	mine := e.principal()
 	var mu sync.Mutex
@@ -425,7 +362,7 @@ func (e *env) storeAndChange(principal string, stored func(id string)) {
 // peerRevoke: a Revoke through one instance is seen through the other within Staleness.
 func peerRevoke(e *env) {
 	e.needPeer()
-	r := e.needRevoker()
+	r := need(e, e.revoker)
 	mine := e.principal()
 	sessions := e.ownedBy(mine, 3)
 	theirs := sessions[0].With("k", "v")

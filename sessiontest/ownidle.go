@@ -105,7 +105,7 @@ func ownIdleSwept(e *env) {
 
 // revalidateOwnIdle: Revalidate goes by the idle time-out that a session has itself.
 func revalidateOwnIdle(e *env) {
-	r := e.needRevalidator()
+	r := need(e, e.revalidator)
 	longer, shorter, none := e.idleFor(4*e.TTL), e.idleFor(e.TTL/2), e.idleFor(session.NoIdleTimeout)
 	e.Advance(e.TTL / 4)
 	e.revalidates("of sessions with idle time-outs of their own", r, []bool{true, true, true}, longer, shorter, none)

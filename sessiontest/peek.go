@@ -1,35 +1,11 @@
 package sessiontest
 
-import (
-	"context"
-	"errors"
-
-	"github.com/seed34611480/session"
-)
+import "github.com/seed34611480/session"
 
 var peekerCases = []testCase{
 	{"Peek", peek},
 	{"PeekIsNoUse", peekIsNoUse},
 	{"PeekExpired", peekExpired},
-}
-
-// peeker is the same as creator, for a Peeker.
-func (e *env) peeker() (session.Peeker, bool) {
-	p, ok := e.Storage.(session.Peeker)
-	if !ok {
-		return nil, false
-	}
-	_, err := p.Peek(e.ctx, e.secret(session.NewID()))
-	return p, !errors.Is(err, errors.ErrUnsupported)
-}
-
-func (e *env) needPeeker() session.Peeker {
-	e.Helper()
-	p, ok := e.peeker()
-	if !ok {
-		e.Skipf("the storage is not a session.Peeker")
-	}
-	return p
 }
 
 // peeks checks that Peek returns a session as it was stored.
@@ -53,7 +29,7 @@ func (e *env) peeksNothing(p session.Peeker, why, id string) {
 
 // peek: Peek returns what Load returns, with the revision that is stored.
 func peek(e *env) {
-	p := e.needPeeker()
+	p := need(e, e.peeker)
 	s, other := e.stored(), e.stored()
 	e.peeks(p, "after Store", s)
 	next := s.With("k", "v")
@@ -80,7 +56,7 @@ func peek(e *env) {
 
 // peekIsNoUse: a session lives for the TTL from its last Load or Store, however often it is peeked at.
 func peekIsNoUse(e *env) {
-	p := e.needPeeker()
+	p := need(e, e.peeker)
 	s, used := e.stored(), e.stored()
 	const steps = 4
 	for range steps {
@@ -99,17 +75,9 @@ func peekIsNoUse(e *env) {
 
 // peekExpired: Peek does not find a session past its ExpiresAt.
 func peekExpired(e *env) {
-	p := e.needPeeker()
+	p := need(e, e.peeker)
 	s := e.ending()
 	e.peeks(p, "before ExpiresAt", s)
 	e.outlive(s)
 	e.peeksNothing(p, "after ExpiresAt", s.ID())
-}
-
-// peekOf is Peek as one of the reads.
-func peekOf(p session.Peeker) operation {
-	return operation{"Peek", func(ctx context.Context, s *session.Session) error {
-		_, err := p.Peek(ctx, s.ID())
-		return err
-	}}
 }

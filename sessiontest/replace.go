@@ -1,7 +1,6 @@
 package sessiontest
 
 import (
-	"errors"
 	"time"
 
 	"github.com/seed34611480/session"
@@ -13,24 +12,9 @@ var replacerCases = []testCase{
 	{"ReplacePastExpiresAt", replacePastExpiresAt},
 }
 
-// replacer is the same as creator, for a Replacer.
-func (e *env) replacer() (session.Replacer, bool) {
-	r, ok := e.Storage.(session.Replacer)
-	return r, ok && !errors.Is(r.Replace(e.ctx, e.fresh()), errors.ErrUnsupported)
-}
-
-func (e *env) needReplacer() session.Replacer {
-	e.Helper()
-	r, ok := e.replacer()
-	if !ok {
-		e.Skipf("the storage is not a session.Replacer")
-	}
-	return r
-}
-
 // replace: Replace stores a session only if there is one with its id, whatever revision either has.
 func replace(e *env) {
-	r := e.needReplacer()
+	r := need(e, e.replacer)
 	none := e.fresh()
 	e.fails("Replace of nothing", r.Replace(e.ctx, none), session.ErrNotFound)
 	if none.Revision() != 0 {
@@ -66,7 +50,7 @@ func replace(e *env) {
 
 // replaceAfterExpiry: Replace brings no expired session back.
 func replaceAfterExpiry(e *env) {
-	r := e.needReplacer()
+	r := need(e, e.replacer)
 	idle, ending := e.stored(), e.ending()
 	e.outlive(ending)
 	e.fails("Replace of a session past its ExpiresAt", r.Replace(e.ctx, session.New(ending.ID())), session.ErrNotFound)
@@ -79,7 +63,7 @@ func replaceAfterExpiry(e *env) {
 
 // replacePastExpiresAt: Replace refuses what Store refuses of a new session, and what is stored stays.
 func replacePastExpiresAt(e *env) {
-	r := e.needReplacer()
+	r := need(e, e.replacer)
 	s := e.stored()
 	over := s.WithExpiresAt(time.Now().Add(-time.Second))
 	e.fails("Replace by a session past its ExpiresAt", r.Replace(e.ctx, over), session.ErrLifetime)

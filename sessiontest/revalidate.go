@@ -2,7 +2,6 @@ package sessiontest
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -14,25 +13,6 @@ var revalidatorCases = []testCase{
 	{"RevalidateKeepsAlive", revalidateKeepsAlive},
 	{"RevalidateCountsFromTheUse", revalidateCountsFromTheUse},
 	{"RevalidateExpired", revalidateExpired},
-}
-
-// revalidator is the same as creator, for a Revalidator.
-func (e *env) revalidator() (session.Revalidator, bool) {
-	r, ok := e.Storage.(session.Revalidator)
-	if !ok {
-		return nil, false
-	}
-	_, err := r.Revalidate(e.ctx, nil)
-	return r, !errors.Is(err, errors.ErrUnsupported)
-}
-
-func (e *env) needRevalidator() session.Revalidator {
-	e.Helper()
-	r, ok := e.revalidator()
-	if !ok {
-		e.Skipf("the storage is not a session.Revalidator")
-	}
-	return r
 }
 
 // uses are the uses of some sessions so long ago.
@@ -65,7 +45,7 @@ func (e *env) revalidatesUses(why string, r session.Revalidator, want []bool, of
 
 // revalidate: Revalidate is true for exactly the sessions that are stored as they were loaded. It changes nothing.
 func revalidate(e *env) {
-	r := e.needRevalidator()
+	r := need(e, e.revalidator)
 	same, changed, deleted, other := e.stored(), e.stored(), e.stored(), e.stored()
 	loaded := e.load(other.ID())
 	next := changed.With("k", "v")
@@ -97,7 +77,7 @@ func revalidate(e *env) {
 
 // revalidateKeepsAlive: Revalidate restarts the TTL, as Load does.
 func revalidateKeepsAlive(e *env) {
-	r := e.needRevalidator()
+	r := need(e, e.revalidator)
 	busy, also, idle := e.stored(), e.fresh().WithExpiresAt(time.Now().Add(1000*e.TTL)), e.stored()
 	e.store(also)
 	for lived := time.Duration(0); lived < time.Duration(e.longRun)*e.TTL; lived += e.busyStep() {
@@ -116,7 +96,7 @@ func revalidateKeepsAlive(e *env) {
 // revalidateCountsFromTheUse: the TTL starts at the use, not when the storage is told of it. What is stored never lives
 // for less than before.
 func revalidateCountsFromTheUse(e *env) {
-	r := e.needRevalidator()
+	r := need(e, e.revalidator)
 	fresh := e.stored()
 	e.revalidatesUses("of a use half a TTL ago", r, []bool{true}, uses(e.TTL/2, fresh))
 	e.Advance(e.busyStep())
@@ -137,7 +117,7 @@ func revalidateCountsFromTheUse(e *env) {
 
 // revalidateExpired: Revalidate does not keep a session beyond its ExpiresAt.
 func revalidateExpired(e *env) {
-	r := e.needRevalidator()
+	r := need(e, e.revalidator)
 	s := e.ending()
 	e.revalidates("before ExpiresAt", r, []bool{true}, s)
 	e.outlive(s)

@@ -122,7 +122,6 @@ var cases = slices.Concat(
 	revalidatorCases,
 	ownerCases,
 	watcherCases,
-	closerCases,
 	concurrencyCases,
 	peerCases,
 )
