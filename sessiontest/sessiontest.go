@@ -120,6 +120,7 @@ var cases = slices.Concat(
 	takerCases,
 	peekerCases,
 	revalidatorCases,
+	revokerCases,
 	ownerCases,
 	watcherCases,
 	concurrencyCases,
