@@ -7,8 +7,8 @@
 // same seed gives the same history.
 //
 // Reading order: begin with what is recorded (history.go, ledger.go) and how it is judged (check.go). Then the
-// simulation: config.go, world.go, clock.go; the remote in server.go; the links to it in link.go and watch.go; the
-// faults in faults.go; the clients in client.go.
+// simulation: config.go, world.go, clock.go; the remote in server.go; the links to it in link.go, call.go and watch.go;
+// the faults in faults.go; the clients in client.go.
 //
 // The remote shares no code with MemoryStorage, so that a bug there is not repeated here. The checker is tested with
 // deliberate bugs in the library, see mutants_test.go.

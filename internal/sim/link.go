@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/seed34611480/session"
@@ -51,222 +50,6 @@ var (
 
 	errNoPermission = errors.New("NOPERM this user has no permissions to run the 'getex' command")
 )
-
-// fate is every random choice about a call.
-type fate struct {
-	lane           int64
-	request, reply time.Duration // how long they take
-	patience       time.Duration // after which the caller gives up
-	loses          string        // "request", "reply" or "" for neither
-	reset          bool          // a loss is noticed at once
-	deaf           bool          // the call ignores the end of the caller's context
-	wakeUp         time.Duration // the call's turn to go on after its replica has paused
-}
-
-// lot is a source of random numbers and lanes for some calls. A replica may begin calls for several sessions at the
-// same instant: if they shared a lot, the order in which they draw would matter.
-type lot struct {
-	rng   *rand.Rand
-	first int64 // lane
-	lanes int64
-	drawn int64
-}
-
-const lotLanes = callLanes / (maxReplicas * (maxIDs + 2))
-
-// newLots returns a replica's lots for its calls, and the one for its heartbeats.
-func newLots(c *Config, replica int) (lots map[string]*lot, beats *lot) {
-	number := replica * (maxIDs + 2)
-	next := func() *lot {
-		number++
-		return &lot{rng: stream(c.Seed, linkStream+uint64(number)), first: int64(number-1) * lotLanes, lanes: lotLanes}
-	}
-	lots = map[string]*lot{"": next()}
-	beats = next()
-	for i := range c.IDs {
-		lots[nameOf(i)] = next()
-	}
-	return lots, beats
-}
-
-// draw decides a call's fate, as far as other calls do not affect it: links, the server and the replica may still
-// change before the call ends.
-func (l *link) draw(from *lot) fate {
-	w := l.world
-	w.calls++
-	from.drawn++
-	rng := from.rng
-	f := fate{
-		lane:    from.first + from.drawn%from.lanes,
-		request: skewed(rng, w.Delay), reply: skewed(rng, w.Delay),
-		patience: w.LoadTimeout + upTo(rng, w.Staleness),
-		wakeUp:   upTo(rng, w.Delay),
-		deaf:     chance(rng, 0.05),
-		reset:    chance(rng, 0.5),
-	}
-	if chance(rng, w.CallFaults) {
-		f.loses = pick(rng, "request", "reply")
-	}
-	slow := upTo(rng, 2*w.Staleness)
-	switch now := w.now(); {
-	case now < l.losesRequests:
-		f.loses = "request"
-	case now < l.slowUntil && chance(rng, 0.5):
-		f.request = slow
-	case now < l.slowUntil:
-		f.reply = slow
-	}
-	return f
-}
-
-// call runs do on the server, and returns when the answer has arrived. An error means that there is no answer: the
-// request may have taken effect, or may still do so. do is called with world.mu held; what it sets is valid only
-// without an error.
-func (l *link) call(ctx context.Context, id string, do func()) (err error) {
-	return l.callFrom(ctx, l.lots[id], id, do)
-}
-
-func (l *link) callFrom(ctx context.Context, from *lot, id string, do func()) (err error) {
-	w := l.world
-	w.mu.Lock()
-	f := l.draw(from)
-	sent := w.now()
-	refused := sent < l.refusesUntil
-	w.mu.Unlock()
-
-	patience := time.NewTimer((patienceLane + lane(f.lane)).from(sent+f.patience) - sent)
-	defer patience.Stop()
-	done := ctx.Done()
-	if f.deaf {
-		defer context.AfterFunc(ctx, func() { l.noteTrouble(id, ctx.Err()) })()
-		done = nil
-	}
-	defer func() { l.noteTrouble(id, err) }()
-	if w.Pool > 0 && from != l.fences {
-		c := l.connect(&f, sent)
-		defer l.disconnect(c)
-		select {
-		case <-c.granted:
-			sent = w.now()
-		case <-patience.C:
-			return errTimeout
-		case <-done:
-			return ctx.Err()
-		}
-	}
-
-	answer := make(chan error, 1)
-	onWay := callLane + lane(f.lane)
-	switch {
-	case refused:
-		w.at(onWay.from(sent+f.reply), func() { answer <- errRefused })
-	case f.loses == "request" && f.reset:
-		w.at(onWay.from(sent+f.request), func() { answer <- errReset })
-	case f.loses == "request":
-	default:
-		w.at(onWay.from(sent+f.request), func() { l.arrive(&f, do, answer) })
-	}
-
-	select {
-	case err = <-answer:
-	case <-patience.C:
-		err = errTimeout
-	case <-done:
-		err = ctx.Err()
-	}
-	return err
-}
-
-// connection is one of the pool's that a call waits for.
-type connection struct {
-	granted chan struct{} // closed when the call has it
-	has     bool
-	lane    lane
-}
-
-// connect lets a call wait for a connection. Calls that begin at the same instant come one after the other.
-func (l *link) connect(f *fate, at time.Duration) *connection {
-	w := l.world
-	c := &connection{granted: make(chan struct{}), lane: callLane + lane(f.lane)}
-	w.at(c.lane.from(at+1), func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		l.waiting = append(l.waiting, c)
-		l.grant()
-	})
-	return c
-}
-
-// grant gives the free connections to the calls that have waited longest. Guarded by world.mu.
-func (l *link) grant() {
-	for l.connections < l.world.Pool && len(l.waiting) > 0 {
-		c := l.waiting[0]
-		l.waiting = l.waiting[1:]
-		l.connections++
-		c.has = true
-		l.world.at(c.lane.from(l.world.now()+1), func() { close(c.granted) })
-	}
-}
-
-// disconnect ends a call, or its wait.
-func (l *link) disconnect(c *connection) {
-	l.world.mu.Lock()
-	defer l.world.mu.Unlock()
-	if c.has {
-		l.connections--
-		l.grant()
-	} else {
-		l.waiting = slices.DeleteFunc(l.waiting, func(other *connection) bool { return other == c })
-	}
-}
-
-// arrive handles the request when it reaches the server.
-func (l *link) arrive(f *fate, do func(), answer chan<- error) {
-	w := l.world
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	now := w.now()
-	var err error
-	switch {
-	case w.server.down:
-		err = errRefused
-	default:
-		do()
-		if f.loses == "reply" || now < l.losesReplies {
-			if !f.reset {
-				return // no answer: the caller waits until it gives up
-			}
-			err = errReset
-		}
-	}
-	l.reply(f, now+f.reply, func() { answer <- err })
-}
-
-// reply delivers an answer, but not before the replica can receive it.
-func (l *link) reply(f *fate, at time.Duration, deliver func()) {
-	w := l.world
-	w.at((callLane + lane(f.lane)).from(at), func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if w.now() < l.pausedUntil {
-			l.reply(f, l.pausedUntil+f.wakeUp, deliver)
-			return
-		}
-		deliver()
-	})
-}
-
-// noteTrouble records that a call failed, unless its caller gave it up.
-func (l *link) noteTrouble(id string, err error) {
-	if err == nil || errors.Is(err, context.Canceled) {
-		return
-	}
-	l.world.mu.Lock()
-	defer l.world.mu.Unlock()
-	for _, at := range []place{{l.replica, id}, {l.replica, anySession}} {
-		l.world.history.troubled[at] = append(l.world.history.troubled[at], l.world.now())
-	}
-}
 
 // TTL implements [session.Watcher].
 func (l *link) TTL() time.Duration { return l.world.TTL }
@@ -340,62 +123,6 @@ func (l *link) Revalidate(ctx context.Context, uses []session.Use) ([]bool, erro
 		return nil, answer
 	}
 	return unchanged, nil
-}
-
-// noteRefusal records that the remote has refused to answer. When it did so quickly, other sessions must not suffer.
-func (l *link) noteRefusal(began time.Duration, err error, id string) {
-	switch w := l.world; {
-	case w.now()-began >= slowFailure || !errors.Is(err, errDead):
-		l.noteTrouble(id, err)
-	case w.mayBeDead(id):
-		l.noteTroubleOf(id)
-	}
-}
-
-// noteTroubleOf records trouble with one session, from which the others must not suffer.
-func (l *link) noteTroubleOf(id string) {
-	l.world.mu.Lock()
-	defer l.world.mu.Unlock()
-	at := place{l.replica, id}
-	l.world.history.troubled[at] = append(l.world.history.troubled[at], l.world.now())
-}
-
-// refusesRead returns the error with which the remote refuses a load or a revalidation now, or nil. Called with
-// world.mu held, like refusesWrite.
-func (l *link) refusesRead(id string) error {
-	switch {
-	case l.world.now() < l.noReadsUntil:
-		return errNoPermission
-	case l.world.server.dead(id):
-		return errDead
-	}
-	return nil
-}
-
-func (l *link) refusesWrite(id string) error {
-	switch {
-	case l.world.server.dead(id):
-		return errDead
-	case l.world.Refusals > 0 && chance(l.refusals, l.world.Refusals):
-		return errNoMemory
-	}
-	return nil
-}
-
-// countLoads notes how many loads ask the remote at a time.
-func (l *link) countLoads(change int) {
-	l.world.mu.Lock()
-	defer l.world.mu.Unlock()
-	l.loads += change
-	h := l.world.history
-	h.crowd[l.replica] = max(h.crowd[l.replica], l.loads)
-}
-
-func (l *link) noteTold(id string) {
-	l.world.mu.Lock()
-	defer l.world.mu.Unlock()
-	at := place{l.replica, id}
-	l.world.history.told[at] = append(l.world.history.told[at], l.world.now())
 }
 
 // Store implements [session.Storage].
@@ -490,4 +217,72 @@ func (l *link) commit(ctx context.Context, id string, do func() (uint64, error))
 		return 0, refused
 	}
 	return assigned, answer
+}
+
+// noteRefusal records that the remote has refused to answer. When it did so quickly, other sessions must not suffer.
+func (l *link) noteRefusal(began time.Duration, err error, id string) {
+	switch w := l.world; {
+	case w.now()-began >= slowFailure || !errors.Is(err, errDead):
+		l.noteTrouble(id, err)
+	case w.mayBeDead(id):
+		l.noteTroubleOf(id)
+	}
+}
+
+// noteTroubleOf records trouble with one session, from which the others must not suffer.
+func (l *link) noteTroubleOf(id string) {
+	l.world.mu.Lock()
+	defer l.world.mu.Unlock()
+	at := place{l.replica, id}
+	l.world.history.troubled[at] = append(l.world.history.troubled[at], l.world.now())
+}
+
+// refusesRead returns the error with which the remote refuses a load or a revalidation now, or nil. Called with
+// world.mu held, like refusesWrite.
+func (l *link) refusesRead(id string) error {
+	switch {
+	case l.world.now() < l.noReadsUntil:
+		return errNoPermission
+	case l.world.server.dead(id):
+		return errDead
+	}
+	return nil
+}
+
+func (l *link) refusesWrite(id string) error {
+	switch {
+	case l.world.server.dead(id):
+		return errDead
+	case l.world.Refusals > 0 && chance(l.refusals, l.world.Refusals):
+		return errNoMemory
+	}
+	return nil
+}
+
+// countLoads notes how many loads ask the remote at a time.
+func (l *link) countLoads(change int) {
+	l.world.mu.Lock()
+	defer l.world.mu.Unlock()
+	l.loads += change
+	h := l.world.history
+	h.crowd[l.replica] = max(h.crowd[l.replica], l.loads)
+}
+
+func (l *link) noteTold(id string) {
+	l.world.mu.Lock()
+	defer l.world.mu.Unlock()
+	at := place{l.replica, id}
+	l.world.history.told[at] = append(l.world.history.told[at], l.world.now())
+}
+
+// noteTrouble records that a call failed, unless its caller gave it up.
+func (l *link) noteTrouble(id string, err error) {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return
+	}
+	l.world.mu.Lock()
+	defer l.world.mu.Unlock()
+	for _, at := range []place{{l.replica, id}, {l.replica, anySession}} {
+		l.world.history.troubled[at] = append(l.world.history.troubled[at], l.world.now())
+	}
 }
