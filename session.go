@@ -1,7 +1,6 @@
 package session
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,12 +8,10 @@ import (
 	"iter"
 	"log/slog"
 	"math"
-	"math/bits"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"github.com/seed34611480/session/internal/errs"
 )
@@ -290,15 +287,6 @@ func (s *Session) find(key string) (int, bool) {
 	return slices.BinarySearchFunc(s.metadata, key, func(p pair, key string) int { return strings.Compare(p.key, key) })
 }
 
-// size returns the number of bytes of content, without the overhead of any encoding.
-func (s *Session) size() int {
-	n := len(s.id) + len(s.typ) + len(s.principal) + len(s.data) + len(s.unknown)
-	for _, p := range s.metadata {
-		n += len(p.key) + len(p.value)
-	}
-	return n
-}
-
 // Format writes only the type and the revision, whatever the verb, so that a session in a log does not show its id.
 func (s *Session) Format(f fmt.State, _ rune) {
 	if s == nil {
@@ -363,74 +351,3 @@ func normalIdle(d time.Duration) time.Duration {
 }
 
 func validText(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
-
-// Principal returns the owner that an issuer of tokens and its name of a user make, for [Session.WithPrincipal]. Two
-// different pairs never make the same owner, whatever bytes they are of: each byte that is no visible ASCII, each space
-// and each "%" becomes "%" and two hex digits, and a space stands between issuer and subject.
-func Principal(issuer, subject string) string {
-	b := make([]byte, 0, len(issuer)+1+len(subject))
-	b = append(appendEscaped(b, issuer), ' ')
-	return string(appendEscaped(b, subject))
-}
-
-func appendEscaped(b []byte, text string) []byte {
-	for i := range len(text) {
-		if c := text[i]; c <= ' ' || c > '~' || c == '%' {
-			b = fmt.Appendf(b, "%%%02X", c)
-		} else {
-			b = append(b, c)
-		}
-	}
-	return b
-}
-
-const maxIDLength = 4096
-
-// NewID returns a fresh random id: at least 128 bits from the operating system's secure source, in visible ASCII. It is
-// safe for concurrent use.
-func NewID() string { return rand.Text() }
-
-// ValidateID returns nil if id is 1 to 4,096 bytes of visible ASCII (0x21 to 0x7E), which is what the Model Context
-// Protocol allows in its session header; some MCP servers make ids of kilobytes. Otherwise the error matches
-// [ErrInvalidID], and says which rule the id breaks, without the id. Storages check ids before anything else.
-func ValidateID(id string) error {
-	switch {
-	case id == "":
-		return opErrBecause("", ErrInvalidID, errs.Reason("it is empty"))
-	case len(id) > maxIDLength:
-		return opErrBecause("", ErrInvalidID, errs.Reason("%d bytes, the limit is %d", len(id), maxIDLength))
-	}
-	for i := range len(id) {
-		if id[i] < 0x21 || id[i] > 0x7E {
-			return opErrBecause("", ErrInvalidID, errs.Reason("byte %d of %d is not visible ASCII", i+1, len(id)))
-		}
-	}
-	return nil
-}
-
-// heapBytes returns how many bytes of the heap a session takes, about.
-func (s *Session) heapBytes() int {
-	n := allocated(int(unsafe.Sizeof(*s))) + allocated(cap(s.metadata)*int(unsafe.Sizeof(pair{})))
-	n += allocated(len(s.id)) + allocated(len(s.typ)) + allocated(len(s.principal))
-	n += allocated(len(s.data)) + allocated(len(s.unknown))
-	for _, p := range s.metadata {
-		n += allocated(len(p.key)) + allocated(len(p.value))
-	}
-	return n
-}
-
-// allocated returns what Go's allocator takes for n bytes, about: tiny objects share a block, small ones have classes
-// of sizes, an eighth of a power of two apart, and large ones have pages.
-func allocated(n int) int {
-	const page, mostSmall = 8 << 10, 32 << 10
-	step := 16
-	switch {
-	case n < step:
-		return n
-	case n > mostSmall:
-		step = page
-	case n > 8*step:
-		step = 1 << (bits.Len(uint(n-1)) - 4)
-	}
-	return (n + step - 1) / step * step
-}
