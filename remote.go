@@ -120,6 +120,11 @@ func (rt *RoutingStorage) Ready(ctx context.Context) error {
 	return nil
 }
 
+// lacks returns the error of a call that needs a capability which the remote does not have.
+func (rt *RoutingStorage) lacks(op, capability string) error {
+	return opErrBecause(op, errors.ErrUnsupported, errs.Reason("the remote, a %T, is not a %s", rt.remote, capability))
+}
+
 // remoteError passes on what the remote says in this package's terms. Every other error is an outage.
 func (rt *RoutingStorage) remoteError(ctx context.Context, op string, err error) error {
 	if sentinel := sentinelOf(err); sentinel != nil {

@@ -200,7 +200,7 @@ func (rt *RoutingStorage) Store(ctx context.Context, s *Session) error {
 // Create implements [Creator] with the remote's Create, and is [errors.ErrUnsupported] if it has none.
 func (rt *RoutingStorage) Create(ctx context.Context, s *Session) error {
 	if rt.creator == nil {
-		return opErrBecause("create", errors.ErrUnsupported, errs.Reason("the remote, a %T, is not a Creator", rt.remote))
+		return rt.lacks("create", "Creator")
 	}
 	return rt.failedWrites.count(rt.write(ctx, "create", s, rt.creator.Create))
 }
@@ -208,8 +208,7 @@ func (rt *RoutingStorage) Create(ctx context.Context, s *Session) error {
 // Replace implements [Replacer] with the remote's Replace, and is [errors.ErrUnsupported] if it has none.
 func (rt *RoutingStorage) Replace(ctx context.Context, s *Session) error {
 	if rt.replacer == nil {
-		return opErrBecause("replace", errors.ErrUnsupported,
-			errs.Reason("the remote, a %T, is not a Replacer", rt.remote))
+		return rt.lacks("replace", "Replacer")
 	}
 	return rt.failedWrites.count(rt.write(ctx, "replace", s, rt.replacer.Replace))
 }
@@ -252,7 +251,7 @@ func (rt *RoutingStorage) Delete(ctx context.Context, id string) error {
 // Take implements [Taker] with the remote's Take, and is [errors.ErrUnsupported] if it has none.
 func (rt *RoutingStorage) Take(ctx context.Context, id string) (taken *Session, err error) {
 	if rt.taker == nil {
-		return nil, opErrBecause("take", errors.ErrUnsupported, errs.Reason("the remote, a %T, is not a Taker", rt.remote))
+		return nil, rt.lacks("take", "Taker")
 	}
 	err = rt.remove(ctx, "take", id, func(ctx context.Context) error {
 		if taken, err = rt.taker.Take(ctx, id); err != nil {

@@ -29,7 +29,7 @@ func (rt *RoutingStorage) LoadFresh(ctx context.Context, id string) (*Session, e
 // If the remote is no Peeker, the error matches [errors.ErrUnsupported], also when there is a local copy.
 func (rt *RoutingStorage) Peek(ctx context.Context, id string) (*Session, error) {
 	if rt.peeker == nil {
-		return nil, opErrBecause("peek", errors.ErrUnsupported, errs.Reason("the remote, a %T, is not a Peeker", rt.remote))
+		return nil, rt.lacks("peek", "Peeker")
 	}
 	if s := rt.cache.Peek(id); s != nil {
 		return s, nil

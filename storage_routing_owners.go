@@ -2,11 +2,8 @@ package session
 
 import (
 	"context"
-	"errors"
 	"iter"
 	"time"
-
-	"github.com/seed34611480/session/internal/errs"
 )
 
 // MaxLifetime implements [Limiter]. It is the remote's, or 0 if the remote does not tell it.
@@ -25,7 +22,7 @@ func (rt *RoutingStorage) MaxLifetime() time.Duration { return rt.maxLifetime }
 func (rt *RoutingStorage) Revoke(ctx context.Context, principal string) (revoked int, err error) {
 	const op = "revoke"
 	if rt.revoker == nil {
-		return 0, opErrBecause(op, errors.ErrUnsupported, errs.Reason("the remote, a %T, is not a Revoker", rt.remote))
+		return 0, rt.lacks(op, "Revoker")
 	}
 	if err := rt.mayAsk(ctx, op); err != nil {
 		return 0, rt.failedWrites.count(err)
@@ -59,7 +56,7 @@ func (rt *RoutingStorage) Sessions(ctx context.Context, principal string) iter.S
 	const op = "sessions"
 	return func(yield func(*Session, error) bool) {
 		if rt.lister == nil {
-			yield(nil, opErrBecause(op, errors.ErrUnsupported, errs.Reason("the remote, a %T, is not a Lister", rt.remote)))
+			yield(nil, rt.lacks(op, "Lister"))
 			return
 		}
 		if err := rt.mayAsk(ctx, op); err != nil {
