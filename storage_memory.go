@@ -127,42 +127,32 @@ func (m *MemoryStorage) write(
 
 // Load implements [Storage].
 func (m *MemoryStorage) Load(ctx context.Context, id string) (*Session, error) {
-	if err := checkCall(ctx, "load", id); err != nil {
-		return nil, err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := time.Now()
-	m.removeSomeLocked(now)
-	found := m.getLocked(id, now)
-	if found == nil {
-		return nil, opErr("load", ErrNotFound)
-	}
-	m.records.Use(found, now)
-	// A copy for each caller: one that stores it in another storage has it stamped there, and the others read a revision
-	// that is not of this storage.
-	return found.Value.clone(), nil
+	return m.read(ctx, "load", id, func(found *record, now time.Time) *Session {
+		m.records.Use(found, now)
+		// A copy for each caller: one that stores it in another storage has it stamped there, and the others read a
+		// revision that is not of this storage.
+		return found.Value.clone()
+	})
 }
 
 // Peek implements [Peeker].
 func (m *MemoryStorage) Peek(ctx context.Context, id string) (*Session, error) {
-	if err := checkCall(ctx, "peek", id); err != nil {
-		return nil, err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := time.Now()
-	m.removeSomeLocked(now)
-	found := m.getLocked(id, now)
-	if found == nil {
-		return nil, opErr("peek", ErrNotFound)
-	}
-	return found.Value.clone(), nil
+	return m.read(ctx, "peek", id, func(found *record, _ time.Time) *Session { return found.Value.clone() })
 }
 
 // Take implements [Taker].
 func (m *MemoryStorage) Take(ctx context.Context, id string) (*Session, error) {
-	if err := checkCall(ctx, "take", id); err != nil {
+	return m.read(ctx, "take", id, func(found *record, _ time.Time) *Session {
+		m.removeLocked(found)
+		return found.Value
+	})
+}
+
+// read returns what get, which is called under the lock, makes of the live session under an id.
+func (m *MemoryStorage) read(
+	ctx context.Context, op, id string, get func(found *record, now time.Time) *Session,
+) (*Session, error) {
+	if err := checkCall(ctx, op, id); err != nil {
 		return nil, err
 	}
 	m.mu.Lock()
@@ -171,10 +161,9 @@ func (m *MemoryStorage) Take(ctx context.Context, id string) (*Session, error) {
 	m.removeSomeLocked(now)
 	found := m.getLocked(id, now)
 	if found == nil {
-		return nil, opErr("take", ErrNotFound)
+		return nil, opErr(op, ErrNotFound)
 	}
-	m.removeLocked(found)
-	return found.Value, nil
+	return get(found, now), nil
 }
 
 // Delete implements [Storage].

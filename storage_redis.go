@@ -92,39 +92,31 @@ func (rs *RedisStorage) MaxLifetime() time.Duration { return rs.maxLifetime }
 
 // Load implements [Storage].
 func (rs *RedisStorage) Load(ctx context.Context, id string) (*Session, error) {
-	if err := checkCall(ctx, "load", id); err != nil {
-		return nil, err
-	}
-	v, err := rs.store.Get(ctx, id)
-	if err != nil {
-		return nil, rs.failure(ctx, "load", err)
-	}
-	s, err := decodeFor(rs.codec, id, v.Data, v.Revision)
-	if err != nil {
-		return nil, opErrBecause("load", ErrCorrupt, err)
-	}
-	if s.Expired(time.Now()) {
-		return nil, opErr("load", ErrNotFound)
-	}
-	return s, nil
+	return rs.read(ctx, "load", id, rs.store.Get)
 }
 
 // Peek implements [Peeker]. Like every operation it fails on a server that takes no writes, as a master that was
 // demoted does: what such a server has may be old. On Redis 6.2 a session may live a millisecond longer by it.
 func (rs *RedisStorage) Peek(ctx context.Context, id string) (*Session, error) {
-	if err := checkCall(ctx, "peek", id); err != nil {
+	return rs.read(ctx, "peek", id, rs.store.Peek)
+}
+
+func (rs *RedisStorage) read(
+	ctx context.Context, op, id string, get func(context.Context, string) (redisstore.Value, error),
+) (*Session, error) {
+	if err := checkCall(ctx, op, id); err != nil {
 		return nil, err
 	}
-	v, err := rs.store.Peek(ctx, id)
+	v, err := get(ctx, id)
 	if err != nil {
-		return nil, rs.failure(ctx, "peek", err)
+		return nil, rs.failure(ctx, op, err)
 	}
 	s, err := decodeFor(rs.codec, id, v.Data, v.Revision)
 	if err != nil {
-		return nil, opErrBecause("peek", ErrCorrupt, err)
+		return nil, opErrBecause(op, ErrCorrupt, err)
 	}
 	if s.Expired(time.Now()) {
-		return nil, opErr("peek", ErrNotFound)
+		return nil, opErr(op, ErrNotFound)
 	}
 	return s, nil
 }
