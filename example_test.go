@@ -132,3 +132,45 @@ func ExampleNewRoutingStorage() {
 	fmt.Println(stats.Hits, "hits,", stats.RemoteLoads, "remote loads")
 	// Output: 1000 hits, 0 remote loads
 }
+
+// "Remember me" lives for a month without a use, an administrator's session for five minutes, and neither for longer
+// than 90 days.
+func ExampleSession_WithIdleTimeout() {
+	ctx := context.Background()
+	sessions := session.NewMemoryStorage(30*time.Minute, session.WithMaxLifetime(90*24*time.Hour))
+	remembered := session.New(session.NewID()).WithIdleTimeout(30 * 24 * time.Hour)
+	admin := session.New(session.NewID()).WithIdleTimeout(5 * time.Minute)
+	end := time.Now().Add(48 * time.Hour)
+	export := session.New(session.NewID()).WithIdleTimeout(session.NoIdleTimeout).WithExpiresAt(end) // polled, or not
+	for _, s := range []*session.Session{remembered, admin, export} {
+		if err := sessions.Store(ctx, s); err != nil {
+			panic(err)
+		}
+		loaded, err := sessions.Load(ctx, s.ID())
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(loaded.IdleTimeout(), loaded.ExpiresAt().Sub(loaded.CreatedAt()).Round(time.Hour))
+	}
+	// Output:
+	// 720h0m0s 2160h0m0s
+	// 5m0s 2160h0m0s
+	// -1ns 48h0m0s
+}
+
+// To copy a session into another storage, detach it from the one that it came from.
+func ExampleSession_Detached() {
+	ctx := context.Background()
+	before, after := session.NewMemoryStorage(time.Hour), session.NewMemoryStorage(time.Hour)
+	_ = before.Store(ctx, session.New("3f2c").With("client", "inspector"))
+
+	s, err := before.Load(ctx, "3f2c")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(after.Store(ctx, s)) // it has a revision, so it would be a change of what is stored there
+	fmt.Println(after.Create(ctx, s.Detached()))
+	// Output:
+	// session: store: not found
+	// <nil>
+}
