@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 
@@ -29,6 +30,24 @@ func ValidateID(id string) error {
 		}
 	}
 	return nil
+}
+
+// checkCall begins every call of a storage on a single id.
+func checkCall(ctx context.Context, op, id string) error {
+	if err := ValidateID(id); err != nil {
+		return opErr(op, err)
+	}
+	if err := ctx.Err(); err != nil {
+		return opErr(op, err)
+	}
+	return nil
+}
+
+func checkSession(ctx context.Context, op string, s *Session) error {
+	if s == nil {
+		return opErrBecause(op, ErrInvalidID, errNilSession)
+	}
+	return checkCall(ctx, op, s.id)
 }
 
 // Principal returns the owner that an issuer of tokens and its name of a user make, for [Session.WithPrincipal]. Two

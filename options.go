@@ -3,6 +3,7 @@ package session
 import (
 	"fmt"
 	"log/slog"
+	"reflect"
 	"runtime"
 	"time"
 )
@@ -359,4 +360,13 @@ func refreshInterval(asked, ttl time.Duration) time.Duration {
 		interval = min(interval, ttl/4)
 	}
 	return max(interval, 1)
+}
+
+// isNil also finds the nil pointer in a non-nil interface: a client that was declared, and never made.
+func isNil(v any) bool {
+	if v == nil {
+		return true
+	}
+	value := reflect.ValueOf(v)
+	return value.Kind() == reflect.Pointer && value.IsNil()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -256,12 +255,6 @@ func (rs *RedisStorage) Watch(ctx context.Context, heartbeat time.Duration, fn f
 // whyLate is for the log of a RoutingStorage.
 func (rs *RedisStorage) whyLate() error { return rs.store.WhyLate() }
 
-func checkHeartbeat(heartbeat time.Duration) {
-	if heartbeat <= 0 {
-		panic(fmt.Sprintf("session: Watch: heartbeat %v: must be positive", heartbeat))
-	}
-}
-
 // Hold implements [Fencer]. Heartbeats then note the holder in a hash under the prefix, " !holders ". Fences and the
 // answers to them use the connections for heartbeats.
 func (rs *RedisStorage) Hold(maxStaleness time.Duration) LeaseHolder {
@@ -320,31 +313,4 @@ func (rs *RedisStorage) failure(ctx context.Context, op string, err error) error
 		err = errors.Join(ended, err)
 	}
 	return opErrBecause(op, ErrUnavailable, err)
-}
-
-// checkCall begins every call on a single id.
-func checkCall(ctx context.Context, op, id string) error {
-	if err := ValidateID(id); err != nil {
-		return opErr(op, err)
-	}
-	if err := ctx.Err(); err != nil {
-		return opErr(op, err)
-	}
-	return nil
-}
-
-func checkSession(ctx context.Context, op string, s *Session) error {
-	if s == nil {
-		return opErrBecause(op, ErrInvalidID, errNilSession)
-	}
-	return checkCall(ctx, op, s.id)
-}
-
-// isNil also finds the nil pointer in a non-nil interface: a client that was declared, and never made.
-func isNil(v any) bool {
-	if v == nil {
-		return true
-	}
-	value := reflect.ValueOf(v)
-	return value.Kind() == reflect.Pointer && value.IsNil()
 }

@@ -34,9 +34,7 @@ func (rt *RoutingStorage) TTL() time.Duration { return rt.ttl }
 // remote is no Watcher, or cannot watch as it is set up, or was found not to report all writes. It panics if heartbeat
 // is not positive.
 func (rt *RoutingStorage) Watch(ctx context.Context, heartbeat time.Duration, fn func(Event)) error {
-	if heartbeat <= 0 {
-		panic(fmt.Sprintf("session: Watch: heartbeat %v: must be positive", heartbeat))
-	}
+	checkHeartbeat(heartbeat)
 	w := rt.events.join()
 	defer w.leave()
 	fn = lessAlive(heartbeat, fn)
@@ -49,6 +47,12 @@ func (rt *RoutingStorage) Watch(ctx context.Context, heartbeat time.Duration, fn
 		case <-ctx.Done():
 			return opErr("watch", ctx.Err())
 		}
+	}
+}
+
+func checkHeartbeat(heartbeat time.Duration) {
+	if heartbeat <= 0 {
+		panic(fmt.Sprintf("session: Watch: heartbeat %v: must be positive", heartbeat))
 	}
 }
 
