@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -37,12 +38,7 @@ const defaultMaxSize = 1 << 20
 // the encoded session, MemoryStorage the bytes that the session holds. The error tells the size and the limit. 0 means
 // the default, 1 MiB. It panics when bytes is negative.
 func WithMaxSize(bytes int) StorageOption {
-	if bytes < 0 {
-		panic(fmt.Sprintf("session: WithMaxSize(%d): the limit cannot be negative", bytes))
-	}
-	if bytes == 0 {
-		bytes = defaultMaxSize
-	}
+	bytes = orDefault("WithMaxSize", bytes, defaultMaxSize)
 	return storageOption(func(o *storageOptions) { o.maxSize = bytes })
 }
 
@@ -53,7 +49,7 @@ func WithMaxSize(bytes int) StorageOption {
 //
 // All replicas that share a Redis should have the same: it is the storage that stores a session which sets its end.
 func WithMaxLifetime(d time.Duration) StorageOption {
-	d = positiveOr("WithMaxLifetime", d, 0)
+	d = orDefault("WithMaxLifetime", d, 0)
 	if d > 0 && d < time.Millisecond {
 		panic(fmt.Sprintf("session: WithMaxLifetime(%v): must be at least 1ms", d))
 	}
@@ -209,7 +205,7 @@ const (
 // that starts this much later returns older state. 0 means the default, 2 s. It panics when d is negative, or
 // less than a millisecond.
 func WithMaxStaleness(d time.Duration) RoutingOption {
-	d = positiveOr("WithMaxStaleness", d, defaultMaxStaleness)
+	d = orDefault("WithMaxStaleness", d, defaultMaxStaleness)
 	if d < minMaxStaleness {
 		panic(fmt.Sprintf("session: WithMaxStaleness(%v): must be at least %v, no proof comes that fast", d, minMaxStaleness))
 	}
@@ -224,7 +220,7 @@ func WithMaxStaleness(d time.Duration) RoutingOption {
 // If the remote is a [Revalidator], copies that are due at about the same time are renewed together, some of them a
 // little early: by up to a 64th of d, or a quarter of MaxStaleness if that is less.
 func WithRefreshAfter(d time.Duration) RoutingOption {
-	d = positiveOr("WithRefreshAfter", d, 0)
+	d = orDefault("WithRefreshAfter", d, 0)
 	return routingOption(func(o *routingOptions) { o.refreshAfter = d })
 }
 
@@ -234,9 +230,7 @@ func WithRefreshAfter(d time.Duration) RoutingOption {
 // like any other, but not kept: each load of it asks the remote, and Stats.TooLarge counts that. 0 means no limit, the
 // default. It panics when bytes is negative.
 func WithMaxLocalBytes(bytes int64) RoutingOption {
-	if bytes < 0 {
-		panic(fmt.Sprintf("session: WithMaxLocalBytes(%d): the limit cannot be negative", bytes))
-	}
+	bytes = orDefault("WithMaxLocalBytes", bytes, 0)
 	return routingOption(func(o *routingOptions) { o.maxLocalBytes = bytes })
 }
 
@@ -253,9 +247,7 @@ func WithMaxLocalBytes(bytes int64) RoutingOption {
 // id takes about 0.2 kB, whatever its length, which WithMaxLocalBytes does not count; no session makes room for it. 0
 // turns it off, the default. It panics when n is negative.
 func WithRememberedMisses(n int) RoutingOption {
-	if n < 0 {
-		panic(fmt.Sprintf("session: WithRememberedMisses(%d): cannot be negative", n))
-	}
+	n = orDefault("WithRememberedMisses", n, 0)
 	return routingOption(func(o *routingOptions) { o.rememberedMisses = n })
 }
 
@@ -263,7 +255,7 @@ func WithRememberedMisses(n int) RoutingOption {
 // shared with others, and goes on when a caller gives up. After that it fails with [ErrUnavailable]. 0 means the
 // default, 2 s. It panics when d is negative.
 func WithLoadTimeout(d time.Duration) RoutingOption {
-	d = positiveOr("WithLoadTimeout", d, defaultLoadTimeout)
+	d = orDefault("WithLoadTimeout", d, defaultLoadTimeout)
 	return routingOption(func(o *routingOptions) { o.loadTimeout = d })
 }
 
@@ -292,12 +284,7 @@ func WithRemoteHook(hook RemoteHook) RoutingOption {
 // caller waits for any more is not sent. 0 means the default: 10 for each processor, as go-redis sizes its pool. With
 // a larger pool, or a remote that is far away, set it to the size of the pool. It panics when n is negative.
 func WithLoadConcurrency(n int) RoutingOption {
-	if n < 0 {
-		panic(fmt.Sprintf("session: WithLoadConcurrency(%d): cannot be negative", n))
-	}
-	if n == 0 {
-		n = defaultLoadConcurrency()
-	}
+	n = orDefault("WithLoadConcurrency", n, defaultLoadConcurrency())
 	return routingOption(func(o *routingOptions) { o.loadConcurrency = n })
 }
 
@@ -306,12 +293,7 @@ func defaultLoadConcurrency() int { return 10 * runtime.GOMAXPROCS(0) }
 // WithRefreshConcurrency sets how many background calls may tell the remote of uses, and renew local copies, at a time;
 // one for many sessions counts as one. Uses beyond it wait. 0 means the default, 16. It panics when n is negative.
 func WithRefreshConcurrency(n int) RoutingOption {
-	if n < 0 {
-		panic(fmt.Sprintf("session: WithRefreshConcurrency(%d): cannot be negative", n))
-	}
-	if n == 0 {
-		n = defaultRefreshConcurrency
-	}
+	n = orDefault("WithRefreshConcurrency", n, defaultRefreshConcurrency)
 	return routingOption(func(o *routingOptions) { o.refreshConcurrency = n })
 }
 
@@ -321,7 +303,7 @@ func WithRefreshConcurrency(n int) RoutingOption {
 // was deleted elsewhere. It does not extend the life of a session, and the local copy of a session whose write has
 // failed is not served. It panics when d is negative.
 func WithStaleIfError(d time.Duration) RoutingOption {
-	d = positiveOr("WithStaleIfError", d, 0)
+	d = orDefault("WithStaleIfError", d, 0)
 	return routingOption(func(o *routingOptions) { o.staleIfError = d })
 }
 
@@ -336,14 +318,12 @@ func WithFencing() RoutingOption {
 	return routingOption(func(o *routingOptions) { o.fencing = true })
 }
 
-func positiveOr(option string, d, fallback time.Duration) time.Duration {
-	if d < 0 {
-		panic(fmt.Sprintf("session: %s(%v): cannot be negative", option, d))
+// orDefault returns what an option is set to: n, or the default if n is 0. It panics when n is negative.
+func orDefault[N ~int | ~int64](option string, n, byDefault N) N {
+	if n < 0 {
+		panic(fmt.Sprintf("session: %s(%v): cannot be negative", option, n))
 	}
-	if d == 0 {
-		return fallback
-	}
-	return d
+	return cmp.Or(n, byDefault)
 }
 
 // refreshInterval is the refresh-ahead interval for a remote's TTL, which is 0 if it is not known. It is smaller than
