@@ -57,3 +57,10 @@ func (f *failures) snapshot() Failures {
 		Conflict: f.conflict.Load(), Limit: f.limit.Load(), Canceled: f.canceled.Load(), Other: f.other.Load(),
 	}
 }
+
+// refreshFailed counts a background call that has failed. That a session is not there any more is no failure.
+func (rt *RoutingStorage) refreshFailed(err error) {
+	if !isMissing(err) {
+		rt.failedRefreshes.of(inOurTerms("refresh", err)).Add(1)
+	}
+}

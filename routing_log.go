@@ -77,13 +77,6 @@ func (rt *RoutingStorage) whyLate() error {
 	return opErrBecause("watch", ErrUnavailable, cause)
 }
 
-// refreshFailed counts a background call that has failed. That a session is not there any more is no failure.
-func (rt *RoutingStorage) refreshFailed(err error) {
-	if !isMissing(err) {
-		rt.failedRefreshes.of(inOurTerms("refresh", err)).Add(1)
-	}
-}
-
 // whyNoWatcher says what a remote without a Watch is. Often it wraps one that has it, for traces say, and hides it
 // without intent.
 func whyNoWatcher(remote Storage) error {

@@ -209,9 +209,7 @@ func (s *Session) Detached() *Session {
 	if s == nil {
 		return nil
 	}
-	c := s.clone()
-	c.revision.Store(0)
-	return c
+	return s.snapshot(0)
 }
 
 // Expired reports whether the session's absolute lifetime is over at the given instant.

@@ -64,10 +64,11 @@ func NewRedisStorage(client redis.UniversalClient, ttl time.Duration, opts ...Re
 	for _, opt := range opts {
 		opt.applyRedis(&o)
 	}
+	owners := o.ownerIndex || o.ownerLimit > 0
 	config := redisstore.Config{
 		Client: client, Prefix: o.prefix, TTL: ttl,
 		MinReplicas: o.minReplicas, ReplicaTimeout: o.replicaTimeout,
-		Owners: o.ownerIndex || o.ownerLimit > 0, OwnerLimit: o.ownerLimit, EndIdlest: o.overLimit == EndIdlest,
+		Owners: owners, OwnerLimit: o.ownerLimit, EndIdlest: o.overLimit == EndIdlest,
 		ValidID: func(id string) bool { return ValidateID(id) == nil },
 	}
 	if o.hashedIDs {
@@ -78,8 +79,7 @@ func NewRedisStorage(client redis.UniversalClient, ttl time.Duration, opts ...Re
 		panic("session: NewRedisStorage: " + err.Error())
 	}
 	return &RedisStorage{
-		store: store, ttl: ttl, codec: o.codec, maxSize: o.maxSize, maxLifetime: o.maxLifetime,
-		owners: o.ownerIndex || o.ownerLimit > 0,
+		store: store, ttl: ttl, codec: o.codec, maxSize: o.maxSize, maxLifetime: o.maxLifetime, owners: owners,
 	}
 }
 

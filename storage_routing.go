@@ -18,15 +18,17 @@ import (
 // remote first; see [RoutingStorage.Load] and [RoutingStorage.Store]. The package documentation states what is
 // promised.
 type RoutingStorage struct {
-	remote  Storage
-	creator Creator     // nil if the remote is not a Creator
-	taker   Taker       // nil if the remote is not a Taker
-	peeker  Peeker      // nil if the remote is not a Peeker
-	revoker Revoker     // nil if the remote is not a Revoker
-	lister  Lister      // nil if the remote is not a Lister
-	holder  LeaseHolder // nil without fencing
+	remote Storage
 
-	replacer Replacer // nil if the remote is not a Replacer
+	// What the remote can do beyond the four methods; nil where it cannot.
+	creator  Creator
+	replacer Replacer
+	taker    Taker
+	peeker   Peeker
+	revoker  Revoker
+	lister   Lister
+
+	holder LeaseHolder // nil without fencing
 
 	ttl, maxLifetime time.Duration // the remote's
 
@@ -141,6 +143,12 @@ func hold(remote Storage, o *routingOptions) LeaseHolder {
 	return fencer.Hold(o.maxStaleness)
 }
 
+// TTL implements [Expirer]: it is the remote's, or 0 if the remote does not tell it.
+func (rt *RoutingStorage) TTL() time.Duration { return rt.ttl }
+
+// MaxLifetime implements [Limiter]. It is the remote's, or 0 if the remote does not tell it.
+func (rt *RoutingStorage) MaxLifetime() time.Duration { return rt.maxLifetime }
+
 // Load implements [Storage]. A local answer does not look at the context. A remote load is shared by all who ask for
 // the same session meanwhile, and limited by [WithLoadTimeout].
 func (rt *RoutingStorage) Load(ctx context.Context, id string) (*Session, error) {
@@ -151,7 +159,7 @@ func (rt *RoutingStorage) Load(ctx context.Context, id string) (*Session, error)
 	return s, rt.failedLoads.count(err)
 }
 
-// ask asks the remote, in one of the two ways that the cache has.
+// ask gets a session from the cache, by its Fetch or FetchFresh, and returns the outcome in this package's terms.
 func (rt *RoutingStorage) ask(
 	ctx context.Context, op, id string, fetch func(context.Context, string) (*Session, error),
 ) (*Session, error) {

@@ -6,9 +6,6 @@ import (
 	"time"
 )
 
-// MaxLifetime implements [Limiter]. It is the remote's, or 0 if the remote does not tell it.
-func (rt *RoutingStorage) MaxLifetime() time.Duration { return rt.maxLifetime }
-
 // Revoke implements [Revoker] with the remote's Revoke, and is [errors.ErrUnsupported] if it has none. After it has
 // returned nil, loads through this storage do not find the sessions any more, and through other replicas within
 // MaxStaleness, usually at once. With [WithFencing] it waits as [RoutingStorage.Fence] does: after it has returned nil,

@@ -12,9 +12,6 @@ import (
 	"github.com/seed34611480/session/internal/nearcache"
 )
 
-// TTL implements [Expirer]: it is the remote's, or 0 if the remote does not tell it.
-func (rt *RoutingStorage) TTL() time.Duration { return rt.ttl }
-
 // Watch implements [Watcher]. Any number of Watch calls share the one subscription that this storage has to its remote;
 // they cost the remote nothing. Changes of all replicas are reported, those through this storage included. An event is
 // reported after the local tier has taken it in: a Load from then on does not return the state that the event ended. On
