@@ -19,7 +19,7 @@
 //     share a call
 //   - stale.go: answers in an outage, if asked for
 //   - loaders.go: the goroutines that call the source
-//   - panic.go, stats.go, news.go: panics of the source; what the outside sees, and what the log is told
+//   - panic.go, stats.go, news.go: what the source does wrong; what the outside sees, and what the log is told
 //   - age.go: for tests only
 //
 // # The serving rule

@@ -2,6 +2,7 @@ package nearcache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 )
@@ -16,6 +17,8 @@ type PanicError struct {
 func (e *PanicError) Error() string {
 	return fmt.Sprintf("panic (%T) in a call to the source", e.Value)
 }
+
+var errWrongNumber = errors.New("nearcache: Unchanged gave another number of answers")
 
 // contain turns a panic of the source into an error. Defer it.
 func (c *Cache[V]) contain(err *error) {
@@ -39,4 +42,20 @@ func (c *Cache[V]) Contained(f func() error) (err error) {
 func (c *Cache[V]) load(ctx context.Context, id string) (value *V, revision uint64, err error) {
 	defer c.contain(&err)
 	return c.config.Load(ctx, id)
+}
+
+// unchanged is Config.Unchanged with its panics contained, and with an answer for each use.
+func (c *Cache[V]) unchanged(ctx context.Context, uses []Use) (unchanged []bool, err error) {
+	defer c.contain(&err)
+	unchanged, err = c.config.Unchanged(ctx, uses)
+	if err == nil && len(unchanged) != len(uses) {
+		err = errWrongNumber
+	}
+	return unchanged, err
+}
+
+// noUnchangedLocked takes in that Unchanged is unsupported.
+func (c *Cache[V]) noUnchangedLocked() {
+	c.noUnchanged.Store(true)
+	c.refresh.batch, c.refresh.linger = 1, 0
 }

@@ -2,7 +2,6 @@ package nearcache
 
 import (
 	"container/heap"
-	"errors"
 	"time"
 
 	"github.com/seed34611480/session/internal/backoff"
@@ -52,8 +51,6 @@ type use[V any] struct {
 	toldRevision uint64
 	entry        *entry[V] // the copy when the worker began; nil for none
 }
-
-var errWrongNumber = errors.New("nearcache: Unchanged gave another number of answers")
 
 const (
 	// refreshRetry is the pause after a use could not be told. It doubles up to half of MaxStaleness, see pauses.

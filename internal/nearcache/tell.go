@@ -17,9 +17,6 @@ func (c *Cache[V]) tell(batch []*use[V], uses []Use, k *call, timeout time.Durat
 		return
 	}
 	unchanged, err := c.askUnchanged(uses, timeout)
-	if err == nil && len(unchanged) != len(batch) {
-		err = errWrongNumber
-	}
 	unsupported := err != nil && errs.Unsupported(err)
 	if err != nil && !unsupported {
 		c.refreshFailed(err)
@@ -27,8 +24,7 @@ func (c *Cache[V]) tell(batch []*use[V], uses []Use, k *call, timeout time.Durat
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if unsupported {
-		c.noUnchanged.Store(true)
-		c.refresh.batch, c.refresh.linger = 1, 0
+		c.noUnchangedLocked()
 	}
 	if err != nil {
 		if probe || c.unavailable(err) {
@@ -152,10 +148,9 @@ func (c *Cache[V]) askUnchanged(uses []Use, timeout time.Duration) ([]bool, erro
 	}
 	answered := make(chan answer, 1)
 	c.background.Go(func() {
-		var a answer
+		a := answer{err: errWrongNumber} // if Unchanged ends its goroutine
 		defer func() { answered <- a }()
-		defer c.contain(&a.err)
-		a.unchanged, a.err = c.config.Unchanged(ctx, uses)
+		a.unchanged, a.err = c.unchanged(ctx, uses)
 	})
 	select {
 	case a := <-answered:

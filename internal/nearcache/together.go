@@ -51,7 +51,9 @@ func (c *Cache[V]) sendTogetherLocked(flights []*flight[V]) {
 	}
 	sentAt := flights[0].startedAt
 	c.onLoaderLocked(func() func() {
-		unchanged, err := c.callUnchanged(uses)
+		ctx, cancel := context.WithTimeoutCause(c.closing, c.config.LoadTimeout, ErrTimeout)
+		defer cancel()
+		unchanged, err := c.unchanged(ctx, uses)
 		return func() { c.togetherLocked(flights, sentAt, unchanged, err) }
 	})
 }
@@ -62,8 +64,7 @@ func (c *Cache[V]) togetherLocked(flights []*flight[V], sentAt instant, unchange
 	case err == nil:
 		c.answeredLocked(sentAt)
 	case errs.Unsupported(err):
-		c.refresh.batch, c.refresh.linger = 1, 0
-		c.noUnchanged.Store(true)
+		c.noUnchangedLocked()
 	default:
 		c.unansweredLocked(sentAt, false)
 	}
@@ -74,18 +75,6 @@ func (c *Cache[V]) togetherLocked(flights []*flight[V], sentAt instant, unchange
 			c.queueAgainLocked(f, err == nil)
 		}
 	}
-}
-
-// callUnchanged calls Unchanged for at most LoadTimeout.
-func (c *Cache[V]) callUnchanged(uses []Use) (unchanged []bool, err error) {
-	ctx, cancel := context.WithTimeoutCause(c.closing, c.config.LoadTimeout, ErrTimeout)
-	defer cancel()
-	defer c.contain(&err)
-	unchanged, err = c.config.Unchanged(ctx, uses)
-	if err == nil && len(unchanged) != len(uses) {
-		err = errWrongNumber
-	}
-	return unchanged, err
 }
 
 // queueAgainLocked puts a flight that has not landed back, ahead of those that have not been sent yet. A copy that the
