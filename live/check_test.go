@@ -158,9 +158,7 @@ func TestAbsoluteEndMoves(t *testing.T) {
 // TestGap loses events: sessions ended, and one was replaced.
 func TestGap(t *testing.T) {
 	bubble(t, func(t *testing.T, st *session.MemoryStorage) {
-		reporter := newReporter(st)
-		peekable := newPeekable(st)
-		peekable.Watcher = reporter
+		peekable, reporter := newReported(st)
 		w := new(workshop)
 		o := setUp(t, peekable, w)
 		use(t, o, "a")
@@ -187,9 +185,7 @@ func TestGap(t *testing.T) {
 // TestRemovalDuringAGap is lost after the Gap was reported, and before events are complete again.
 func TestRemovalDuringAGap(t *testing.T) {
 	bubble(t, func(t *testing.T, st *session.MemoryStorage) {
-		reporter := newReporter(st)
-		peekable := newPeekable(st)
-		peekable.Watcher = reporter
+		peekable, reporter := newReported(st)
 		w := new(workshop)
 		o := setUp(t, peekable, w)
 		use(t, o, "a")
@@ -209,9 +205,7 @@ func TestRemovalDuringAGap(t *testing.T) {
 // TestGapWithALocalTier is about a RoutingStorage whose copy is young, and misses the removal as the events do.
 func TestGapWithALocalTier(t *testing.T) {
 	bubble(t, func(t *testing.T, st *session.MemoryStorage) {
-		reporter := newReporter(st)
-		peekable := newPeekable(st)
-		peekable.Watcher = reporter
+		peekable, reporter := newReported(st)
 		routing := session.NewRoutingStorage(peekable, 100)
 		defer func() { require.NoError(t, routing.Close()) }()
 		w := new(workshop)
@@ -246,9 +240,7 @@ func TestGapWithoutPeek(t *testing.T) {
 
 func TestGapWhileItIsOpened(t *testing.T) {
 	bubble(t, func(t *testing.T, st *session.MemoryStorage) {
-		reporter := newReporter(st)
-		peekable := newPeekable(st)
-		peekable.Watcher = reporter
+		peekable, reporter := newReported(st)
 		w := &workshop{making: sleeper(time.Second)}
 		o := setUp(t, peekable, w)
 		time.AfterFunc(time.Second/2, func() {
@@ -266,9 +258,7 @@ func TestGapWhileItIsOpened(t *testing.T) {
 
 func TestChecksAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, st *session.MemoryStorage) {
-		reporter := newReporter(st)
-		peekable := newPeekable(st)
-		peekable.Watcher = reporter
+		peekable, reporter := newReported(st)
 		var now, most atomic.Int64
 		peekable.peeking = func() {
 			most.Store(max(most.Load(), now.Add(1)))
@@ -295,9 +285,7 @@ func TestChecksAreBounded(t *testing.T) {
 // TestChecksInAnOutage keeps the objects until the storage answers.
 func TestChecksInAnOutage(t *testing.T) {
 	bubble(t, func(t *testing.T, st *session.MemoryStorage) {
-		reporter := newReporter(st)
-		peekable := newPeekable(st)
-		peekable.Watcher = reporter
+		peekable, reporter := newReported(st)
 		w := new(workshop)
 		o := setUp(t, peekable, w)
 		use(t, o, "a")
@@ -320,9 +308,7 @@ func TestChecksInAnOutage(t *testing.T) {
 // TestGoneAndLoaded is about two answers at about the same time: the object goes only when another one confirms it.
 func TestGoneAndLoaded(t *testing.T) {
 	bubble(t, func(t *testing.T, st *session.MemoryStorage) {
-		reporter := newReporter(st)
-		peekable := newPeekable(st)
-		peekable.Watcher = reporter
+		peekable, reporter := newReported(st)
 		w := new(workshop)
 		o := setUp(t, peekable, w)
 		use(t, o, "a")

@@ -160,6 +160,13 @@ func newPeekable(st *session.MemoryStorage) *peekable {
 	return &peekable{watched: withoutPeek(st), peeker: st, lost: map[string]bool{}, loads: map[string]int{}}
 }
 
+// newReported returns a peekable storage whose events a test makes up.
+func newReported(st *session.MemoryStorage) (*peekable, *reporter) {
+	storage, events := newPeekable(st), newReporter(st)
+	storage.Watcher = events
+	return storage, events
+}
+
 func (p *peekable) Load(ctx context.Context, id string) (*session.Session, error) {
 	p.mu.Lock()
 	gone := p.lost[id]
