@@ -84,10 +84,7 @@ func pairsOf(metadata map[string]string) []pair {
 	return slices.CompactFunc(pairs, func(a, b pair) bool { return a.key == b.key })
 }
 
-const (
-	errWrongID = errs.SafeError("the value is another session's")
-	errNotOurs = errs.SafeError("the value is not a session")
-)
+const errWrongID = errs.SafeError("the value is another session's")
 
 // decodeFor decodes a value that was found under an id, and refuses it if it belongs to another id: a value that was
 // copied or restored to the wrong key must not hand one user the session of another.
