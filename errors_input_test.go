@@ -8,13 +8,14 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed34611480/session/internal/netfault"
 )
 
 // secretID must not appear in any error text.
@@ -213,27 +214,12 @@ func cancelled(ctx context.Context) context.Context {
 // answering starts a server that gives the same reply to every command.
 func answering(t *testing.T, reply string) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	var connections sync.WaitGroup
-	connections.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			connections.Go(func() { answer(conn, reply) })
-		}
-	})
-	t.Cleanup(connections.Wait)
-	t.Cleanup(func() { _ = listener.Close() })
-	return listener.Addr().String()
+	return netfault.Serve(t, func(conn net.Conn) { answer(conn, reply) })
 }
 
 // answer lets the client set up its connection. After that it replies to each command (an array) as soon as the
 // command's name has arrived.
 func answer(conn net.Conn, reply string) {
-	defer func() { _ = conn.Close() }()
 	lines := bufio.NewScanner(conn)
 	for lines.Scan() {
 		if !bytes.HasPrefix(lines.Bytes(), []byte("*")) || !lines.Scan() || !lines.Scan() {

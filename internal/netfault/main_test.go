@@ -4,7 +4,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,26 +21,7 @@ func TestMain(m *testing.M) { os.Exit(leaktest.Run(m)) }
 // echo runs a server that sends back what it receives, and returns its address.
 func echo(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() {
-				_, _ = io.Copy(conn, conn)
-				_ = conn.Close()
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		wg.Wait() // the proxy was started later, so it is already closed and has ended all connections
-	})
-	return listener.Addr().String()
+	return Serve(t, func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
 }
 
 func dial(t *testing.T, p *Proxy) *net.TCPConn {

@@ -3,48 +3,33 @@ package redistest
 import (
 	"io"
 	"net"
-	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/seed34611480/session/internal/netfault"
 )
 
 // LossyLink is a TCP link to a server that can lose a reply: the request arrives, then the connection breaks.
 type LossyLink struct {
-	listener net.Listener
-	lose     atomic.Bool
+	addr string
+	lose atomic.Bool
 }
 
 // StartLossyLink starts a link that ends with the test.
 func StartLossyLink(t testing.TB, server string) *LossyLink {
 	t.Helper()
-	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		t.Fatalf("redistest: %v", err)
-	}
-	l := &LossyLink{listener: listener}
-	var links sync.WaitGroup
-	links.Go(func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			links.Go(func() { l.forward(client, server) })
-		}
-	})
-	t.Cleanup(links.Wait)
-	t.Cleanup(func() { _ = listener.Close() })
+	l := new(LossyLink)
+	l.addr = netfault.Serve(t, func(client net.Conn) { l.forward(client, server) })
 	return l
 }
 
 // Addr returns where clients connect to.
-func (l *LossyLink) Addr() string { return l.listener.Addr().String() }
+func (l *LossyLink) Addr() string { return l.addr }
 
 // LoseNextReply breaks the connection that the next reply comes on.
 func (l *LossyLink) LoseNextReply() { l.lose.Store(true) }
 
 func (l *LossyLink) forward(client net.Conn, addr string) {
-	defer func() { _ = client.Close() }()
 	server, err := net.Dial("tcp", addr)
 	if err != nil {
 		return

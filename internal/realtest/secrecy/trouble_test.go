@@ -5,14 +5,13 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/stretchr/testify/require"
 
 	"github.com/seed34611480/session"
+	"github.com/seed34611480/session/internal/netfault"
 	"github.com/seed34611480/session/internal/redistest"
 )
 
@@ -111,27 +110,12 @@ func storedIn(t *testing.T, client *redis.Client) map[string]string {
 // liar is what only looks like a server: it answers each command by a function of its arguments, nil for not at all.
 func liar(answer func(args string) string) func(*testing.T, *session.Session) trouble {
 	return func(t *testing.T, _ *session.Session) trouble {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		var running sync.WaitGroup
-		running.Go(func() {
-			for {
-				conn, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				running.Go(func() { lie(conn, answer) })
-			}
-		})
-		t.Cleanup(running.Wait)
-		t.Cleanup(func() { _ = listener.Close() })
-		return trouble{addr: listener.Addr().String()}
+		return trouble{addr: netfault.Serve(t, func(conn net.Conn) { lie(conn, answer) })}
 	}
 }
 
 // lie takes each packet for a command. It ends with the client.
 func lie(conn net.Conn, answer func(args string) string) {
-	defer func() { _ = conn.Close() }()
 	for buf := make([]byte, 1<<16); ; {
 		size, err := conn.Read(buf)
 		if err != nil {
