@@ -14,13 +14,47 @@ import (
 	"github.com/seed34611480/session/internal/redistest"
 )
 
+// faulty is a storage that can be out of reach, by its own fault or by that of the link to it.
+type faulty struct {
+	*redistest.Server
+	link *netfault.Proxy
+}
+
+func startFaulty(t *testing.T) faulty {
+	t.Helper()
+	server := redistest.Start(t, redistest.WithConfig("appendonly yes", "appendfsync always"))
+	return faulty{server, netfault.Start(t, server.Addr())}
+}
+
 // outage is something that happens to the storage before a step of a call, and ends after it.
 type outage struct {
 	name       string
-	begin, end func()
+	begin, end func(st faulty)
 
 	// lossy outages may let a command through whose answer is lost. Then the client has to begin anew.
 	lossy bool
+}
+
+var outages = []outage{
+	{
+		"away",
+		func(st faulty) { st.link.Refuse(); st.link.Reset() },
+		func(st faulty) { _ = st.link.Accept() }, // if it fails, so does what follows
+		false,
+	},
+	{"killed and restarted", func(st faulty) { st.Kill() }, func(st faulty) { st.Restart() }, false},
+	{
+		"slow",
+		func(st faulty) { st.link.Set(netfault.ToServer, netfault.Fault{Latency: time.Second}) },
+		func(st faulty) { st.link.SetBoth(netfault.Fault{}) },
+		true,
+	},
+	{
+		"answers are lost",
+		func(st faulty) { st.link.Set(netfault.ToClient, netfault.Fault{Drop: true}) },
+		func(st faulty) { st.link.SetBoth(netfault.Fault{}); st.link.Reset() },
+		true,
+	},
 }
 
 // impatient makes a client find out soon that its server is away.
@@ -35,27 +69,15 @@ func TestOutageAtEachStep(t *testing.T) {
 	for _, guardName := range []string{"stored", "once"} {
 		t.Run(guardName, func(t *testing.T) {
 			t.Parallel()
-			server := redistest.Start(t, redistest.WithConfig("appendonly yes", "appendfsync always"))
-			link := netfault.Start(t, server.Addr())
-			f := startFleet(t, link.Addr(), func(r *replica) *mcp.Server {
+			storage := startFaulty(t)
+			f := startFleet(t, storage.link.Addr(), func(r *replica) *mcp.Server {
 				return newServer(guards[guardName](t, r.remote))
 			}, impatient)
-			for _, o := range []outage{
-				{"away", func() { link.Refuse(); link.Reset() }, func() { require.NoError(t, link.Accept()) }, false},
-				{"killed and restarted", server.Kill, server.Restart, false},
-				{
-					"slow", func() { link.Set(netfault.ToServer, netfault.Fault{Latency: time.Second}) },
-					func() { link.SetBoth(netfault.Fault{}) }, true,
-				},
-				{
-					"answers are lost", func() { link.Set(netfault.ToClient, netfault.Fault{Drop: true}) },
-					func() { link.SetBoth(netfault.Fault{}); link.Reset() }, true,
-				},
-			} {
+			for _, o := range outages {
 				for step := range questions + 1 {
 					c := raw{t: t, url: "http://127.0.0.1", web: f.as(alice), token: alice}
 					// On a loaded machine, Redis may be slow when it is not meant to be.
-					for tries := 1; !outageAt(t, c, o, step, guardName == "once"); tries++ {
+					for tries := 1; !outageAt(t, c, storage, o, step, guardName == "once"); tries++ {
 						require.Less(t, tries, 5)
 					}
 				}
@@ -65,7 +87,7 @@ func TestOutageAtEachStep(t *testing.T) {
 }
 
 // outageAt returns false if the storage has failed at another step, too.
-func outageAt(t *testing.T, c raw, o outage, step int, sealsWithoutStorage bool) bool {
+func outageAt(t *testing.T, c raw, storage faulty, o outage, step int, sealsWithoutStorage bool) bool {
 	t.Helper()
 	target := targets()[step%len(targets())]
 	answers := []string{"", "a", "b", "c"}
@@ -83,9 +105,9 @@ func outageAt(t *testing.T, c raw, o outage, step int, sealsWithoutStorage bool)
 		require.NotEmpty(t, r.Result.RequestState, r.body)
 	}
 
-	o.begin()
+	o.begin(storage)
 	during := send(step)
-	o.end()
+	o.end(storage)
 	if step == 0 && sealsWithoutStorage {
 		require.NotEmpty(t, during.Result.RequestState, during.body)
 	} else {

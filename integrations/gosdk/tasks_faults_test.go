@@ -7,7 +7,6 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed34611480/session/internal/netfault"
 	"github.com/seed34611480/session/internal/redistest"
 )
 
@@ -15,29 +14,10 @@ import (
 // to try again, does so when the storage is back, and the task goes on.
 func TestTaskOutageAtEachStep(t *testing.T) {
 	t.Parallel()
-	type place struct {
-		*redistest.Server
-		link *netfault.Proxy
-	}
-	for name, o := range map[string]struct{ begin, end func(p place) }{
-		"away": {
-			func(p place) { p.link.Refuse(); p.link.Reset() },
-			func(p place) { require.NoError(t, p.link.Accept()) },
-		},
-		"killed and restarted": {func(p place) { p.Kill() }, func(p place) { p.Restart() }},
-		"slow": {
-			func(p place) { p.link.Set(netfault.ToServer, netfault.Fault{Latency: time.Second}) },
-			func(p place) { p.link.SetBoth(netfault.Fault{}) },
-		},
-		"answers are lost": {
-			func(p place) { p.link.Set(netfault.ToClient, netfault.Fault{Drop: true}) },
-			func(p place) { p.link.SetBoth(netfault.Fault{}); p.link.Reset() },
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, o := range outages {
+		t.Run(o.name, func(t *testing.T) {
 			t.Parallel()
-			server := redistest.Start(t, redistest.WithConfig("appendonly yes", "appendfsync always"))
-			storage := place{server, netfault.Start(t, server.Addr())}
+			storage := startFaulty(t)
 			// The lease is long: outages must not cost it, and what has to be noticed soon is noticed otherwise.
 			f := startFleet(t, storage.link.Addr(), func(r *replica) *mcp.Server {
 				return newTaskServer(t, r.sessions, WithLease(10*time.Second))
