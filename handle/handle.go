@@ -95,6 +95,9 @@ func (s *Store[T]) Load(ctx context.Context, owner, handle string) (T, error) {
 // be called several times, and must not have other effects. It retries until it succeeds, the context ends, or the
 // storage fails. An error of change ends it; Update returns that as it is, and what is stored stays. A change that
 // leaves the value as it was stores nothing. Further errors are those of Load and Mint.
+//
+// Through a [session.RoutingStorage], change may first get a value as old as a Load may return: what it stores is never
+// based on that, but an error of change may be, and so may be that it leaves the value as it was.
 func (s *Store[T]) Update(ctx context.Context, owner, handle string, change func(value *T) error) (T, error) {
 	var none, value T
 	key, err := s.Key(owner, handle)

@@ -19,6 +19,9 @@ import (
 // It needs no keys, and the state may be as large as the storage allows. Who can read the storage finds states there,
 // unless the storage seals them, but no requestState that could be presented, and no principal. An owner limit of the
 // storage ([session.WithOwnerLimit]) bounds how many states each principal may have pending.
+//
+// Servers that must not open each other's states need storages of their own, such as with another key prefix: a binding
+// does not name the server.
 type Stored struct {
 	options
 	storage session.Storage
