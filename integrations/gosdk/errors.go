@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed34611480/session"
 	"github.com/seed34611480/session/handle"
+	"github.com/seed34611480/session/internal/errs"
 	"github.com/seed34611480/session/requeststate"
 )
 
@@ -55,24 +56,18 @@ func internalError(message string) *jsonrpc.Error {
 	return &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: message}
 }
 
-// isOutage reports whether an error says nothing about what was asked for, only that it could not be asked.
-func isOutage(err error) bool {
-	return errors.Is(err, session.ErrUnavailable) || errors.Is(err, session.ErrClosed) ||
-		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
-}
-
-// answerTo returns what a client gets to know of an error of a guard, other than a rejection.
+// answerTo returns what a client gets to know of an error of a guard, other than a rejection, or of a storage.
 func answerTo(err error) *jsonrpc.Error {
 	switch {
-	case isOutage(err):
+	case isAway(err):
 		return errUnavailable
 	case errors.Is(err, session.ErrTooMany):
 		return errTooMany
 	case errors.Is(err, requeststate.ErrIncomplete), errors.Is(err, session.ErrTooLarge),
-		errors.Is(err, session.ErrEncode), errors.Is(err, session.ErrLifetime), errors.Is(err, errors.ErrUnsupported):
+		errors.Is(err, session.ErrEncode), errors.Is(err, session.ErrLifetime), errs.Unsupported(err):
 		return errInternal
 	default:
-		return errUnavailable // an error of a guard of the caller's own
+		return errUnavailable // an error of a guard or a storage of the caller's own
 	}
 }
 
@@ -84,8 +79,6 @@ func (t *Tasks) taskError(op string, err error) error {
 	case errors.Is(err, errNoResponse):
 		level = slog.LevelDebug
 		return errBadResponse
-	case isOutage(err):
-		return errUnavailable
 	case errors.Is(err, session.ErrNotFound), errors.Is(err, handle.ErrNoOwner):
 		level = slog.LevelDebug
 		return errUnknownTask
@@ -98,6 +91,18 @@ func (t *Tasks) taskError(op string, err error) error {
 		level = slog.LevelWarn
 		return errTaskTooLarge
 	default:
-		return errInternal
+		return answerTo(err)
 	}
+}
+
+// isAway reports whether an error says that a storage could not be asked.
+func isAway(err error) bool {
+	return errors.Is(err, session.ErrUnavailable) || errors.Is(err, session.ErrClosed) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// isOutage reports whether an error of a storage says nothing about what is stored, nor whether it was changed.
+func isOutage(err error) bool {
+	return err != nil && !errors.Is(err, session.ErrNotFound) && !errors.Is(err, session.ErrCorrupt) &&
+		answerTo(err) == errUnavailable
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed34611480/session"
 	"github.com/seed34611480/session/handle"
+	"github.com/seed34611480/session/internal/errs"
 )
 
 // Principal returns who has sent a request, as far as its token tells: [session.Principal] of the issuer and the UserID
@@ -51,7 +52,7 @@ func ToolError(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case isOutage(err):
+	case isAway(err):
 		return &toolError{"unavailable at the moment: keep the handle, and try again", err}
 	case errors.Is(err, session.ErrNotFound), errors.Is(err, session.ErrCorrupt):
 		return &toolError{"unknown or expired handle: start again with the tool that returned it", err}
@@ -60,7 +61,7 @@ func ToolError(err error) error {
 	case errors.Is(err, session.ErrTooMany):
 		return &toolError{"too many handles: end one that is not needed any more, or try again later", err}
 	case errors.Is(err, handle.ErrNoOwner), errors.Is(err, session.ErrEncode), errors.Is(err, session.ErrLifetime),
-		errors.Is(err, errors.ErrUnsupported):
+		errs.Unsupported(err):
 		return internalError(err.Error())
 	default:
 		return err

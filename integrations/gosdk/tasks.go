@@ -50,7 +50,9 @@ import (
 // client that has answered on one replica must not be asked the same again by another. If the storage is a
 // [session.Watcher], a cancel on one replica reaches the runner on another within milliseconds, else with the next
 // renewal of the lease. What is stored contains no id of a task that could be used, no owner and no token, but the
-// arguments and the result of the call: seal it ([session.NewSealedCodec]) if these are secrets.
+// arguments and the result of the call: seal it ([session.NewSealedCodec]) if these are secrets. Servers with other
+// tools need a storage of their own, such as with another key prefix: a user could have a task of one of them run by
+// another one.
 type Tasks struct {
 	taskOptions
 	server *mcp.Server

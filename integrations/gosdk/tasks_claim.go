@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"github.com/seed34611480/session/internal/backoff"
 )
 
 // maxSuspects is how many tasks of other runners a replica keeps an eye on at a time.
@@ -30,25 +32,66 @@ func (t *Tasks) claim(candidate *run, id string, record task) task {
 	if !ok || !t.enter() {
 		return record
 	}
-	// The client may hang up. A claim that is then written without a runner would cost a lease.
-	ctx, cancel := context.WithTimeout(candidate.ctx, t.lease/3)
-	defer cancel()
-	won := false
-	claimed, err := candidate.mine.Update(ctx, id, func(stored *task) error {
-		won = stored.claim(candidate.id, record.Lease, modes, time.Now())
-		return nil
-	})
+	claimed, won, err := t.tryClaim(candidate, id, record.Lease, modes)
 	switch {
+	case isOutage(err):
+		go t.claimAgain(candidate, id, record.Lease, modes)
+		return record
 	case err != nil:
-		t.log(slog.LevelWarn, "claim a task", err)
 		t.leave()
 		return record
 	case !won:
 		t.leave()
 	default:
-		t.start(candidate, id, claimed)
+		t.startClaimed(candidate, id, claimed)
 	}
 	return claimed
+}
+
+// startClaimed starts a run, and has it look at its task:
+//
+//	(1) The claim is stored.
+//	(2) Another replica cancels the task. That is reported here, where no run is known yet that has it.
+//	(3) The run begins.
+func (t *Tasks) startClaimed(r *run, id string, claimed task) {
+	r.wake <- struct{}{}
+	t.start(r, id, claimed)
+}
+
+// claimAgain finds out what became of a claim, for a lease at most. It takes over the caller's place. Without it a task
+// could fail although no runner of it has died:
+//
+//	(1) The claim is stored, and its reply is lost. No handler is called.
+//	(2) The lease is not renewed, so the runner counts as dead.
+func (t *Tasks) claimAgain(candidate *run, id string, seen lease, modes toolModes) {
+	pause := backoff.Backoff{First: min(50*time.Millisecond, t.lease/3), Most: t.lease / 3}
+	for end := time.Now().Add(t.lease); time.Now().Before(end) && pause.Wait(t.running) == nil; {
+		claimed, won, err := t.tryClaim(candidate, id, seen, modes)
+		if isOutage(err) {
+			continue
+		}
+		if err == nil && won {
+			t.startClaimed(candidate, id, claimed)
+			return
+		}
+		break
+	}
+	t.leave()
+}
+
+// tryClaim takes a third of a lease at most.
+func (t *Tasks) tryClaim(candidate *run, id string, seen lease, modes toolModes) (claimed task, won bool, err error) {
+	// The client may hang up. A claim that is then written without a runner would cost a lease.
+	ctx, cancel := context.WithTimeout(candidate.ctx, t.lease/3)
+	defer cancel()
+	claimed, err = candidate.mine.Update(ctx, id, func(stored *task) error {
+		won = stored.claim(candidate.id, seen, modes, time.Now())
+		return nil
+	})
+	if err != nil {
+		t.log(slog.LevelWarn, "claim a task", err)
+	}
+	return claimed, won, err
 }
 
 // suspect looks at a task again when a lease has passed. If its runner has not renewed the lease once in that time, by

@@ -1,6 +1,7 @@
 package gosdk
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"maps"
@@ -67,6 +68,63 @@ func TestAnsweredTaskIsNotLost(t *testing.T) {
 	})
 }
 
+// The storage has taken the claim of a task, and its answer is lost. The handler is called all the same: the task does
+// not wait until its runner counts as dead.
+func TestClaimWhoseAnswerIsLost(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a, b := l.start("a"), l.start("b")
+		id := a.begin("ask", `{}`)
+		synctest.Wait()
+		b.cable.afterNext(func() error { // that was the response
+			b.cable.afterNext(func() error { return errCut })
+			return nil
+		})
+		_, err := b.send("alice", methodUpdateTask, id, `{"1.name":{"action":"decline"}}`)
+		require.NoError(t, err)
+		require.Equal(t, taskWorking, b.status(id))
+		time.Sleep(time.Second)
+		require.Equal(t, taskInputRequired, a.status(id))
+	})
+}
+
+// A task is cancelled on another replica when it was just claimed. The event comes before the run is known here.
+func TestCancelOfWhatWasJustClaimed(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a, b := l.start("a"), l.start("b")
+		id := a.begin("restartable", `{"seconds":600}`)
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, a.tasks.Close(over), context.Canceled)
+		b.cable.afterNext(func() error {
+			_, err := a.send("alice", methodCancelTask, id, "")
+			synctest.Wait()
+			return err
+		})
+		require.Equal(t, taskWorking, b.status(id))
+		time.Sleep(time.Second)
+		require.ErrorIs(t, b.cause(), ErrTaskEnded)
+	})
+}
+
+// On a pipe, a client may begin with an older version of the protocol, and know tasks later.
+func TestTaskOfAClientThatBeganOtherwise(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a := l.start("a")
+		older, err := a.server.Connect(t.Context(), newNowhere(), &mcp.ServerSessionOptions{
+			State: &mcp.ServerSessionState{InitializeParams: &mcp.InitializeParams{
+				ProtocolVersion: legacyVersion,
+				Capabilities:    &mcp.ClientCapabilities{Elicitation: &mcp.ElicitationCapabilities{}},
+			}},
+		})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, older.Close()) }()
+		a.client, older = older, a.client
+		id := a.begin("ask", `{}`)
+		synctest.Wait()
+		require.Equal(t, taskInputRequired, a.status(id))
+	})
+}
+
 func TestResponsesThatDoNotFit(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		a := l.start("a")
@@ -94,6 +152,7 @@ func TestOutcomesOfHandlers(t *testing.T) {
 			err       *jsonrpc.Error // nil: it completes with a tool error
 		}{
 			"panic":    {`{}`, errInternal},
+			"exit":     {`{}`, errInternal},
 			"error":    {`{}`, &jsonrpc.Error{Code: -32000, Message: "because: no"}},
 			"shed":     {`{}`, errBusy},
 			"nonsense": {`{}`, errInternal},

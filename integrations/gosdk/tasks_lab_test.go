@@ -1,10 +1,12 @@
 package gosdk
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,23 +42,32 @@ func inLab(t *testing.T, test func(t *testing.T, l *lab)) {
 type cable struct {
 	*session.MemoryStorage
 
-	cut atomic.Bool
+	cut   atomic.Bool
+	cutAs error // nil: errCut
+	after atomic.Pointer[func() error]
 }
+
+// afterNext has f called, and its error returned, when the next Store has taken effect.
+func (c *cable) afterNext(f func() error) { c.after.Store(&f) }
 
 var errCut = fmt.Errorf("the cable is cut: %w", session.ErrUnavailable)
 
 func (c *cable) Load(ctx context.Context, id string) (*session.Session, error) {
 	if c.cut.Load() {
-		return nil, errCut
+		return nil, cmp.Or(c.cutAs, errCut)
 	}
 	return c.MemoryStorage.Load(ctx, id)
 }
 
 func (c *cable) Store(ctx context.Context, s *session.Session) error {
 	if c.cut.Load() {
-		return errCut
+		return cmp.Or(c.cutAs, errCut)
 	}
-	return c.MemoryStorage.Store(ctx, s)
+	err := c.MemoryStorage.Store(ctx, s)
+	if after := c.after.Swap(nil); err == nil && after != nil {
+		return (*after)()
+	}
+	return err
 }
 
 func (c *cable) Watch(ctx context.Context, heartbeat time.Duration, fn func(session.Event)) error {
@@ -96,10 +107,10 @@ func (l *lab) start(name string, opts ...TaskOption) *labReplica {
 	if l.via != nil {
 		storage = l.via(r.cable)
 	}
-	r.server = mcp.NewServer(&mcp.Implementation{Name: name, Version: "1"}, nil)
+	r.server = mcp.NewServer(&mcp.Implementation{Name: name, Version: "1"}, &mcp.ServerOptions{KeepAlive: time.Second})
 	r.tasks = InstallTasks(r.server, storage, append([]TaskOption{
 		WithTool("work"), WithTool("restartable", TakeOver), WithTool("panic"), WithTool("ask", TakeOver),
-		WithTool("error"), WithTool("shed"), WithTool("nonsense"),
+		WithTool("error"), WithTool("shed"), WithTool("nonsense"), WithTool("exit"),
 	}, opts...)...)
 	for _, tool := range []string{"work", "restartable"} {
 		mcp.AddTool(r.server, &mcp.Tool{Name: tool}, r.work)
@@ -107,6 +118,11 @@ func (l *lab) start(name string, opts ...TaskOption) *labReplica {
 	type none struct{}
 	mcp.AddTool(r.server, &mcp.Tool{Name: "panic"},
 		func(context.Context, *mcp.CallToolRequest, none) (*mcp.CallToolResult, any, error) { panic("secret") })
+	mcp.AddTool(r.server, &mcp.Tool{Name: "exit"},
+		func(context.Context, *mcp.CallToolRequest, none) (*mcp.CallToolResult, any, error) {
+			runtime.Goexit()
+			return nil, nil, nil
+		})
 	r.server.AddTool(&mcp.Tool{Name: "error", InputSchema: map[string]any{"type": "object"}},
 		func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 			return nil, fmt.Errorf("because: %w", &jsonrpc.Error{Code: -32000, Message: "no"})
@@ -136,7 +152,6 @@ func (r *labReplica) work(
 	ctx context.Context, req *mcp.CallToolRequest, in workIn,
 ) (*mcp.CallToolResult, any, error) {
 	r.calls.Add(1)
-	_ = req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{Message: "goes nowhere"})
 	done := time.NewTimer(time.Duration(in.Seconds) * time.Second)
 	defer done.Stop()
 	ended := ctx.Done()
@@ -145,6 +160,10 @@ func (r *labReplica) work(
 	}
 	select {
 	case <-done.C:
+		progress := &mcp.ProgressNotificationParams{Message: "goes nowhere"}
+		if err := req.Session.NotifyProgress(ctx, progress); err != nil {
+			return nil, nil, err
+		}
 		return said(r.name + fmt.Sprintf("%*s", in.Size, "")), nil, nil
 	case <-ended:
 		r.mu.Lock()

@@ -2,6 +2,7 @@ package gosdk
 
 import (
 	"context"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -249,16 +250,23 @@ func TestCancelledStaysCancelled(t *testing.T) {
 
 // The storage is away when the handler returns.
 func TestOutcomeIsKeptInAnOutage(t *testing.T) {
-	inLab(t, func(t *testing.T, l *lab) {
-		a, b := l.start("a"), l.start("b")
-		id := a.begin("work", `{"seconds":60}`)
-		time.Sleep(59 * time.Second)
-		a.cable.cut.Store(true)
-		time.Sleep(15 * time.Second)
-		a.cable.cut.Store(false)
-		time.Sleep(10 * time.Second)
-		requireSaid(t, "a", b.get(id))
-	})
+	t.Parallel()
+	for name, err := range map[string]error{"unavailable": errCut, "not of this library": io.ErrUnexpectedEOF} {
+		t.Run(name, func(t *testing.T) {
+			inLab(t, func(t *testing.T, l *lab) {
+				a, b := l.start("a"), l.start("b")
+				a.cable.cutAs = err
+				id := a.begin("work", `{"seconds":60}`)
+				time.Sleep(59 * time.Second)
+				a.cable.cut.Store(true)
+				time.Sleep(15 * time.Second)
+				require.Equal(t, status(""), a.status(id))
+				a.cable.cut.Store(false)
+				time.Sleep(10 * time.Second)
+				requireSaid(t, "a", b.get(id))
+			})
+		})
+	}
 }
 
 // Replicas with a local tier that hear of no change tell a client the present state all the same.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/seed34611480/session"
 )
 
 type status string
@@ -114,8 +116,12 @@ func (t *task) cancel(now time.Time) { t.end(taskCancelled, "cancelled by the cl
 func (t *task) release() { t.Lease = lease{} }
 
 // claim makes a runner the one that runs the task, if it may be claimed: when it is not run, or when its lease is still
-// the one that was seen when it counted as dead. A task whose runner has died may fail instead.
+// the one that was seen when it counted as dead. A task whose runner has died may fail instead. A claim may be
+// repeated, when it is not known what became of it.
 func (t *task) claim(runner string, seen lease, modes toolModes, now time.Time) (won bool) {
+	if t.heldBy(runner) {
+		return true
+	}
 	if t.Status != taskWorking || t.Lease != seen {
 		return false
 	}
@@ -134,11 +140,11 @@ func (t *task) claim(runner string, seen lease, modes toolModes, now time.Time) 
 func (t *task) ask(requests mcp.InputRequestMap, state string, now time.Time) error {
 	encoded, err := json.Marshal(requests)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", session.ErrEncode, err)
 	}
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(encoded, &raw); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", session.ErrEncode, err)
 	}
 	t.Rounds++
 	t.Asked = make(map[string]question, len(raw))

@@ -3,6 +3,7 @@ package gosdk
 import (
 	"cmp"
 	"encoding/json"
+	"math"
 	"testing"
 	"time"
 
@@ -80,6 +81,8 @@ func TestRecordsSurviveTheStorage(t *testing.T) {
 	require.Equal(t, taskWorking, record.Status)
 	require.Equal(t, "state", record.Call.RequestState)
 	require.True(t, declared(record.Call))
+	record.Call.Meta[mcp.MetaKeyClientCapabilities] = map[string]any{"extensions": map[string]any{tasksExtension: nil}}
+	require.False(t, declared(record.Call), "null is nothing")
 	require.Len(t, record.Call.InputResponses, 3)
 	require.Equal(t, "accept", record.Call.InputResponses["who"].(*mcp.ElicitResult).Action)
 	require.True(t, record.claim("b", lease{}, toolModes{}, later))
@@ -123,6 +126,11 @@ func TestOptionsOfTasks(t *testing.T) {
 	} {
 		require.Panics(t, f, name)
 	}
+	require.NotPanics(t, func() { // for ever, as some would say
+		InstallTasks(mcp.NewServer(&mcp.Implementation{}, nil), presentStorage{}, WithTool("x"),
+			WithTaskTTL(math.MaxInt64), WithPollInterval(math.MaxInt64), WithLease(math.MaxInt64))
+	})
+	require.Positive(t, milliseconds(math.MaxInt64))
 	o := defaultTaskOptions()
 	WithTaskLogger(nil)(&o)
 	require.NotNil(t, o.logger)

@@ -89,7 +89,11 @@ func (t *Tasks) supervise(r *run, id string, record task) {
 	defer over.Stop()
 
 	returned := make(chan outcome, 1)
-	go func() { returned <- t.call(ctx, r, record) }()
+	go func() {
+		out := failure(errInternal) // of a handler that does not return at all: runtime.Goexit
+		defer func() { returned <- out }()
+		out = t.call(ctx, r, record)
+	}()
 	beat := time.NewTimer(t.lease / 3)
 	defer beat.Stop()
 	for {
@@ -234,10 +238,10 @@ func (t *Tasks) settle(r *run, id string, record task, out outcome) {
 		case errors.Is(err, session.ErrTooLarge):
 			t.log(slog.LevelWarn, "the result of a task is too large", err)
 			out = failure(errResultTooLarge)
-		case !errors.Is(err, session.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded):
+		case !isOutage(err):
 			t.log(slog.LevelError, "an outcome cannot be stored", err)
 			out = failure(errInternal)
-		default:
+		default: // an outage, whatever a storage of the caller's own calls it
 			t.logSeldom("store an outcome", err)
 		}
 		if time.Now().After(record.ends()) || pause.Wait(t.running) != nil {

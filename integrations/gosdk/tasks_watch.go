@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed34611480/session"
 	"github.com/seed34611480/session/internal/backoff"
+	"github.com/seed34611480/session/internal/errs"
 )
 
 // watch has the runs of this replica look at their tasks when these have changed. What it misses, the next renewal of a
@@ -13,7 +14,7 @@ import (
 func (t *Tasks) watch(storage session.Watcher) {
 	for {
 		err := storage.Watch(t.running, t.lease/3, t.event)
-		if t.running.Err() != nil || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, session.ErrClosed) {
+		if t.running.Err() != nil || errs.Unsupported(err) || errors.Is(err, session.ErrClosed) {
 			return
 		}
 		t.logSeldom("watch the storage", err)

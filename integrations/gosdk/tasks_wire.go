@@ -3,6 +3,7 @@ package gosdk
 import (
 	"encoding/base64"
 	"encoding/json"
+	"math"
 	"strings"
 	"time"
 
@@ -80,7 +81,10 @@ func (t *Tasks) detailed(id string, record task) *taskResult {
 	return res
 }
 
-func milliseconds(d time.Duration) int64 { return int64((d + time.Millisecond - 1) / time.Millisecond) }
+// milliseconds rounds up, but for what is too long for that.
+func milliseconds(d time.Duration) int64 {
+	return int64(min(d, math.MaxInt64-time.Millisecond)+time.Millisecond-1) / int64(time.Millisecond)
+}
 
 // declared reports whether a client has declared the extension in this very request. What it has declared before does
 // not count, and for older versions of the protocol there is no such extension.
@@ -91,8 +95,7 @@ func declared(params mcp.Params) bool {
 	}
 	capabilities, _ := meta[mcp.MetaKeyClientCapabilities].(map[string]any)
 	extensions, _ := capabilities["extensions"].(map[string]any)
-	_, ok := extensions[tasksExtension]
-	return ok
+	return extensions[tasksExtension] != nil
 }
 
 // routed reports whether the Mcp-Name header, by which intermediaries route, names the task of the body. The Go SDKs
