@@ -11,9 +11,10 @@ import (
 
 // connect returns a session with a client that is not there any more, for the request that a handler gets. It knows
 // what the client has said of itself. What a handler sends through it, as its progress, goes nowhere: the extension has
-// no way for that. Questions to the client fail, as they do everywhere since 2026-07-28. That is the version of the
-// session, too, because only a request of that version becomes a task, though its client may have begun with an older
-// one on the same pipe: the SDK would put the questions in a result of the handler to the client that is not there.
+// no way for that. Questions to the client fail, as they do everywhere since 2026-07-28.
+//
+// The session has that version, like the request that became the task. Its client may have begun with an older one, on
+// the same pipe: then the SDK would send the questions in a handler's result to the client that is not there.
 func (t *Tasks) connect(r *run) (*mcp.ServerSession, error) {
 	var client mcp.InitializeParams
 	if r.client != nil {
