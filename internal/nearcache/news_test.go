@@ -145,6 +145,7 @@ func TestForgottenValuesAreNoRecovery(t *testing.T) {
 		time.Sleep(staleness / 2)
 		c.hitAll(t, 1)
 		time.Sleep(2 * ttl)
+		synctest.Wait()
 		require.Zero(t, c.refresh.failing)
 		require.Equal(t, []string{errLink.Error(), "false " + errLink.Error()}, log.once())
 		src.recover()
@@ -168,6 +169,7 @@ func TestOneValueThatCannotBeRenewed(t *testing.T) {
 			c.hitAll(t, 10)
 			for range 40 {
 				time.Sleep(50 * time.Millisecond)
+				synctest.Wait()
 				require.False(t, c.refresh.works.works() && c.refresh.failing > 0)
 			}
 			time.Sleep(freshness)

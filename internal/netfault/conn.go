@@ -124,7 +124,11 @@ func (c *conn) read(src *net.TCPConn, queue chan<- chunk) error {
 func (c *conn) deliver(dst *net.TCPConn, part chunk, v *valve) bool {
 	for data := part.data; len(data) > 0; {
 		fault, ok := v.wait(c.done, part.arrived)
-		if !ok || fault.Drop {
+		if !ok {
+			return false
+		}
+		if fault.Drop {
+			v.dropped.Add(1)
 			return false
 		}
 		n := len(data)

@@ -46,6 +46,7 @@ func TestDroppedBytesEndTheirStreamOnly(t *testing.T) {
 		c := dial(t, p)
 		p.Set(d, Fault{Drop: true})
 		say(t, c, "lost")
+		require.Eventually(t, func() bool { return p.valves[d].dropped.Load() == 1 }, patience, time.Millisecond)
 		hearNothing(t, c)
 
 		p.Set(d, Fault{})

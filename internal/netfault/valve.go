@@ -2,6 +2,7 @@ package netfault
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -10,6 +11,8 @@ type valve struct {
 	mu      sync.Mutex // protects following fields
 	fault   Fault
 	changed chan struct{} // closed when fault changes
+
+	dropped atomic.Int64 // streams so far that have lost bytes
 }
 
 func newValve() *valve { return &valve{changed: make(chan struct{})} }

@@ -23,12 +23,18 @@ type scenario struct {
 	t       *testing.T
 	server  *redistest.Server
 	a, b    *session.RoutingStorage
-	network *network // of b
+	network *network      // of b
+	timeout time.Duration // of b's commands
 }
 
 func newScenario(t *testing.T) *scenario {
 	t.Helper()
-	s := &scenario{t: t, server: redistest.Start(t)}
+	return newScenarioWith(t, faultStaleness)
+}
+
+func newScenarioWith(t *testing.T, timeout time.Duration) *scenario {
+	t.Helper()
+	s := &scenario{t: t, server: redistest.Start(t), timeout: timeout}
 	s.network = newNetwork(t, s.server.Addr())
 	s.a = replica(t, s.server.Client(t, func(o *redis.Options) {
 		// Writes wait for a server that is paused. If the client gave one up, the server would still execute it, after
@@ -45,13 +51,15 @@ func (s *scenario) newReader() *session.RoutingStorage {
 	return replica(s.t, s.server.Client(s.t, func(o *redis.Options) {
 		o.Dialer, o.DialerRetries, o.ContextTimeoutEnabled = s.network.dial, 1, true
 		// The client alone decides how long setting up a connection may take.
-		o.DialTimeout, o.ReadTimeout = faultStaleness, faultStaleness
-	}))
+		o.DialTimeout, o.ReadTimeout = s.timeout, s.timeout
+	}), session.WithLoadTimeout(2*s.timeout))
 }
 
-func replica(t testing.TB, client *redis.Client) *session.RoutingStorage {
+func replica(t testing.TB, client *redis.Client, opts ...session.RoutingOption) *session.RoutingStorage {
 	st := session.NewRoutingStorage(session.NewRedisStorage(client, time.Hour), 1000,
-		session.WithMaxStaleness(faultStaleness), session.WithLoadTimeout(2*faultStaleness))
+		append([]session.RoutingOption{
+			session.WithMaxStaleness(faultStaleness), session.WithLoadTimeout(2 * faultStaleness),
+		}, opts...)...)
 	t.Cleanup(func() { require.NoError(t, st.Close()) })
 	return st
 }
@@ -154,7 +162,11 @@ func TestNothingOlderThanTheBoundIsServed(t *testing.T) {
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newScenario(t)
+			timeout := faultStaleness
+			if !fault.unavailable {
+				timeout *= 8 // on a busy machine a command may be slow
+			}
+			s := newScenarioWith(t, timeout)
 			awaitMode(t, s.b, session.ModeLeased)
 			s.prepare(t.Context(), t)
 			stop := s.traffic(t.Context(), t)

@@ -26,8 +26,8 @@ const (
 	floodPool      = 4
 	floodCallers   = 50 * floodPool
 	floodRoundTrip = 100 * time.Millisecond
-	floodStaleness = time.Second
-	floodWhole     = 5 * floodStaleness
+	floodStaleness = 3 * time.Second
+	floodWhole     = 2 * floodStaleness
 	floodMisses    = 100 // remembered
 	floodSessions  = 50
 	floodPause     = 10 * time.Millisecond // of a caller after an error

@@ -93,7 +93,7 @@ func countsSince(before, now map[string]int) map[string]int {
 func TestMillionLoads(t *testing.T) {
 	const (
 		sessions, loads = 1000, 1_000_000
-		bound           = time.Second
+		bound           = 4 * time.Second // no busy machine may cost the lease
 		refreshAfter    = 500 * time.Millisecond
 		interval        = 2 * time.Millisecond
 	)
