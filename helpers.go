@@ -264,8 +264,8 @@ func storeNew(ctx context.Context, st Storage, s *Session) error {
 
 // Sweep calls DeleteExpired for sessions that were idle for at least the given time. It does so once at the start and
 // then at the given interval, until the context ends, and returns the context's error. After a failed call it tries
-// again at the next interval; that calls begin to fail, and that they work again, is logged to slog.Default(). It panics
-// if one of the durations is not positive. Only storages that do not expire sessions by themselves need it;
+// again at the next interval; slog.Default() gets a line when calls begin to fail, and one when they work again. It
+// panics if one of the durations is not positive. Only storages that do not expire sessions by themselves need it;
 // MemoryStorage and RedisStorage do.
 func Sweep(ctx context.Context, st Storage, every, idle time.Duration) error {
 	if every <= 0 || idle <= 0 {

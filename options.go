@@ -262,9 +262,9 @@ func WithLoadTimeout(d time.Duration) RoutingOption {
 // WithLogger sets where it is logged when change events begin to flow and when they end, with the reason; that there
 // will be none, if the remote is no [Watcher] or cannot watch as it is set up; and when sessions cannot be renewed in
 // the remote for more than a second, those of [KeepAlive] included, and can be again. There is one line for each change
-// that lasts. What comes and goes is logged at most once a second, and from the tenth line on once a minute. A panic in a
-// call of the remote that was contained is logged with its stack, at most once a minute. Nothing else is logged, and
-// never an id. The default, also for nil, is slog.Default().
+// that lasts. What comes and goes is logged at most once a second, and from the tenth line on once a minute. A panic of
+// the remote that was contained is logged with its stack, at most once a minute. Nothing else is logged, and never an
+// id. The default, also for nil, is slog.Default().
 func WithLogger(logger *slog.Logger) RoutingOption {
 	if logger == nil {
 		logger = slog.Default()

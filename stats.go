@@ -80,8 +80,9 @@ func (rt *RoutingStorage) Stats() Stats {
 	return Stats{
 		Mode: mode, ProofAge: c.ProofAge,
 		Hits: c.Hits, Misses: c.Misses, Unknown: c.Absent, Refused: c.Refused, Stale: c.Stale,
-		RemoteLoads: c.RemoteLoads, Refreshes: c.Refreshes, Kept: rt.kept.Load(), DroppedFills: c.DroppedFills, TooLarge: c.TooLarge,
-		Queued: c.Queued, Rejected: c.Rejected, DroppedUses: c.DroppedUses, Panics: c.Panics,
+		RemoteLoads: c.RemoteLoads, Refreshes: c.Refreshes, Kept: rt.kept.Load(),
+		DroppedFills: c.DroppedFills, TooLarge: c.TooLarge, Queued: c.Queued, Rejected: c.Rejected,
+		DroppedUses: c.DroppedUses, Panics: c.Panics,
 		FailedLoads:     rt.failedLoads.snapshot(),
 		FailedWrites:    rt.failedWrites.snapshot(),
 		FailedRefreshes: rt.failedRefreshes.snapshot(),

@@ -51,7 +51,9 @@ func newHealth(deadAfter time.Duration, logger *slog.Logger) *health {
 	if deadAfter == 0 {
 		deadAfter = defaultDeadAfter
 	}
-	return &health{deadAfter: deadAfter, logger: logger, hosts: make(map[string]*trouble), told: make(map[string]time.Time)}
+	return &health{
+		deadAfter: deadAfter, logger: logger, hosts: make(map[string]*trouble), told: make(map[string]time.Time),
+	}
 }
 
 // mayDial reports whether a host has no trouble, or is to be tried once more: it is true for one caller in each

@@ -107,8 +107,8 @@ func TestTroubleIsLoggedSeldom(t *testing.T) {
 			h.unanswered("b", fmt.Errorf("secret: %w", io.ErrUnexpectedEOF))
 			time.Sleep(time.Second)
 		}
-		require.Equal(t, 60, strings.Count(log.String(), `"mcphttp: a backend cannot be reached" host=a error="dial tcp`))
-		require.Equal(t, 60, strings.Count(log.String(), `"mcphttp: a backend does not answer" host=b error="unexpected EOF"`))
+		require.Equal(t, 60, strings.Count(log.String(), `a backend cannot be reached" host=a error="dial tcp`))
+		require.Equal(t, 60, strings.Count(log.String(), `a backend does not answer" host=b error="unexpected EOF"`))
 		require.NotContains(t, log.String(), "secret")
 	})
 }
