@@ -384,3 +384,75 @@ func TestKeepAliveForOwnLifetimes(t *testing.T) {
 		})
 	}
 }
+
+// TestKeepAliveForAnIdleTimeThatChanges has one that is much shorter from then on.
+func TestKeepAliveForAnIdleTimeThatChanges(t *testing.T) {
+	t.Parallel()
+	inKeepBubble(t, func(t *testing.T, st Storage, remote *flaky) {
+		if _, foreign := st.(struct{ Storage }); foreign {
+			return // no event tells of the change
+		}
+		ctx, stop := KeepAlive(t.Context(), st, testID)
+		defer stop()
+		time.Sleep(time.Second)
+		_, err := Update(t.Context(), remote.MemoryStorage, testID, func(s *Session) (*Session, error) {
+			return s.WithIdleTimeout(keepTTL / 60), nil
+		})
+		require.NoError(t, err)
+		time.Sleep(keepTTL)
+		requireGoesOn(t, ctx)
+	})
+}
+
+// TestKeepAliveForAShortIdleTimeInOutages has a session that is renewed in time only if the storage is asked again soon.
+func TestKeepAliveForAShortIdleTimeInOutages(t *testing.T) {
+	t.Parallel()
+	const idle = 4 * time.Second
+	inKeepBubble(t, func(t *testing.T, st Storage, remote *flaky) {
+		if st == Storage(remote.MemoryStorage) {
+			return // it is never away
+		}
+		require.NoError(t, remote.MemoryStorage.Store(t.Context(), New("short").WithIdleTimeout(idle)))
+		ctx, stop := KeepAlive(t.Context(), st, "short")
+		defer stop()
+		for i := range 50 {
+			remote.down.Store(true)
+			time.Sleep(idle*5/8 - time.Duration(i)*time.Millisecond)
+			remote.down.Store(false)
+			time.Sleep(idle)
+			requireGoesOn(t, ctx)
+		}
+	})
+}
+
+// TestKeepAliveBesideOneThatFails has a session with a short idle time that joins while another one cannot be asked for.
+func TestKeepAliveBesideOneThatFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		remote := &poisoned{newFlaky()}
+		st := NewRoutingStorage(remote, 10)
+		defer func() { require.NoError(t, st.Close()) }()
+		_, stop := KeepAlive(t.Context(), st, poison)
+		defer stop()
+		time.Sleep(time.Minute)
+		for range 20 {
+			time.Sleep(777 * time.Millisecond)
+			id := NewID()
+			require.NoError(t, remote.Store(t.Context(), New(id).WithIdleTimeout(time.Second)))
+			ctx, stop := KeepAlive(t.Context(), st, id)
+			time.Sleep(10 * time.Second)
+			requireGoesOn(t, ctx)
+			stop()
+		}
+	})
+}
+
+// poisoned cannot be asked for one session.
+type poisoned struct{ *flaky }
+
+func (p *poisoned) Load(ctx context.Context, id string) (*Session, error) {
+	if id == poison {
+		return nil, errors.New("CLUSTERDOWN")
+	}
+	return p.flaky.Load(ctx, id)
+}

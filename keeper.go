@@ -194,6 +194,7 @@ func (k *keeper) foundLocked(e *kept, s *Session) {
 	e.loaded, e.revision, e.expiresAt, e.period = true, s.Revision(), s.ExpiresAt(), k.period(s)
 	if anew {
 		k.dueLocked(e, e.nextDue())
+		k.wakeLocked() // it may rest for longer than that after a failure, see maxRest
 	}
 	if e.timer != nil {
 		e.timer.Stop()

@@ -13,9 +13,8 @@ import (
 // run renews and looks, until the context ends.
 func (k *keeper) run(ctx context.Context, wake <-chan struct{}) {
 	pause := backoff.Backoff{First: keepRetry, Most: keepMaxRetry}
-	if ttl := k.ask.ttl; ttl > 0 {
-		pause.Most = min(max(ttl/16, pause.First), pause.Most)
-	}
+	var rest time.Duration // after a failure
+	var since time.Time
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -25,18 +24,38 @@ func (k *keeper) run(ctx context.Context, wake <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		}
+		if rest > 0 {
+			if left := time.Until(since.Add(min(rest, k.maxRest()))); left > 0 {
+				timer.Reset(left)
+				continue
+			}
+		}
 		r := k.collect(ctx)
 		r.do(ctx)
 		r.tell(ctx)
 		if r.failed.Load() {
-			if pause.Wait(ctx) != nil {
-				return
-			}
-		} else {
-			pause.Reset()
+			rest, since = pause.Next(), time.Now()
+			timer.Reset(0)
+			continue
 		}
+		rest = 0
+		pause.Reset()
 		timer.Reset(k.untilNext(ctx))
 	}
+}
+
+// maxRest returns how long a failure may keep others from being renewed: a part of the shortest idle time. A session
+// that joins meanwhile may have a shorter one.
+func (k *keeper) maxRest() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	rest := keepMaxRetry
+	for _, e := range k.sessions {
+		if e.loaded {
+			rest = min(rest, max(e.period/4, keepRetry))
+		}
+	}
+	return rest
 }
 
 // round is what is asked at one time.
