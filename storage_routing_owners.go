@@ -24,6 +24,9 @@ func (rt *RoutingStorage) Revoke(ctx context.Context, principal string) (revoked
 	if err := rt.mayAsk(ctx, op); err != nil {
 		return 0, rt.failedWrites.count(err)
 	}
+	if principal == "" {
+		return 0, nil // no session belongs to that: the copies of those without an owner stay
+	}
 	revoked, err = rt.revokeRemote(ctx, op, validText(principal))
 	switch {
 	case err != nil:

@@ -189,6 +189,21 @@ func TestRevokeWithFencing(t *testing.T) {
 	})
 }
 
+// TestRevokeOfNoOwner: "" is no owner, so the copies of sessions that have none stay.
+func TestRevokeOfNoOwner(t *testing.T) {
+	inOwnedBubble(t, func(t *testing.T, remote *ownedRemote, st *RoutingStorage) {
+		require.NoError(t, st.Store(t.Context(), New(testID)))
+		n, err := st.Revoke(t.Context(), "")
+		require.NoError(t, err)
+		require.Zero(t, n)
+		require.NoError(t, loadNow(t.Context(), st).err)
+		require.Zero(t, remote.loadCount())
+		require.NoError(t, st.Close())
+		_, err = st.Revoke(t.Context(), "")
+		require.ErrorIs(t, err, ErrClosed)
+	})
+}
+
 type revokerFunc func(ctx context.Context, principal string) (int, error)
 
 func (f revokerFunc) Revoke(ctx context.Context, principal string) (int, error) {
