@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/seed34611480/session/internal/errs"
@@ -128,14 +129,17 @@ func lacks(op string, st Storage, capability string, err error) error {
 // it was, for MaxStaleness.
 //
 // The error is ErrNotFound or ErrConflict if s is no longer what is stored; nothing has happened then, unless another
-// writer deleted or changed the blank session between (1) and (2). After any other error, and ErrTooLarge, ErrEncode,
-// ErrLifetime or ErrTooMany for what s has gained are among these, the session may be lost, and its user has to log in
-// again.
+// writer deleted or changed the blank session between (1) and (2). Nor has anything happened after ErrLifetime. After
+// any other error, and ErrTooLarge, ErrEncode or ErrTooMany for what s has gained are among these, the session may be
+// lost, and its user has to log in again.
 //
 // If the storage is not a [Taker], a delete or a change of the blank session goes unnoticed: what is deleted during the
 // call may live on under its new id. A change of the session itself is never lost unnoticed: it is an ErrConflict, here
 // or for the other writer.
 func Renew(ctx context.Context, st Storage, s *Session) (*Session, error) {
+	if err := refused(st, s); err != nil {
+		return nil, err
+	}
 	return renew(ctx, st, s, NewID(), func(renewed *Session) error { return storeNew(ctx, st, renewed) })
 }
 
@@ -151,8 +155,11 @@ func Renew(ctx context.Context, st Storage, s *Session) (*Session, error) {
 // If to is not a [Creator], RenewTo only looks whether the id is taken. A session that others store under it during the
 // call is replaced.
 //
+// ErrNotFound and ErrConflict may also mean that others have deleted the blank session under the new id, or have stored
+// one there. The old session is destroyed then.
+//
 // An ExpiresAt that from has given to s ([WithMaxLifetime]) is kept, too. Remove it from s to have that of the new
-// storage, which also counts from when s was created.
+// storage, which also counts from when s was created: it is ErrLifetime if that is over, and nothing has happened.
 func RenewTo(ctx context.Context, from Storage, s *Session, to Storage, id string) (*Session, error) {
 	switch err := ValidateID(id); {
 	case err != nil:
@@ -161,6 +168,9 @@ func RenewTo(ctx context.Context, from Storage, s *Session, to Storage, id strin
 		return nil, opErrBecause("renew", ErrInvalidID, errs.Reason("the new id is the old one"))
 	case s.Revision() == 0: // before anything is reserved
 		return nil, neverStored(s)
+	}
+	if err := refused(to, s); err != nil {
+		return nil, err
 	}
 	reserved, err := reserve(ctx, to, id)
 	if err != nil {
@@ -178,6 +188,19 @@ func RenewTo(ctx context.Context, from Storage, s *Session, to Storage, id strin
 	return renewed, err
 }
 
+// refused returns the error of a session whose lifetime a storage will refuse when it is stored there as a new one, so
+// that it is not lost for that. renew finds one that has never been stored, or is over.
+func refused(to Storage, s *Session) error {
+	if s.Revision() == 0 || s.Expired(time.Now()) {
+		return nil
+	}
+	var most time.Duration
+	if limiter, ok := to.(Limiter); ok {
+		most = limiter.MaxLifetime()
+	}
+	return checkLifetime("renew", s.limited(most), true)
+}
+
 // renew does steps 1 and 2 of [Renew], and 3 with the given function.
 func renew(
 	ctx context.Context, from Storage, s *Session, id string, store func(renewed *Session) error,
@@ -187,7 +210,7 @@ func renew(
 		return nil, neverStored(s)
 	}
 	renewed := s.Detached()
-	renewed.id = id
+	renewed.id = strings.Clone(id)
 	blank := blankFor(s.id)
 	if !s.expiresAt.IsZero() && s.expiresAt.Before(blank.expiresAt) {
 		blank.expiresAt = s.expiresAt

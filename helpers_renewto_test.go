@@ -180,3 +180,30 @@ func TestRenewToLosesARace(t *testing.T) {
 	require.Equal(t, "another", kept.Principal(), "what the other one has stored stays")
 	require.Zero(t, f.records.Len())
 }
+
+// TestRenewToFindsABadLifetimeFirst: what the storage refuses in the end, it refuses before the session is lost.
+func TestRenewToFindsABadLifetimeFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		from, to := NewMemoryStorage(24*time.Hour), NewMemoryStorage(24*time.Hour, WithMaxLifetime(time.Hour))
+		s := New(testID)
+		require.NoError(t, from.Store(t.Context(), s))
+		time.Sleep(2 * time.Hour)
+		endless := s.WithIdleTimeout(NoIdleTimeout)
+		for name, renew := range map[string]func() (*Session, error){
+			"too old":      func() (*Session, error) { return RenewTo(t.Context(), from, s, to, newID) },
+			"endless":      func() (*Session, error) { return RenewTo(t.Context(), from, endless, from, newID) },
+			"endless, too": func() (*Session, error) { return Renew(t.Context(), from, endless) },
+		} {
+			renewed, err := renew()
+			require.ErrorIs(t, err, ErrLifetime, name)
+			require.Nil(t, renewed)
+		}
+		current, err := from.Load(t.Context(), testID)
+		require.NoError(t, err)
+		require.Equal(t, s.Revision(), current.Revision(), "nothing has happened")
+		require.Zero(t, to.records.Len())
+		_, err = RenewTo(t.Context(), from, s.WithExpiresAt(time.Now().Add(time.Hour)), to, newID)
+		require.NoError(t, err)
+	})
+}
