@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -84,7 +85,10 @@ func pairsOf(metadata map[string]string) []pair {
 	return slices.CompactFunc(pairs, func(a, b pair) bool { return a.key == b.key })
 }
 
-const errWrongID = errs.SafeError("the value is another session's")
+const (
+	errWrongID = errs.SafeError("the value is another session's")
+	errMoved   = errs.SafeError("the sealed value was altered, or moved: it is another session's")
+)
 
 // decodeFor decodes a value that was found under an id, and refuses it if it belongs to another id: a value that was
 // copied or restored to the wrong key must not hand one user the session of another.
@@ -97,6 +101,9 @@ func decodeFor(codec Codec, id string, data []byte, revision uint64) (*Session, 
 		return nil, errs.Because("the codec cannot decode the value", err)
 	}
 	if s == nil || s.id != id {
+		if _, ok := codec.(*SealedCodec); ok && bytes.HasPrefix(data, []byte(sealedPrefix)) {
+			return nil, errMoved
+		}
 		return nil, errWrongID
 	}
 	Stamp(s, revision)

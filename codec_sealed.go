@@ -14,10 +14,10 @@ import (
 // sealed", "unknown key" or "altered". The value is left alone.
 //
 // A value is bound to its session. The id and the owner, like all the rest, are part of what is sealed, and storages
-// refuse a value whose id is not the one that it was found under: what was moved to another key is ErrCorrupt, too.
-// They need no additional data for that, and a storage can read a value whose id it does not know, as an index of
-// owners requires. What nothing binds is the place: an older value of the same session, and one of the same id in
-// another storage with the same ring. Storages whose sessions must not be mixed up need rings of their own.
+// refuse a value whose id is not the one that it was found under: what was moved to another key counts as altered. They
+// need no additional data for that, and a storage can read a value whose id it does not know, as an index of owners
+// requires. What nothing binds is the place: an older value of the same session, and one of the same id in another
+// storage with the same ring. Storages whose sessions must not be mixed up need rings of their own.
 //
 // A session stays sealed with the key that was the first one when it was last stored; loads do not change that. So an
 // old key has to stay in the ring, behind the first one, for as long as a session can live without being stored: until

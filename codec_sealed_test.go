@@ -245,7 +245,7 @@ func TestSealedValuesInRedis(t *testing.T) {
 		"mine": "", "yours": "", "retired": "",
 		"plain":   corrupt + "the value is not sealed",
 		"altered": corrupt + "the sealed value was altered, or was sealed for something else",
-		"moved":   corrupt + "the value is another session's",
+		"moved":   corrupt + "the sealed value was altered, or moved: it is another session's",
 	} {
 		before := get(id)
 		s, err := sealing.Load(t.Context(), id)
