@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/seed34611480/session/internal/errs"
 )
 
 // JSONCodec is the default [Codec]. Its output is readable with redis-cli. It keeps fields that it does not know, and
@@ -73,7 +74,9 @@ func appendTime(b []byte, t time.Time) []byte {
 	return append(t.AppendFormat(append(b, '"'), time.RFC3339Nano), '"')
 }
 
-// Decode implements [Codec].
+const errNoID = errs.SafeError("the value has no id")
+
+// Decode implements [Codec]. What is no session is [ErrCorrupt].
 func (JSONCodec) Decode(data []byte) (*Session, error) {
 	if s := decodePlain(data); s != nil {
 		return s, nil
@@ -84,10 +87,10 @@ func (JSONCodec) Decode(data []byte) (*Session, error) {
 		Hidden json.RawMessage `json:"unknown"` // the Record's: in this format, "unknown" is a name like any other
 	}
 	if err := json.Unmarshal(data, &known); err != nil {
-		return nil, err
+		return nil, opErrBecause("decode", ErrCorrupt, err)
 	}
 	if known.ID == "" {
-		return nil, errors.New("session: decode: no id")
+		return nil, opErrBecause("decode", ErrCorrupt, errNoID)
 	}
 	known.Unknown = data
 	return FromRecord(known.Record), nil

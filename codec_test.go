@@ -152,8 +152,14 @@ func TestJSONCodecKeepsUnknownFields(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, `{"id":"id",`+times+want+`}`, string(encoded))
 	}
-	_, err := JSONCodec{}.Decode([]byte(`{"type":"streamable"}`))
-	require.ErrorContains(t, err, "no id")
+	for stored, text := range map[string]string{
+		`{"type":"streamable"}`: "session: decode: corrupt value: the value has no id",
+		`{"id":4711}`:           "session: decode: corrupt value: (details hidden: *json.UnmarshalTypeError)",
+	} {
+		_, err := JSONCodec{}.Decode([]byte(stored))
+		require.ErrorIs(t, err, ErrCorrupt)
+		require.EqualError(t, err, text)
+	}
 }
 
 func TestUnknownFieldsCannotOverrideOthers(t *testing.T) {

@@ -43,7 +43,7 @@ var (
 	ErrTooLarge = errors.New("session: too large")
 
 	// ErrCorrupt: the value stored under the id is not a session of that id, or comes from a version of this package
-	// that this one cannot read. The value is left alone.
+	// that this one cannot read. The value is left alone. Of [Session.Decode]: the data are no JSON of the caller's type.
 	ErrCorrupt = errors.New("session: corrupt value")
 
 	// ErrEncode: the [Codec] could not encode the session, which was not stored. To try again is of no use.

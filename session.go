@@ -129,11 +129,18 @@ func (s *Session) Data() []byte {
 	return []byte(s.data)
 }
 
-// Decode unmarshals the application data, which must be JSON, into the value that v points to.
+// Decode unmarshals the application data, which must be JSON, into the value that v points to. [ErrCorrupt]: the data
+// do not fit; the error of encoding/json, whose text may show them, is hidden, and stays reachable with [errors.As].
+// [errors.ErrUnsupported]: v is no pointer.
 func (s *Session) Decode(v any) error {
+	const op = "decode data"
 	// Decode a copy: an UnmarshalJSON method may write to its input.
-	if err := json.Unmarshal([]byte(s.orEmpty().data), v); err != nil {
-		return fmt.Errorf("session: decode data: %w", err)
+	err := json.Unmarshal([]byte(s.orEmpty().data), v)
+	if _, invalid := errors.AsType[*json.InvalidUnmarshalError](err); invalid {
+		return opErrBecause(op, errors.ErrUnsupported, errs.Reason("it needs a pointer that is not nil, not a %T", v))
+	}
+	if err != nil {
+		return opErrBecause(op, ErrCorrupt, errs.Because("the data are no JSON of this type", err))
 	}
 	return nil
 }

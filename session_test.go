@@ -161,8 +161,28 @@ func TestDecode(t *testing.T) {
 	var v struct{ N int }
 	require.NoError(t, New("id").WithData([]byte(`{"n":3}`)).Decode(&v))
 	require.Equal(t, 3, v.N)
-	require.ErrorContains(t, New("id").Decode(&v), "session: decode data")
 	require.Nil(t, New("id").Data())
+	for data, cause := range map[string]any{ // as encoding/json would show them
+		``:                           new(*json.SyntaxError),
+		`{"n":47114711471147114711}`: new(*json.UnmarshalTypeError),
+		`{"at":"secret"}`:            new(*time.ParseError),
+	} {
+		var v struct {
+			N  int
+			At time.Time
+		}
+		err := New("id").WithData([]byte(data)).Decode(&v)
+		require.ErrorIs(t, err, ErrCorrupt)
+		require.EqualError(t, err, "session: decode data: corrupt value: the data are no JSON of this type")
+		require.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, err), "47114711")
+		require.True(t, errors.As(err, cause), "%T", cause)
+	}
+	for _, v := range []any{nil, v, (*int)(nil)} {
+		err := New("id").WithData([]byte(`{}`)).Decode(v)
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+		require.NotErrorIs(t, err, ErrCorrupt)
+		require.ErrorContains(t, err, fmt.Sprintf("not a %T", v))
+	}
 }
 
 func TestNewID(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -182,6 +183,9 @@ func (n *noise) operations(ctx context.Context, st session.Storage, s *session.S
 		"renew": func() error { _, err := session.Renew(ctx, st, s); return err },
 		"watch": func() error {
 			return st.(session.Watcher).Watch(watch, 10*time.Millisecond, func(session.Event) {})
+		},
+		"decode": func() error {
+			return s.WithData(strconv.AppendQuote(nil, string(s.Data()))).Decode(new(time.Time))
 		},
 		"delete expired": func() error { return st.DeleteExpired(ctx, time.Now().Add(-time.Hour)) },
 	} {
