@@ -64,7 +64,7 @@ func (s *Session) Record() Record {
 // and without the members that have the name of a field.
 func FromRecord(r Record) *Session {
 	return &Session{
-		id: r.ID, typ: Type(validText(string(r.Type))), principal: validText(r.Principal),
+		id: strings.Clone(r.ID), typ: Type(ownText(string(r.Type))), principal: ownText(r.Principal),
 		createdAt: normalTime(r.CreatedAt), updatedAt: normalTime(r.UpdatedAt), expiresAt: normalTime(r.ExpiresAt),
 		idleTimeout: normalIdle(r.IdleTimeout),
 		metadata:    pairsOf(r.Metadata), data: string(r.Data), unknown: unknownMembers(r.Unknown),
@@ -76,7 +76,7 @@ func pairsOf(metadata map[string]string) []pair {
 	var pairs []pair
 	pairs = slices.Grow(pairs, len(metadata))
 	for key, value := range metadata {
-		pairs = append(pairs, pair{validText(key), validText(value)})
+		pairs = append(pairs, pair{ownText(key), ownText(value)})
 	}
 	slices.SortFunc(pairs, func(a, b pair) int {
 		return cmp.Or(strings.Compare(a.key, b.key), strings.Compare(a.value, b.value))

@@ -31,8 +31,8 @@ const (
 // modified, so a storage can hand the same pointer to all its callers without copying. A Session is safe for concurrent
 // use. Make one with [New] or [FromRecord]; the zero value is a session without an id, which every storage refuses.
 //
-// A nil *Session has the zero value of everything: no method of it panics. A changed copy of nil is nil, which every
-// storage refuses.
+// A nil *Session has the zero value of everything: no method of it panics, but for MarshalJSON, which encoding/json
+// does not call for nil. A changed copy of nil is nil, which every storage refuses.
 //
 // Formatting or logging a Session never shows its id, principal or contents: for many users, an id is a credential.
 type Session struct {
@@ -63,7 +63,7 @@ type pair struct{ key, value string }
 // check the id, see [ValidateID].
 func New(id string) *Session {
 	now := normalTime(time.Now())
-	return &Session{id: id, createdAt: now, updatedAt: now}
+	return &Session{id: strings.Clone(id), createdAt: now, updatedAt: now}
 }
 
 // empty is what the methods of a nil session read. It is never changed.
@@ -151,13 +151,14 @@ func (s *Session) Revision() uint64 { return s.orEmpty().revision.Load() }
 
 // WithType returns a copy with another type.
 func (s *Session) WithType(t Type) *Session {
-	return s.derive(func(c *Session) { c.typ = Type(validText(string(t))) })
+	return s.derive(func(c *Session) { c.typ = Type(ownText(string(t))) })
 }
 
 // WithPrincipal returns a copy with another owner; "" for none. Identify the owner by something that stays the same
-// when tokens are renewed, such as the [Principal] of an issuer and a subject; never by a token.
+// when tokens are renewed, such as the [Principal] of an issuer and a subject; never by a token. Text that is not UTF-8
+// is adjusted like that of [Session.With], which may make two owners the same; what Principal returns never needs that.
 func (s *Session) WithPrincipal(principal string) *Session {
-	return s.derive(func(c *Session) { c.principal = validText(principal) })
+	return s.derive(func(c *Session) { c.principal = ownText(principal) })
 }
 
 // WithExpiresAt returns a copy that is never served at or after t, however often it is used. The zero time removes the
@@ -175,9 +176,9 @@ func (s *Session) WithIdleTimeout(d time.Duration) *Session {
 }
 
 // With returns a copy with a metadata value set. Keys and values are UTF-8; invalid bytes are replaced by U+FFFD at
-// once, so that every storage returns exactly what the session holds.
+// once, so that every storage returns exactly what the session holds. They are copied.
 func (s *Session) With(key, value string) *Session {
-	key, value = validText(key), validText(value)
+	key, value = ownText(key), ownText(value)
 	return s.derive(func(c *Session) {
 		i, found := s.find(key)
 		if found {
@@ -356,3 +357,7 @@ func normalIdle(d time.Duration) time.Duration {
 }
 
 func validText(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+// ownText returns text for a session to hold. The caller's may be a part of something larger, such as a whole request,
+// which would stay in memory with the session, and be counted nowhere.
+func ownText(s string) string { return strings.Clone(validText(s)) }

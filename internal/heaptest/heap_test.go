@@ -33,7 +33,11 @@ func (r recipe) Load(_ context.Context, id string) (*session.Session, error) {
 	return s, nil
 }
 
-func (recipe) Store(context.Context, *session.Session) error  { return session.ErrUnavailable }
+func (recipe) Store(_ context.Context, s *session.Session) error {
+	session.Stamp(s, 1)
+	return nil
+}
+
 func (recipe) Delete(context.Context, string) error           { return session.ErrUnavailable }
 func (recipe) DeleteExpired(context.Context, time.Time) error { return session.ErrUnavailable }
 
@@ -97,5 +101,36 @@ func TestBytesOfTheLocalTier(t *testing.T) {
 				require.NoError(t, st.Close())
 			})
 		}
+	}
+}
+
+// TestBytesOfStoredSessions: the local copy of a session that was stored shares nothing with its caller.
+func TestBytesOfStoredSessions(t *testing.T) {
+	const entries, tolerance = 10_000, 0.1
+	for name, r := range map[string]recipe{
+		"constant texts": func(id string) *session.Session {
+			s := session.New(id).WithType(session.TypeStreamable).WithPrincipal("https://issuer.example user-4711")
+			for _, key := range []string{"the-first-metadata-key", "the-second-metadata-key", "the-third-metadata-key"} {
+				s = s.With(key, "a-value-that-is-the-same-for-all-sessions")
+			}
+			return s
+		},
+		"parts of a larger text": func(id string) *session.Session {
+			request := id + strings.Repeat("x", 8<<10)
+			return session.New(request[:len(id)]).WithPrincipal(request[:100]).
+				WithMetadata(map[string]string{request[:50]: request[:200]}).With(request[100:120], request[200:250])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := liveHeap()
+			st := session.NewRoutingStorage(r, entries)
+			for range entries {
+				require.NoError(t, st.Store(t.Context(), r(session.NewID())))
+			}
+			heap, told := liveHeap()-before, st.Stats().Bytes
+			t.Logf("%d bytes of the heap, told %d (%+.1f%%)", heap, told, 100*float64(told-heap)/float64(heap))
+			require.LessOrEqual(t, math.Abs(float64(told-heap)), tolerance*float64(heap))
+			require.NoError(t, st.Close())
+		})
 	}
 }
