@@ -47,7 +47,9 @@ func WithMaxSize(bytes int) StorageOption {
 // returns it with that end; the caller's own session stays as it is. An ExpiresAt that the session has counts instead,
 // also a later one. 0 means none, the default. It panics when d is negative, or less than a millisecond.
 //
-// All replicas that share a Redis should have the same: it is the storage that stores a session which sets its end.
+// All replicas that share a Redis should have the same: it is the storage that stores a session which sets its end. One
+// that was stored without this option can be loaded as before. When it is stored again it gets its end, and is
+// [ErrNotFound] if that has passed.
 func WithMaxLifetime(d time.Duration) StorageOption {
 	d = orDefault("WithMaxLifetime", d, 0)
 	if d > 0 && d < time.Millisecond {
@@ -70,6 +72,13 @@ const (
 // giving a session to another principal, is subject to it; sessions without a principal, and changes of others, are
 // not. By default there is no limit. For RedisStorage it implies [WithOwnerIndex]. It panics when n is not positive, or
 // over is none of the constants.
+//
+// RedisStorage stores a new session, counts, and undoes what is too much. Of concurrent logins it may refuse more than
+// it has to, also with EndIdlest. One too many stays, until the next login, if the process ends between the two, or if
+// sessions are given to the principal by concurrent calls. Which session was not used for longest it takes from their
+// TTLs: a use that a [RoutingStorage] has answered locally counts once it was told of ([WithRefreshAfter]), and of a
+// session with [NoIdleTimeout], or shortly before its ExpiresAt, the last Store may be all that is known. A local copy
+// of a session that was ended may be served for MaxStaleness.
 func WithOwnerLimit(n int, over OwnerPolicy) StorageOption {
 	if n <= 0 || over != RefuseNew && over != EndIdlest {
 		panic(fmt.Sprintf("session: WithOwnerLimit(%d, %d): needs n > 0, and RefuseNew or EndIdlest", n, over))
