@@ -23,6 +23,9 @@ func ownerLimit(e *env) {
 	sessions[0] = sessions[0].With("k", "v")
 	e.store(sessions[0])
 	e.untouched("a change at the limit", sessions[0])
+	sessions[0] = session.New(sessions[0].ID()).WithPrincipal(mine) // without a revision
+	e.store(sessions[0])
+	e.lists(mine, "after one was replaced at the limit", sessions...)
 	e.store(e.fresh().WithPrincipal(""))
 	other := e.ownedBy(e.principal(), 1)[0]
 

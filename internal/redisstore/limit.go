@@ -25,7 +25,7 @@ var ageScript = newScript(headerSource + ageSource)
 type room struct {
 	member   string
 	revision string // 16 hex digits, so texts compare as numbers do
-	idle     int64  // milliseconds since its last use
+	idle     int64  // milliseconds since its last use, at most
 }
 
 // withinLimit writes a value of an owner.
