@@ -5,6 +5,7 @@ import "bytes"
 // events finds the data in a stream of server-sent events, and hands it to the message that the event carries.
 type events struct {
 	state   lineState
+	mark    int  // bytes of a byte order mark that the stream begins with
 	matched int  // bytes of "data" that the line begins with
 	hasData bool // the event has a line of data already
 	cr      bool // the last byte was a CR: an LF after it belongs to the same line end
@@ -19,12 +20,18 @@ const (
 	skips // the rest of the line does not count
 )
 
-const dataField = "data"
+const (
+	dataField     = "data"
+	byteOrderMark = "\ufeff" // which clients skip at the start of a stream
+)
 
 // scan reads p until a byte completes a message with a task, and returns the index of that byte, or -1.
 func (e *events) scan(p []byte, m *message) int {
 	for i := 0; i < len(p); i++ {
 		c := p[i]
+		if e.mark < len(byteOrderMark) && e.beginStream(c) {
+			continue
+		}
 		if e.cr && c == '\n' {
 			e.cr = false
 			continue
@@ -49,6 +56,19 @@ func (e *events) scan(p []byte, m *message) int {
 		}
 	}
 	return -1
+}
+
+// beginStream reports whether a byte at the start of the stream is one of a byte order mark.
+func (e *events) beginStream(c byte) bool {
+	if c == byteOrderMark[e.mark] {
+		e.mark++
+		return true
+	}
+	if e.mark > 0 {
+		e.state = skips // it is another character, and no field begins with that
+	}
+	e.mark = len(byteOrderMark)
+	return false
 }
 
 // name takes in a byte of the name of a field.

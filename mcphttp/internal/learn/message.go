@@ -10,13 +10,14 @@ import (
 // Task is what an answer says of a task that it announces.
 type Task struct {
 	ID  string
-	TTL time.Duration // from its creation; 0: not said, or unlimited
+	TTL time.Duration // from its creation; 0: not said
 }
 
 // maxText is how many bytes of a string are looked at, as they are written, with their escapes.
 const maxText = 4096
 
-// longest is the longest TTL that a Task has: more does not fit into a time.Duration.
+// longest is the longest TTL that a Task has, which also stands for an unlimited one: more does not fit into a
+// time.Duration.
 const longest = 1 << 40 // milliseconds
 
 // field is a member of a message that counts.
@@ -26,22 +27,35 @@ const (
 	other field = iota
 	result
 	resultType
+	olderTask
 	taskID
 	ttlMs
 )
 
+// claim is what a message says of a task.
+type claim struct {
+	task Task
+	long bool // its taskId has more than maxText bytes
+}
+
 // message finds the task in the bytes of one JSON-RPC message. It knows how deep it is, and looks only at the members
-// of the message and of its result: a tool may return anything below that, and must not be able to announce a task.
+// of the message, of its result, and of the task in there: a tool may return anything else below that, and must not be
+// able to announce a task.
+//
+// A result of resultType "task" has the members of the task. mcp-go announces one in the way of 2025-11-25, also to
+// requests of 2026-07-28: in a member "task" of the result.
 //
 // It checks no syntax. What is no JSON means nothing to a client; all that counts is that the scanner ends.
 type message struct {
-	task   Task
-	isTask bool // its resultType is "task"
-	long   bool // its taskId has more than maxText bytes
+	claim
+
+	isTask bool  // its resultType is "task"
+	older  claim // that of the result's member "task"
 
 	depth    int
 	over     bool  // the message is complete, or is none
 	inResult bool  // the object at depth 2 is the result
+	inTask   bool  // the object at depth 3 is its member "task"
 	wantsKey bool  // where members count: the next string is a name
 	field    field // the member whose value comes
 
@@ -140,7 +154,7 @@ func (m *message) structure(c byte) bool {
 		}
 	case ':':
 		m.wantsKey = m.wantsKey && !m.members()
-	case ' ', '\t', '\r', '\n':
+	case ' ', '\t', '\r', '\n', 0xEF, 0xBB, 0xBF: // the last are a byte order mark, which some clients skip
 	default:
 		if m.depth == 0 {
 			m.over = true // a number, or no JSON
@@ -155,7 +169,17 @@ func (m *message) structure(c byte) bool {
 }
 
 // members reports whether the members of the present object count.
-func (m *message) members() bool { return m.depth == 1 || m.depth == 2 && m.inResult }
+func (m *message) members() bool {
+	return m.depth == 1 || m.depth == 2 && m.inResult || m.depth == 3 && m.inTask
+}
+
+// present returns what the members of the present object tell.
+func (m *message) present() *claim {
+	if m.inTask {
+		return &m.older
+	}
+	return &m.claim
+}
 
 func (m *message) begin(captures bool) { m.captures, m.text, m.textLong = captures, m.text[:0], false }
 
@@ -167,6 +191,8 @@ func (m *message) open(c byte) {
 		m.wantsKey = true
 	case m.depth == 2 && m.field == result && c == '{':
 		m.inResult, m.wantsKey, m.field = true, true, other
+	case m.depth == 3 && m.inResult && m.field == olderTask && c == '{':
+		m.inTask, m.wantsKey, m.field = true, true, other
 	}
 }
 
@@ -181,9 +207,14 @@ func (m *message) shut(c byte) bool {
 		m.over = true
 	case m.depth == 0:
 		m.over = true
-		return m.isTask && (m.task.ID != "" || m.long)
+		if !m.isTask {
+			m.claim = m.older
+		}
+		return m.task.ID != "" || m.long
 	case m.depth == 1:
 		m.inResult, m.wantsKey, m.field = false, false, other
+	case m.depth == 2:
+		m.inTask, m.wantsKey, m.field = false, false, other
 	}
 	return false
 }
@@ -201,7 +232,8 @@ func (m *message) stringRead() {
 	case m.field == resultType:
 		m.isTask = ok && text == "task"
 	case m.field == taskID:
-		m.task.ID, m.long = text, m.textLong
+		c := m.present()
+		c.task.ID, c.long = text, m.textLong
 	}
 }
 
@@ -209,17 +241,22 @@ func (m *message) nameRead(name string) {
 	switch {
 	case m.depth == 1 && name == "result":
 		m.field = result
-		m.task, m.isTask, m.long = Task{}, false, false
+		m.claim, m.isTask, m.older = claim{}, false, claim{}
 	case m.depth == 1:
+	case name == "taskId":
+		m.field = taskID
+		c := m.present()
+		c.task.ID, c.long = "", false
+	case name == "ttlMs" && !m.inTask, name == "ttl" && m.inTask:
+		m.field = ttlMs
+		m.present().task.TTL = 0
+	case m.inTask:
 	case name == "resultType":
 		m.field = resultType
 		m.isTask = false
-	case name == "taskId":
-		m.field = taskID
-		m.task.ID, m.long = "", false
-	case name == "ttlMs":
-		m.field = ttlMs
-		m.task.TTL = 0
+	case name == "task":
+		m.field = olderTask
+		m.older = claim{}
 	}
 }
 
@@ -229,8 +266,11 @@ func (m *message) endNumber() {
 		return
 	}
 	m.inNumber, m.captures = false, false
-	if ms, err := strconv.ParseFloat(string(m.text), 64); err == nil && ms > 0 {
-		m.task.TTL = time.Duration(min(ms, longest)) * time.Millisecond
+	c := m.present()
+	if string(m.text) == "null" {
+		c.task.TTL = longest * time.Millisecond
+	} else if ms, err := strconv.ParseFloat(string(m.text), 64); err == nil && ms > 0 {
+		c.task.TTL = time.Duration(min(ms, longest)) * time.Millisecond
 	}
 }
 

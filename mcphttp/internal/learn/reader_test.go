@@ -47,8 +47,27 @@ func TestTasksAreFound(t *testing.T) {
 		"in a text": {
 			json: result(`"content":[{"text":"{\"result\":{\"resultType\":\"task\",\"taskId\":\"t1\"}}"}]`), want: none(),
 		},
-		"in an array":        {json: result(`"content":["resultType","task",["taskId","t1"]]`), want: none()},
-		"result is an array": {json: `{"result":["resultType","task","taskId","t1"]}`, want: none()},
+		"as mcp-go says it": {
+			json: result(`"resultType":"complete","task":{"taskId":"t1","status":"working","ttl":60000},"content":[]`),
+			want: minute,
+		},
+		"as mcp-go says it, unlimited": {
+			json: result(`"task":{"ttl":null,"x":{"taskId":"t2"},"taskId":"t1"}`),
+			want: []Task{{ID: "t1", TTL: longest * time.Millisecond}},
+		},
+		"as both say it": {
+			json: result(`"task":{"taskId":"t2"},"resultType":"task","taskId":"t1"`), want: one("t1"),
+		},
+		"members of the other": {json: result(`"ttl":60000,"resultType":"task","taskId":"t1"`), want: one("t1")},
+		"the second task":      {json: result(`"task":{"taskId":"t1"},"task":{"ttl":60000}`), want: none()},
+		"a list of tasks":      {json: result(`"task":[{"taskId":"t1"}],"tasks":[{"taskId":"t2"}]`), want: none()},
+		"a task below a task":  {json: result(`"task":{"task":{"taskId":"t1"}}`), want: none()},
+		"a task elsewhere": {
+			json: result(`"structuredContent":{"task":{"taskId":"t1"}},"_meta":{"taskId":"t1"}`), want: none(),
+		},
+		"a task in no result": {json: `{"task":{"taskId":"t1"},"params":{"task":{"taskId":"t1"}}}`, want: none()},
+		"in an array":         {json: result(`"content":["resultType","task",["taskId","t1"]]`), want: none()},
+		"result is an array":  {json: `{"result":["resultType","task","taskId","t1"]}`, want: none()},
 		"in params": {
 			json: `{"method":"m","params":{"resultType":"task","taskId":"t1","result":{"resultType":"task","taskId":"t1"}}}`,
 			want: none(),
@@ -72,17 +91,25 @@ func TestTasksAreFound(t *testing.T) {
 			json: result(`"_meta":{"a":[1,{"b":"}]\""}]},"resultType":"task","x":[[],{}],"taskId":"t1"`), want: one("t1"),
 		},
 		"a TTL with an exponent": {json: result(`"ttlMs":6e4,"resultType":"task","taskId":"t1"`), want: minute},
-		"no TTL":                 {json: result(`"ttlMs":null,"resultType":"task","taskId":"t1"`), want: one("t1")},
-		"a negative TTL":         {json: result(`"ttlMs":-1,"resultType":"task","taskId":"t1"`), want: one("t1")},
+		"no TTL":                 {json: result(`"resultType":"task","taskId":"t1"`), want: one("t1")},
+		"an unlimited TTL": {
+			json: result(`"ttlMs":null,"resultType":"task","taskId":"t1"`),
+			want: []Task{{ID: "t1", TTL: longest * time.Millisecond}},
+		},
+		"a negative TTL": {json: result(`"ttlMs":-1,"resultType":"task","taskId":"t1"`), want: one("t1")},
 		"a huge TTL": {
 			json: result(`"ttlMs":1e300,"resultType":"task","taskId":"t1"`),
 			want: []Task{{ID: "t1", TTL: longest * time.Millisecond}},
 		},
 		"the second TTL": {json: result(`"ttlMs":5,"ttlMs":60000,"resultType":"task","taskId":"t1"`), want: minute},
 		"not complete":   {json: task[:len(task)-1], want: none()},
+		"a mark":         {json: byteOrderMark + task, want: minute},
 		"no JSON":        {json: `]{"result":{"resultType":"task","taskId":"t1"}}`, want: none()},
 
 		"an event":        {events: events("event: message", "id: 1", "data: "+task), want: minute},
+		"a mark before":   {events: byteOrderMark + events("data: "+task), want: minute},
+		"a mark later":    {events: events(": ping", byteOrderMark+"data: "+task), want: none()},
+		"half a mark":     {events: byteOrderMark[:2] + events("data: "+task), want: none()},
 		"no space":        {events: events("data:" + task), want: minute},
 		"no blank line":   {events: "data: " + task, want: minute},
 		"split lines":     {events: events("data: "+task[:24], "data: "+task[24:34], "data:"+task[34:]), want: minute},
@@ -208,7 +235,9 @@ func (c *closer) Close() error {
 func FuzzReader(f *testing.F) {
 	f.Add([]byte(task), false, uint8(1))
 	f.Add([]byte("]{"), false, uint8(1))
+	f.Add([]byte(`{"result":{"task":{"taskId":"t","ttl":null},"resultType":"complete","task":{}}}`), false, uint8(9))
 	f.Add([]byte("data: "+task+"\n\n"), true, uint8(3))
+	f.Add([]byte(byteOrderMark+"data: "+task+"\n\n"), true, uint8(1))
 	f.Add([]byte("data\rdata:"+task+"\r\n\n"), true, uint8(7))
 	f.Add([]byte(`{"result":{"task\u0049d":"\ud800","resultType":"task","ttlMs":1e3},"result":{}}`), false, uint8(2))
 	f.Fuzz(func(t *testing.T, body []byte, events bool, size uint8) {
@@ -259,6 +288,7 @@ func expected(body []byte, events bool) (tasks []Task, ok bool) {
 
 // split returns the data of each event, also of the last if it has no blank line.
 func split(body string) (messages [][]byte) {
+	body = strings.TrimPrefix(body, byteOrderMark)
 	body = strings.ReplaceAll(strings.ReplaceAll(body, "\r\n", "\n"), "\r", "\n")
 	for event := range strings.SplitSeq(body, "\n\n") {
 		var data []string
@@ -275,23 +305,32 @@ func split(body string) (messages [][]byte) {
 }
 
 func taskIn(message []byte) Task {
-	var top, result map[string]json.RawMessage
+	var top, result, older map[string]json.RawMessage
 	if json.Unmarshal(message, &top) != nil || json.Unmarshal(top["result"], &result) != nil {
 		return Task{}
 	}
-	text := func(name string) string {
-		var s any
-		_ = json.Unmarshal(result[name], &s)
-		text, _ := s.(string)
-		return text
+	if text(result["resultType"]) == "task" {
+		return Task{ID: text(result["taskId"]), TTL: ttlOf(result["ttlMs"])}
 	}
-	if text("resultType") != "task" {
-		return Task{}
+	_ = json.Unmarshal(result["task"], &older)
+	return Task{ID: text(older["taskId"]), TTL: ttlOf(older["ttl"])}
+}
+
+func text(value json.RawMessage) string {
+	var s any
+	_ = json.Unmarshal(value, &s)
+	text, _ := s.(string)
+	return text
+}
+
+func ttlOf(value json.RawMessage) time.Duration {
+	if string(value) == "null" {
+		return longest * time.Millisecond
 	}
 	var ms any
-	_ = json.Unmarshal(result["ttlMs"], &ms)
+	_ = json.Unmarshal(value, &ms)
 	ttl, _ := ms.(float64)
-	return Task{ID: text("taskId"), TTL: time.Duration(max(0, min(ttl, longest))) * time.Millisecond}
+	return time.Duration(max(0, min(ttl, longest))) * time.Millisecond
 }
 
 func BenchmarkReader(b *testing.B) {
