@@ -36,12 +36,13 @@ type health struct {
 
 	mu    sync.Mutex // protects following fields
 	hosts map[string]*trouble
-	told  map[string]time.Time // see tellLocked
+	told  map[string]time.Time // see tell
 }
 
 // trouble is what is known of a host that cannot be dialled.
 type trouble struct {
-	refusals    int // in a row
+	rows        int // of refusals, with a long pause before each
+	refusals    int // in the latest row
 	first, last time.Time
 	nextTrial   time.Time
 	dead        bool
@@ -108,63 +109,82 @@ func (h *health) taken(host string) {
 
 // failed notes that a host could not be dialled, and reports whether it is dead.
 func (h *health) failed(host string, err error) (dead bool) {
-	now := time.Now()
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	wasDead, dead := h.failedLocked(host, err)
+	h.mu.Unlock()
+	switch {
+	case dead && !wasDead:
+		h.logger.Warn("mcphttp: a backend is dead: it refuses connections", "host", host)
+	case !dead && !isRefusal(err):
+		h.tell("mcphttp: a backend cannot be reached", host, err)
+	}
+	return dead
+}
+
+func (h *health) failedLocked(host string, err error) (wasDead, dead bool) {
+	now := time.Now()
 	t := h.hosts[host]
-	if t == nil || now.Sub(t.last) > 8*h.deadAfter { // no one has tried for long: what was known is old
+	if t == nil {
 		h.makeRoomLocked(now)
 		t = new(trouble)
 		h.hosts[host] = t
 		h.some.Store(int64(len(h.hosts)))
 	}
+	wasDead = t.dead
+	if now.Sub(t.last) > h.pause() {
+		// It may have been alive meanwhile, and this be the first moment of a restart: what was known counts as one refusal.
+		// Without that, a client that is alone and tries once a minute would get 503 for ever.
+		t.refusals, t.dead = 0, false
+	}
 	t.last, t.nextTrial = now, now.Add(h.deadAfter/4)
 	switch {
 	case t.dead:
-	case !errors.Is(err, syscall.ECONNREFUSED):
-		t.refusals = 0
-		h.tellLocked("mcphttp: a backend cannot be reached", host, err)
+	case !isRefusal(err):
+		t.rows, t.refusals = 0, 0
 	case t.refusals == 0:
-		t.refusals, t.first = 1, now
+		t.rows, t.refusals, t.first = t.rows+1, 1, now
+		t.dead = t.rows >= leastRefusals
 	default:
 		t.refusals++
 		t.dead = t.refusals >= leastRefusals && now.Sub(t.first) >= h.deadAfter
-		if t.dead {
-			h.logger.Warn("mcphttp: a backend is dead: it refuses connections", "host", host, "for", now.Sub(t.first))
-		}
 	}
-	return t.dead
+	return wasDead, t.dead
 }
 
 // unanswered notes that a host has taken a request, and not answered it.
 func (h *health) unanswered(host string, err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.tellLocked("mcphttp: a backend does not answer", host, err)
+	h.tell("mcphttp: a backend does not answer", host, err)
 }
 
 // tellPause is the least time between two lines about one host.
 const tellPause = time.Minute
 
-// tellLocked logs a failure of a host, unless one of it was logged just now: each of its requests may have it.
-func (h *health) tellLocked(text, host string, err error) {
+// tell logs a failure of a host, unless one of it was logged just now: each of its requests may have it.
+func (h *health) tell(text, host string, err error) {
+	h.mu.Lock()
 	now := time.Now()
-	if now.Sub(h.told[host]) < tellPause {
-		return
+	seldom := now.Sub(h.told[host]) >= tellPause
+	if seldom {
+		if len(h.told) >= maxTroubles {
+			clear(h.told)
+		}
+		h.told[host] = now
 	}
-	if len(h.told) >= maxTroubles {
-		clear(h.told)
+	h.mu.Unlock()
+	if seldom {
+		h.logger.Warn(text, "host", host, "error", errs.Shown(err))
 	}
-	h.told[host] = now
-	h.logger.Warn(text, "host", host, "error", errs.Shown(err))
 }
+
+// pause is how long a host was not dialled when what was known of it is old.
+func (h *health) pause() time.Duration { return 8 * h.deadAfter }
 
 func (h *health) makeRoomLocked(now time.Time) {
 	if len(h.hosts) < maxTroubles {
 		return
 	}
 	for host, t := range h.hosts {
-		if now.Sub(t.last) > 8*h.deadAfter {
+		if now.Sub(t.last) > h.pause() {
 			delete(h.hosts, host)
 		}
 	}
@@ -175,6 +195,8 @@ func (h *health) makeRoomLocked(now time.Time) {
 		delete(h.hosts, host)
 	}
 }
+
+func isRefusal(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
 // isDial reports whether a request failed before anything of it was sent.
 func isDial(err error) bool {

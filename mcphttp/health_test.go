@@ -49,6 +49,13 @@ func TestWhatProvesThatAHostIsDead(t *testing.T) {
 		"times out once between": {
 			[]dial{{0, errRefused}, {d, errRefused}, {d, errTimedOut}, {2 * d, errRefused}}, false,
 		},
+		"is asked now and then": {[]dial{{0, errRefused}, {17 * d, errRefused}, {34 * d, errRefused}}, true},
+		"takes one now and then": {
+			[]dial{{0, errRefused}, {17 * d, errRefused}, {20 * d, nil}, {34 * d, errRefused}}, false,
+		},
+		"is cut off now and then": {
+			[]dial{{0, errRefused}, {17 * d, errTimedOut}, {34 * d, errRefused}, {51 * d, errRefused}}, false,
+		},
 		"was not asked for long": {[]dial{{0, errRefused}, {1, errRefused}, {17 * d, errRefused}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
