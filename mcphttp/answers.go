@@ -51,7 +51,7 @@ func (a *answers) serve(w http.ResponseWriter, r *http.Request, id string, next 
 	defer a.leave()
 	ctx, end := context.WithCancelCause(r.Context())
 	defer end(nil)
-	cutter := newCutter(w, end)
+	cutter := newCutter(w, r, end)
 	defer cutter.done()
 	limit, stream := a.calls, isStream(r)
 	if stream {
@@ -152,6 +152,11 @@ func (a *answers) shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		a.cutCalls(ErrShutdown)
+	}
+	select {
+	case <-a.ended: // both were true
+		return nil
+	default:
 		return ctx.Err()
 	}
 }

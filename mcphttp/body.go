@@ -12,6 +12,7 @@ type body struct {
 
 	limit    int64
 	tooLarge atomic.Bool // a reverse proxy reads on another goroutine
+	atEnd    func()      // is called when it was read to its end; nil: nothing is
 }
 
 // limitBody returns a copy of a request whose body has a limit. It is an error if the request itself says that it is
@@ -30,7 +31,10 @@ func limitBody(w http.ResponseWriter, r *http.Request, limit int64) (*http.Reque
 
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if isTooLarge(err) {
+	switch {
+	case err == io.EOF && b.atEnd != nil:
+		b.atEnd()
+	case isTooLarge(err):
 		b.tooLarge.Store(true)
 	}
 	return n, err

@@ -34,7 +34,7 @@ func (e gatewayError) Unwrap() error { return e.cause }
 // forward answers a request by a backend.
 func (p *Proxy) forward(w http.ResponseWriter, r *http.Request) {
 	x := exchangeOf(r.Context())
-	r, body, err := readWhole(w, r)
+	r, body, err := readWhole(r)
 	x.body = body
 	if err == nil && x.bound != byState {
 		err = p.route(r, x)

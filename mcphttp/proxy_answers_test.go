@@ -20,6 +20,7 @@ import (
 
 	"github.com/seed34611480/session"
 	"github.com/seed34611480/session/internal/logtest"
+	"github.com/seed34611480/session/internal/realtest"
 )
 
 // stream is a backend whose GETs are answered with an event, and then with nothing more until its client leaves.
@@ -101,24 +102,49 @@ func TestProxyShutdown(t *testing.T) {
 	require.Equal(t, "1", got.header.Get("Retry-After"))
 }
 
+// The server of the handler reads what is left of a body, and must not wait for it either.
 func TestShutdownDoesNotWaitForABody(t *testing.T) {
 	t.Parallel()
-	p, proxy := startProxy(t, startStorage(), startPeers(t, 1), WithGrace(50*time.Millisecond))
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(proxy, "http://"))
-	require.NoError(t, err)
-	defer conn.Close()
-	_, err = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"+
-		"Expect: 100-continue\r\n\r\n")
-	require.NoError(t, err)
-	answers := bufio.NewReader(conn)
-	line, err := answers.ReadString('\n')
-	require.NoError(t, err)
-	require.Equal(t, "HTTP/1.1 100 Continue\r\n", line, "the body is being read")
-	require.NoError(t, p.Shutdown(t.Context()))
-	_, _ = answers.ReadString('\n')
-	line, err = answers.ReadString('\n')
-	require.NoError(t, err)
-	require.Equal(t, "HTTP/1.1 503 Service Unavailable\r\n", line)
+	const grace = 50 * time.Millisecond
+	proxy := func() (http.Handler, *answers) {
+		p := NewProxy(startStorage(), []*url.URL{startPeer(t, "a").parsed(t)}, WithGrace(grace))
+		return p, p.sessions.answers
+	}
+	sessions := func() (http.Handler, *answers) {
+		s := NewSessions(startStorage(), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, err := io.ReadAll(r.Body); err != nil {
+				w.WriteHeader(http.StatusBadRequest)
+			}
+		}), WithGrace(grace))
+		return s, s.answers
+	}
+	for name, start := range map[string]func() (http.Handler, *answers){"Proxy": proxy, "Sessions": sessions} {
+		for _, expect := range []string{"", "Expect: 100-continue\r\n"} {
+			t.Run(name+expect, func(t *testing.T) {
+				handler, answers := start()
+				front := httptest.NewServer(handler)
+				defer front.Close()
+				conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", front.Listener.Addr().String())
+				require.NoError(t, err)
+				defer conn.Close()
+				require.NoError(t, conn.SetDeadline(time.Now().Add(realtest.Patience)))
+				_, err = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"+expect+"\r\n")
+				require.NoError(t, err)
+				realtest.Await(t, "the request", func() bool {
+					answers.mu.Lock()
+					defer answers.mu.Unlock()
+					return answers.open == 1
+				})
+				ctx, cancel := context.WithTimeout(t.Context(), realtest.Patience)
+				defer cancel()
+				require.NoError(t, answers.shutdown(ctx))
+				answer, err := io.ReadAll(conn)
+				require.NoError(t, err)
+				require.Contains(t, string(answer), "HTTP/1.1 503 Service Unavailable\r\n")
+				require.NoError(t, front.Config.Shutdown(ctx))
+			})
+		}
+	}
 }
 
 func TestStreamsOutliveTimeoutsOfTheServer(t *testing.T) {

@@ -79,6 +79,17 @@ func TestShutdownOfADeafHandler(t *testing.T) {
 	})
 }
 
+// The error of its context is for what has not ended.
+func TestShutdownWithoutTime(t *testing.T) {
+	t.Parallel()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 {
+		sessions := NewSessions(newBroken(), newServer())
+		require.NoError(t, sessions.Shutdown(ended))
+	}
+}
+
 // The end of its context cuts calls before the grace is over.
 func TestShutdownThatCannotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

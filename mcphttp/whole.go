@@ -2,11 +2,11 @@ package mcphttp
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"net/http"
-	"time"
 )
 
 // errIncomplete: the body of a request broke off.
@@ -21,40 +21,22 @@ var errIncomplete = errors.New("mcphttp: the request is incomplete")
 // answers of a plain ReverseProxy. [http.ResponseController.EnableFullDuplex] skips (1), but panics when the body was
 // not read to its end (golang/go#68560). With the body in memory there is no such race, the server notices at once
 // when the client leaves, and a request can be sent again that met a connection which the backend had closed.
-func readWhole(w http.ResponseWriter, r *http.Request) (*http.Request, []byte, error) {
-	control := http.NewResponseController(w)
+func readWhole(r *http.Request) (*http.Request, []byte, error) {
 	var body []byte
 	if r.Body != nil && r.Body != http.NoBody {
-		var err error
-		if body, err = readUntil(r.Context(), control, r); err != nil {
+		buffer := bytes.NewBuffer(make([]byte, 0, max(0, min(r.ContentLength, bufferSize))+bytes.MinRead))
+		_, err := buffer.ReadFrom(r.Body)
+		switch {
+		case isTooLarge(err):
 			return r, nil, err
+		case err != nil:
+			return r, nil, cmp.Or(context.Cause(r.Context()), errIncomplete) // it was cut, or broke off
 		}
+		body = buffer.Bytes()
 	}
 	r = r.WithContext(r.Context()) // a copy
 	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	r.Body, _ = r.GetBody()
 	r.ContentLength, r.TransferEncoding = int64(len(body)), nil
 	return r, body, nil
-}
-
-// readUntil reads a body until the context ends: a body that does not come would hold up a shutdown.
-func readUntil(ctx context.Context, control *http.ResponseController, r *http.Request) ([]byte, error) {
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		_ = control.SetReadDeadline(time.Unix(1, 0))
-	})
-	buffer := bytes.NewBuffer(make([]byte, 0, max(0, min(r.ContentLength, bufferSize))+bytes.MinRead))
-	_, err := buffer.ReadFrom(r.Body)
-	if !stop() {
-		<-ended
-		_ = control.SetReadDeadline(time.Time{})
-	}
-	switch {
-	case err == nil, isTooLarge(err):
-		return buffer.Bytes(), err
-	case context.Cause(ctx) != nil:
-		return nil, context.Cause(ctx)
-	}
-	return nil, errIncomplete
 }
