@@ -11,7 +11,7 @@ import (
 // nor body are changed, and the body is not read.
 //
 // A request with several MCP-Protocol-Version, Mcp-Session-Id, Mcp-Method or Mcp-Name headers is answered with 400: Era
-// would go by one of them, and the handler perhaps by another.
+// would go by one of them, and the handler perhaps by another. So is one with several versions in one header.
 //
 // A handler that is nil stands for an era that is not served. Its POSTs are answered with 400 and the JSON-RPC error
 // -32022, which names the versions that are served, so that clients can fall back. All other methods are answered with

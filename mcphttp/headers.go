@@ -2,6 +2,7 @@ package mcphttp
 
 import (
 	"net/http"
+	"net/textproto"
 	"strings"
 )
 
@@ -15,12 +16,15 @@ const (
 )
 
 // checkHeaders refuses a request that has one of the headers several times: one part would route by the first, and
-// another read the last.
+// another read the last. What is in front may have joined repeated ones with a comma, which no version has.
 func checkHeaders(h http.Header) error {
 	for _, name := range []string{versionHeader, sessionHeader, methodHeader, nameHeader} {
 		if len(h[name]) > 1 {
 			return errRepeated
 		}
+	}
+	if strings.Contains(h.Get(versionHeader), ",") {
+		return errRepeated
 	}
 	return nil
 }
@@ -33,7 +37,10 @@ const modernSince = "2026-07-28"
 // with it. Without a version, a request that has an Mcp-Method and no Mcp-Session-Id is modern, too: one that forgot
 // the version. The body is not read.
 func Modern(r *http.Request) bool {
-	if version := r.Header.Get(versionHeader); version != "" {
+	// HTTP/2 lets the spaces around a value pass, and a backend on HTTP/1.1 does not see them: (1) a client sends
+	// " 2026-07-28", (2) the proxy, which takes that for an older version, does not ask whose the task is, (3) the backend
+	// reads a request of the modern era, and answers.
+	if version := textproto.TrimString(r.Header.Get(versionHeader)); version != "" {
 		return version >= modernSince
 	}
 	return r.Header.Get(methodHeader) != "" && r.Header.Get(sessionHeader) == ""

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -29,6 +30,39 @@ func TestConnectionRemovesNoHeaders(t *testing.T) {
 	id, _ := begin(t, proxy)
 	send(t, http.MethodPost, proxy, "{}", sessionHeader, id, "Connection", sessionHeader)
 	require.Equal(t, id, peers[0].lastRequest().Header.Get(sessionHeader))
+}
+
+// HTTP/2 lets spaces around a value pass. The backend, which gets the request over HTTP/1.1, does not see them.
+func TestSpacesHideNoEra(t *testing.T) {
+	t.Parallel()
+	peers := startPeers(t, 1)
+	owner := WithOwner(func(r *http.Request) (string, error) { return r.Header.Get(userHeader), nil })
+	p := NewProxy(startStorage(), []*url.URL{peers[0].parsed(t)}, owner)
+	front := httptest.NewUnstartedServer(p)
+	front.EnableHTTP2 = true
+	front.StartTLS()
+	defer front.Close()
+	defer func() { require.NoError(t, p.Shutdown(t.Context())) }()
+	ask := func(user, version, method, body string) int {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, front.URL, strings.NewReader(body))
+		require.NoError(t, err)
+		r.Header = http.Header{userHeader: {user}, versionHeader: {version}, methodHeader: {method}}
+		answer, err := front.Client().Transport.RoundTrip(r)
+		require.NoError(t, err)
+		require.Equal(t, 2, answer.ProtoMajor)
+		require.NoError(t, answer.Body.Close())
+		return answer.StatusCode
+	}
+	require.Equal(t, 200, ask("ann", modernSince, callMethod, `{"method":"tools/call","params":{"task":"anns"}}`))
+	peers[0].forget()
+	const get = `{"method":"tasks/get","params":{"taskId":"anns"}}`
+	for _, version := range []string{" " + modernSince, "\t" + modernSince + " "} {
+		require.Equal(t, 404, ask("bob", version, "tasks/get", get))
+		require.Equal(t, 400, ask("bob", version, " tasks/get", get))
+		require.Nil(t, peers[0].lastRequest())
+		require.Equal(t, 200, ask("ann", version, "tasks/get", get))
+		peers[0].forget()
+	}
 }
 
 // The operator has given the proxy one path of the backend.
