@@ -120,11 +120,12 @@ func TestSessionThatCannotBeStored(t *testing.T) {
 func TestSessionIsStoredFirst(t *testing.T) {
 	st := newBroken()
 	for name, begin := range map[string]func(w http.ResponseWriter){
-		"write":      func(w http.ResponseWriter) { _, _ = io.WriteString(w, "{}") },
-		"header":     func(w http.ResponseWriter) { w.WriteHeader(http.StatusOK) },
-		"flush":      func(w http.ResponseWriter) { w.(http.Flusher).Flush() },
-		"controller": func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() },
-		"nothing":    func(http.ResponseWriter) {},
+		"write":             func(w http.ResponseWriter) { _, _ = io.WriteString(w, "{}") },
+		"header":            func(w http.ResponseWriter) { w.WriteHeader(http.StatusOK) },
+		"flush":             func(w http.ResponseWriter) { w.(http.Flusher).Flush() },
+		"controller":        func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() },
+		"nothing":           func(http.ResponseWriter) {},
+		"hints-with-the-id": func(w http.ResponseWriter) { w.WriteHeader(http.StatusEarlyHints) },
 		"hints": func(w http.ResponseWriter) {
 			id := w.Header().Get(sessionHeader)
 			w.Header().Del(sessionHeader) // it comes with the answer itself
@@ -146,6 +147,8 @@ func TestSessionIsStoredFirst(t *testing.T) {
 			sessions.ServeHTTP(w, requestWith("POST", nil, "{}"))
 			require.Equal(t, 200, w.Code)
 			require.True(t, known)
+			require.Equal(t, name, w.Header().Get(sessionHeader))
+			require.False(t, w.early)
 		})
 	}
 }
@@ -156,11 +159,13 @@ type watched struct {
 
 	leaves func()
 	left   bool
+	early  bool // the id was in what comes before the answer
 }
 
 func (w *watched) WriteHeader(status int) {
-	if status < 200 {
-		return // the recorder takes it for the answer
+	if status < 200 { // the recorder takes it for the answer
+		w.early = w.early || w.Header().Get(sessionHeader) != ""
+		return
 	}
 	if !w.left {
 		w.left = true

@@ -15,7 +15,7 @@ type writer struct {
 // WriteHeader implements [http.ResponseWriter].
 func (w *writer) WriteHeader(status int) {
 	if status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
-		w.ResponseWriter.WriteHeader(status) // the answer itself is still to come
+		w.inform(status)
 		return
 	}
 	if w.began {
@@ -30,6 +30,17 @@ func (w *writer) WriteHeader(status int) {
 	}
 	w.began = true
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// inform sends what comes before the answer itself. The id of a session is not in it: it was not stored yet.
+func (w *writer) inform(status int) {
+	h := w.Header()
+	ids := h[sessionHeader]
+	delete(h, sessionHeader)
+	w.ResponseWriter.WriteHeader(status)
+	if ids != nil {
+		h[sessionHeader] = ids
+	}
 }
 
 // Write implements [io.Writer]. What follows a refused header is dropped. That is no error: a ReverseProxy would break
