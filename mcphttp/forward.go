@@ -2,15 +2,16 @@ package mcphttp
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log"
-	"mime"
 	"net/http"
 	"net/http/httputil"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/seed34611480/session"
@@ -23,6 +24,7 @@ var (
 	errNoBackend = errors.New("mcphttp: no backend can be reached")
 	errNoTask    = errors.New("mcphttp: unknown task")
 	errTaken     = errors.New("mcphttp: another backend has a task with this id")
+	errEncoded   = errors.New("mcphttp: the backend's answer is encoded, and has to be read")
 )
 
 // gatewayError is that of a backend which was reached, and has not answered.
@@ -81,6 +83,7 @@ func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 	x.url = r.Out.URL
 	x.aim(r.Out)
 	r.SetXForwarded()
+	r.Out.Header.Del("Expect") // the body is here: a backend that does not answer it would cost a second
 	if x.learns {
 		r.Out.Header.Set("Accept-Encoding", "identity") // what is compressed cannot be read
 	}
@@ -156,18 +159,21 @@ func (p *Proxy) answered(answer *http.Response) error {
 			p.keepAddress(ctx, x)
 		}
 	}
-	if !x.learns || answer.StatusCode != http.StatusOK || answer.Header.Get("Content-Encoding") != "" {
+	if !x.learns || answer.StatusCode/100 != 2 {
 		return nil
+	}
+	if err := decompress(answer); err != nil {
+		return err
 	}
 	var failed error // to store a task
 	found := func(task learn.Task) error {
 		failed = p.keepTask(ctx, x, task)
 		return failed
 	}
-	switch kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type")); kind {
-	case "text/event-stream":
+	switch mediaType(answer.Header) {
+	case eventsType:
 		answer.Body = learn.Events(answer.Body, found)
-	case "application/json":
+	case jsonType:
 		answer.Body = learn.JSON(answer.Body, found)
 		if answer.ContentLength >= 0 && answer.ContentLength <= maxFirst {
 			// A failure can be a 503 then, which is better than a broken answer.
@@ -179,6 +185,38 @@ func (p *Proxy) answered(answer *http.Response) error {
 		}
 	}
 	return nil
+}
+
+// decompress lets an answer be read that a backend has compressed although it was asked not to. If it cannot be read,
+// it must not pass: it might announce a task that no replica knows.
+func decompress(answer *http.Response) error {
+	switch lower(strings.Join(answer.Header["Content-Encoding"], ",")) {
+	case "", "identity":
+		return nil
+	case "gzip", "x-gzip":
+		answer.Header.Del("Content-Encoding")
+		answer.Header.Del("Content-Length")
+		answer.ContentLength = -1
+		answer.Body = &gunzip{ReadCloser: answer.Body}
+		return nil
+	}
+	return errEncoded
+}
+
+// gunzip is a body that was compressed. It waits for none of it before it is read.
+type gunzip struct {
+	io.ReadCloser
+
+	plain *gzip.Reader
+}
+
+func (g *gunzip) Read(p []byte) (n int, err error) {
+	if g.plain == nil {
+		if g.plain, err = gzip.NewReader(g.ReadCloser); err != nil {
+			return 0, err
+		}
+	}
+	return g.plain.Read(p)
 }
 
 const maxFirst = 64 << 10 // how long an answer may be that is read before its header leaves
@@ -208,6 +246,8 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 		WriteError(w, session.ErrUnavailable)
 	case errors.Is(err, errIncomplete):
 		http.Error(w, "the request is incomplete", http.StatusBadRequest)
+	case errors.Is(err, errEncoded):
+		http.Error(w, "the backend has compressed an answer although it was asked not to", http.StatusBadGateway)
 	case gateway, errors.Is(err, errTaken), errors.Is(err, learn.ErrTooLong):
 		http.Error(w, "the backend does not answer", http.StatusBadGateway)
 	default:

@@ -52,6 +52,15 @@ func isStream(r *http.Request) bool {
 }
 
 // isEvents reports whether the header of an answer announces a stream of events.
-func isEvents(h http.Header) bool {
-	return strings.HasPrefix(h.Get("Content-Type"), "text/event-stream")
+func isEvents(h http.Header) bool { return mediaType(h) == eventsType }
+
+const (
+	eventsType = "text/event-stream"
+	jsonType   = "application/json"
+)
+
+// mediaType returns the type of a body without its parameters, in lower case.
+func mediaType(h http.Header) string {
+	kind, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	return lower(textproto.TrimString(kind))
 }

@@ -23,8 +23,9 @@ import (
 //     their answers holds for a Proxy, too.
 //   - Its task, in the modern era: Mcp-Name of tasks/get, tasks/update and tasks/cancel, or params.taskId, because the
 //     clients of go-sdk and mcp-go do not send the header; the first of the taskIds of subscriptions/listen. The
-//     backend that has answered a tools/call with a task has it. That is learnt while the answer passes, and stored
-//     before the client can know the id.
+//     backend that has answered a tools/call with a task has it: with the resultType "task", or, as mcp-go does, with
+//     the member "task" of 2025-11-25. That is learnt while the answer passes, and stored before the client can know the
+//     id.
 //   - A named parameter ([WithParamKey]), or what a function of yours returns ([WithKey]). The first request with a
 //     value is sent to any backend, and all others with that value go to the same.
 //
@@ -32,11 +33,13 @@ import (
 // is a [WithOwner]: then a task exists for the owner only whose call has begun it, and is unknown (404, -32602) to
 // others. subscriptions/listen may then name 64 tasks, all of that owner. A request of the modern era whose headers and
 // body name different tasks or methods is refused then (400, -32020), as is one whose body two parsers could read
-// differently.
+// differently. The bodies of the legacy era are not looked into: a backend that answers there for the same tasks has to
+// ask itself whose they are. mcp-go's does not.
 //
 // The address that was dialled is stored with the backend: a name may have many addresses, and one of them has the
 // session. An address with another port than the backend's is not dialled, unless there is a [WithTransport]. A key
-// that is taken is never overwritten with another backend; an answer that would need that fails.
+// that is taken is never overwritten with another backend; an answer that would need that fails. A key lives until it
+// was not used for the TTL of the storage; that of a task for its ttlMs, of up to 30 days, if that is longer.
 //
 // # Backends that fail
 //
@@ -52,10 +55,15 @@ import (
 //
 // # Requests and answers
 //
-// The body of a request is read before the request is sent on, see [WithMaxBody]. Answers are passed on as they come.
-// When the client hangs up, the backend's request is cancelled. Upgrade is not passed on. The path of a request is
-// appended to that of the backend's URL, and refused with 400 if it has a ".."; X-Forwarded-For, -Host and -Proto are
-// set to what this proxy knows.
+// The body of a request is read before the request is sent on, see [WithMaxBody]. Answers are passed on as they come. A
+// backend is asked not to compress that of a tools/call, which may announce a task; one that uses gzip nevertheless is
+// decompressed, and any other encoding is answered with 502. When the client hangs up, the backend's request is
+// cancelled. Upgrade and CONNECT are not passed on. The path of a request is appended to that of the backend's URL,
+// unless it is "/", and refused with 400 if it has a "..".
+//
+// X-Forwarded-For, -Host and -Proto are set to what this proxy knows, and Expect and headers of this hop dropped. Other
+// headers are passed on, Authorization and Cookie among them. Remove what was made for this proxy only, in a handler in
+// front of it: an MCP server must not get the token of another one.
 //
 // On loopback, requests with another Host or Origin than loopback are refused with 403, because the backend's own
 // check sees the backend's host, see [WithHosts].
@@ -70,9 +78,10 @@ type Proxy struct {
 	reverse  *httputil.ReverseProxy
 }
 
-// NewProxy returns a Proxy in front of backends: http or https URLs, of which path and query are kept. The storage,
-// which must be a [session.Creator], stays the caller's to close, after Shutdown. NewProxy panics when it is none, and
-// when there is no backend, or one twice, or one whose URL is none.
+// NewProxy returns a Proxy in front of backends: http or https URLs, of which path and query are kept, and a user is
+// not. They are stored as they are spelled, so all replicas have to spell them in one way. The storage, which must be a
+// [session.Creator], stays the caller's to close, after Shutdown. NewProxy panics when it is none, and when there is no
+// backend, or one twice, or one whose URL is none.
 func NewProxy(st session.Storage, backends []*url.URL, opts ...ProxyOption) *Proxy {
 	p := &Proxy{storage: st, proxyOptions: proxyOptions{options: defaultOptions()}}
 	for _, opt := range opts {
@@ -108,6 +117,10 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the path is not allowed", http.StatusBadRequest)
 		return
 	}
+	if r.Method == http.MethodConnect { // a server that knows it would make it a tunnel
+		refuseMethod(w)
+		return
+	}
 	p.sessions.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, new(exchange))))
 }
 
@@ -119,7 +132,7 @@ func climbs(path string) bool {
 
 // Drain stops sending a backend what begins something: it gets what belongs to it only. A backend that has no sessions
 // and tasks any more can be stopped without a client noticing. There is no way back, but a restart of this replica. A
-// URL that the proxy does not have changes nothing. Each replica has to be told.
+// URL that the proxy does not have, or not in this spelling, changes nothing. Each replica has to be told.
 func (p *Proxy) Drain(backend *url.URL) {
 	if b := p.backends.named(nameOf(backend)); b != nil {
 		b.draining.Store(true)

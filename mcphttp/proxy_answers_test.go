@@ -185,6 +185,17 @@ func TestUpgradeIsNotPassedOn(t *testing.T) {
 	require.Empty(t, header["Http2-Settings"])
 }
 
+func TestConnectIsNotPassedOn(t *testing.T) {
+	t.Parallel()
+	peers := startPeers(t, 1)
+	p, _ := startProxy(t, startStorage(), peers)
+	for _, version := range []string{"2025-11-25", modernSince} {
+		answer := answerOf(p, requestWith(http.MethodConnect, http.Header{versionHeader: {version}}, ""))
+		require.Equal(t, http.StatusMethodNotAllowed, answer.Code)
+	}
+	require.Nil(t, peers[0].lastRequest())
+}
+
 func TestSwitchOfProtocolIsRefused(t *testing.T) {
 	t.Parallel()
 	backend := &peer{handle: func(w http.ResponseWriter, _ *http.Request) {
@@ -197,6 +208,16 @@ func TestSwitchOfProtocolIsRefused(t *testing.T) {
 	_, proxy := startProxy(t, startStorage(), []*peer{backend})
 	got := send(t, http.MethodGet, proxy, "", "Connection", "Upgrade", "Upgrade", "websocket", versionHeader, modernSince)
 	require.Equal(t, http.StatusBadGateway, got.status)
+}
+
+// The body has been read, and a backend that does not know Expect would hold it up for a second.
+func TestExpectIsNotPassedOn(t *testing.T) {
+	t.Parallel()
+	peers := startPeers(t, 1)
+	_, proxy := startProxy(t, startStorage(), peers)
+	got := send(t, http.MethodPost, proxy, initialize, "Expect", "100-continue")
+	require.Equal(t, http.StatusOK, got.status)
+	require.Empty(t, peers[0].lastRequest().Header["Expect"])
 }
 
 func TestRequestIsPassedOnWhole(t *testing.T) {

@@ -1,7 +1,9 @@
 package mcphttp
 
 import (
+	"compress/gzip"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -147,20 +149,81 @@ func TestAnswersThatAreReadAreNotCompressed(t *testing.T) {
 	require.Equal(t, "gzip, br", peers[0].lastRequest().Header.Get("Accept-Encoding"))
 }
 
+// A backend compresses an answer although it was asked not to, or announces it in an unusual way.
+func TestUnusualAnswersAreRead(t *testing.T) {
+	t.Parallel()
+	const answer = `{"jsonrpc":"2.0","id":1,"result":{"resultType":"task","taskId":%q}}`
+	peers := startPeers(t, 3)
+	_, proxy := startProxy(t, startStorage(), peers)
+	for _, c := range []struct {
+		encoding, kind string
+		status         int
+	}{
+		{"identity", "application/json", 200},
+		{"gzip", "application/json", 200},
+		{"X-GZIP", "text/event-stream", 200},
+		{"", "Text/Event-Stream; charset=utf-8; charset=utf-8", 200},
+		{"", "application/json ;", 201},
+		{"br", "application/json", 502},
+		{"gzip, gzip", "text/event-stream", 502},
+	} {
+		task := c.encoding + c.kind
+		began := ""
+		for _, p := range peers {
+			p.handle = func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get(methodHeader) != callMethod {
+					_, _ = fmt.Fprintf(w, `{"result":{"server":%q}}`, p.name)
+					return
+				}
+				began = p.name
+				w.Header().Set("Content-Type", c.kind)
+				if c.encoding != "" {
+					w.Header().Set("Content-Encoding", c.encoding)
+				}
+				w.WriteHeader(max(c.status%500, 200))
+				body := fmt.Sprintf(answer, task)
+				if lower(c.kind)[:4] == "text" {
+					body = "data: " + body + "\n\n"
+				}
+				if strings.Contains(lower(c.encoding), "gzip") {
+					z := gzip.NewWriter(w)
+					_, _ = io.WriteString(z, body)
+					_ = z.Close()
+					return
+				}
+				_, _ = io.WriteString(w, body)
+			}
+		}
+		got, result := call(t, proxy, callMethod, `{}`, "Accept-Encoding", "gzip, br")
+		require.NoError(t, got.err)
+		require.Equal(t, c.status, got.status, "%+v", c)
+		if c.status == 502 {
+			require.NotContains(t, got.body, task)
+			continue
+		}
+		require.Equal(t, task, result["taskId"], "%+v: %s", c, got.body)
+		for range 3 {
+			_, result = call(t, proxy, "tasks/get", fmt.Sprintf(`{"taskId":%q}`, task))
+			require.Equal(t, began, result["server"], "%+v", c)
+		}
+	}
+}
+
 func TestTaskKeyLivesAsLongAsTheTask(t *testing.T) {
 	t.Parallel()
-	for ttl, want := range map[time.Duration]time.Duration{
-		0:                    0,
-		time.Minute:          0, // an hour, as the storage says
-		24 * time.Hour:       24 * time.Hour,
-		365 * 24 * time.Hour: longTask,
+	for _, c := range []struct{ storage, task, want time.Duration }{
+		{time.Hour, 0, 0},
+		{time.Hour, time.Minute, 0},
+		{time.Minute, 5 * time.Minute, 5 * time.Minute},
+		{time.Hour, 24 * time.Hour, 24 * time.Hour},
+		{time.Hour, 365 * 24 * time.Hour, longTask},
 	} {
-		st := startStorage()
+		st := session.NewMemoryStorage(c.storage)
 		p := NewProxy(st, []*url.URL{{Scheme: "http", Host: "localhost"}})
 		x := &exchange{target: target{backend: p.backends.list[0]}}
-		require.NoError(t, p.keepTask(t.Context(), x, learn.Task{ID: "t", TTL: ttl}))
+		require.NoError(t, p.keepTask(t.Context(), x, learn.Task{ID: "t", TTL: c.task}))
 		s, err := st.Load(t.Context(), keyID(taskKind, "", "t"))
 		require.NoError(t, err)
-		require.Equal(t, want, s.IdleTimeout())
+		require.Equal(t, c.want, s.IdleTimeout(), "%+v", c)
 	}
 }

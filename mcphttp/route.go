@@ -1,6 +1,7 @@
 package mcphttp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -173,14 +174,14 @@ func (p *Proxy) keepAddress(ctx context.Context, x *exchange) {
 }
 
 const (
-	shortTask = 10 * time.Minute    // its key lives for the TTL of the storage
-	longTask  = 30 * 24 * time.Hour // no key lives for longer without being used
+	defaultTTL = 10 * time.Minute    // for how long a storage keeps a key at least, if it does not tell
+	longTask   = 30 * 24 * time.Hour // no key lives for longer without being used
 )
 
 // keepTask stores which backend has a task. It is called while the client does not know the task yet.
 func (p *Proxy) keepTask(ctx context.Context, x *exchange, task learn.Task) error {
 	s := session.New(keyID(taskKind, x.owner, task.ID)).WithType(keyType)
-	if task.TTL > max(shortTask, p.ttl) {
+	if task.TTL > cmp.Or(p.ttl, defaultTTL) {
 		s = s.WithIdleTimeout(min(task.TTL, longTask))
 	}
 	err := session.Create(ctx, p.storage, x.target.in(s))

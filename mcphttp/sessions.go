@@ -94,13 +94,17 @@ func (s *Sessions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		_ = s.answers.serve(w, r, "", s.sessionless(body.checked(s.server)))
 	case r.Method != http.MethodGet && r.Method != http.MethodPost && r.Method != http.MethodDelete:
-		w.Header().Set("Allow", "GET, POST, DELETE")
-		http.Error(w, "the method is not allowed", http.StatusMethodNotAllowed)
+		refuseMethod(w)
 	case id == "" && r.Method == http.MethodPost:
 		s.begin(w, r, body)
 	default:
 		s.goOn(w, r, body, id)
 	}
+}
+
+func refuseMethod(w http.ResponseWriter) {
+	w.Header().Set("Allow", "GET, POST, DELETE")
+	http.Error(w, "the method is not allowed", http.StatusMethodNotAllowed)
 }
 
 // begin answers a request that may begin a session.
