@@ -61,14 +61,15 @@ func newBackends(urls []*url.URL, transport *http.Transport) backends {
 		if u == nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			panic(fmt.Sprintf("mcphttp: NewProxy: backend %d has no http or https URL", len(list)))
 		}
-		b := &backend{name: nameOf(u), url: u, transport: transport, anyPort: own}
+		mine := *u // the caller may change its own
+		b := &backend{name: nameOf(u), url: &mine, transport: transport, anyPort: own}
 		_, err := netip.ParseAddr(u.Hostname())
 		b.literal = err == nil
 		if u.Scheme == "https" && !b.literal {
 			b.transport = transportFor(transport, u.Hostname())
 		}
 		if slices.ContainsFunc(list, func(other *backend) bool { return other.name == b.name }) {
-			panic(fmt.Sprintf("mcphttp: NewProxy: backend %d is another one, too", len(list)))
+			panic(fmt.Sprintf("mcphttp: NewProxy: backend %d has the URL of another one", len(list)))
 		}
 		list = append(list, b)
 	}
@@ -95,7 +96,9 @@ func transportFor(transport *http.Transport, name string) *http.Transport {
 	if transport.TLSClientConfig == nil {
 		transport.TLSClientConfig = new(tls.Config)
 	}
-	transport.TLSClientConfig.ServerName = name
+	if transport.TLSClientConfig.ServerName == "" { // or the caller's, for a certificate of another name
+		transport.TLSClientConfig.ServerName = name
+	}
 	return transport
 }
 

@@ -48,6 +48,9 @@ func (x *exchange) aim(out *http.Request) {
 	u := *x.url
 	out.URL = &u
 	(&httputil.ProxyRequest{Out: out}).SetURL(x.target.backend.url)
+	if x.url.Path == "" || x.url.Path == "/" { // a server at /mcp is not at /mcp/, too
+		out.URL.Path, out.URL.RawPath = x.target.backend.url.Path, x.target.backend.url.RawPath
+	}
 	// A backend on loopback refuses any other Host than its own. It is not the address: that has no name.
 	out.Host = x.target.backend.url.Host
 	out.URL.Host = x.target.host()

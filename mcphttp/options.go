@@ -48,8 +48,8 @@ func (set option) applyProxy(o *proxyOptions) { set(&o.options) }
 //
 // An error, and an owner that is empty, refuse the request with 401; with 503 if the error matches
 // [session.ErrUnavailable]. The function is called once for each request that needs the owner: of a session, of a task
-// (see [Proxy]), or that may begin one. Any number of goroutines call it at a time. By default sessions have no owner:
-// all who know an id may use it. WithOwner panics when owner is nil.
+// (see [Proxy]), or that may begin one. It must not read the body, and is called by any number of goroutines at a time.
+// By default sessions have no owner: all who know an id may use it. WithOwner panics when owner is nil.
 func WithOwner(owner func(r *http.Request) (string, error)) Option {
 	if owner == nil {
 		panic("mcphttp: WithOwner: the function is nil")

@@ -240,15 +240,19 @@ func TestNamesAreCheckedBehindAddresses(t *testing.T) {
 		return new(net.Dialer).DialContext(ctx, network, backend.Listener.Addr().String())
 	}
 	// The test server's certificate is for example.com.
-	p := NewProxy(startStorage(), []*url.URL{{Scheme: "https", Host: "example.com"}}, WithTransport(transport))
-	front := httptest.NewServer(p)
-	defer front.Close()
-	defer func() { require.NoError(t, p.Shutdown(t.Context())) }()
-	id, name := begin(t, front.URL)
-	require.Equal(t, "example.com", name)
-	got := send(t, http.MethodPost, front.URL, "{}", sessionHeader, id)
-	require.Equal(t, http.StatusOK, got.status)
-	require.Equal(t, "example.com", got.body)
+	for name, expected := range map[string]string{"example.com": "", "mcp.internal": "example.com"} {
+		transport := transport.Clone()
+		transport.TLSClientConfig.ServerName = expected
+		p := NewProxy(startStorage(), []*url.URL{{Scheme: "https", Host: name}}, WithTransport(transport))
+		front := httptest.NewServer(p)
+		defer front.Close()
+		defer func() { require.NoError(t, p.Shutdown(t.Context())) }()
+		id, name := begin(t, front.URL)
+		require.Equal(t, "example.com", name)
+		got := send(t, http.MethodPost, front.URL, "{}", sessionHeader, id)
+		require.Equal(t, http.StatusOK, got.status)
+		require.Equal(t, "example.com", got.body)
+	}
 }
 
 func TestBackendThatThisReplicaDoesNotHave(t *testing.T) {

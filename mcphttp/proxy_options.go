@@ -44,7 +44,8 @@ func WithHosts(hosts ...string) ProxyOption {
 }
 
 // WithOrigins allows further values of the Origin header, such as "https://app.example.com", for web pages that are
-// clients. "*" is any origin. A request without an Origin is no page's.
+// clients. "*" is any origin. A request without an Origin is no page's. The headers of CORS are those of a handler in
+// front, which also answers OPTIONS.
 func WithOrigins(origins ...string) ProxyOption {
 	values := make([]string, len(origins))
 	for i, origin := range origins {
@@ -58,7 +59,8 @@ func WithOrigins(origins ...string) ProxyOption {
 // that a request has counts. Clients send parameters only after a tools/list. WithParamKey panics when name is empty
 // or no header name.
 //
-// What a client says is no proof: a key is only a place, and gives no access to anything.
+// What a client says is no proof: a key is only a place, and gives no access to anything. Users share keys, also the
+// places of each other's. Each value takes up some 200 bytes of the storage until it was not used for the TTL.
 func WithParamKey(name string) ProxyOption {
 	if name == "" || slices.ContainsFunc([]byte(name), notInHeaderNames) {
 		panic(fmt.Sprintf("mcphttp: WithParamKey(%q): no name of a parameter", name))
@@ -69,7 +71,8 @@ func WithParamKey(name string) ProxyOption {
 
 // WithKey makes the requests for which key returns the same text go to one backend: those of one workspace for
 // example. For false, other rules decide. Of the legacy era, key is asked about requests that may begin a session. It
-// must not read the body, and is called by any number of goroutines at a time. WithKey panics when key is nil.
+// must not read the body, and is called by any number of goroutines at a time. What [WithParamKey] says of keys holds
+// here, too. WithKey panics when key is nil.
 func WithKey(key func(r *http.Request) (string, bool)) ProxyOption {
 	if key == nil {
 		panic("mcphttp: WithKey: the function is nil")

@@ -72,11 +72,13 @@ func TestPathStaysBelowTheBackends(t *testing.T) {
 	backend := peers[0].parsed(t)
 	backend.Path = "/tenant/mcp"
 	p := NewProxy(startStorage(), []*url.URL{backend})
+	backend.Path = "/admin" // it is the caller's, and nothing to the proxy any more
 	front := httptest.NewServer(p)
 	defer front.Close()
 	for path, want := range map[string]string{
 		"/a..b/...":         "/tenant/mcp/a..b/...",
-		"":                  "/tenant/mcp/",
+		"":                  "/tenant/mcp",
+		"/":                 "/tenant/mcp",
 		"/../admin":         "",
 		"/x/%2e%2e/%2E./ad": "",
 		"/..%2fadmin":       "",

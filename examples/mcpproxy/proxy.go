@@ -46,6 +46,7 @@ func newEdge(client *redis.Client, backends []*url.URL, log *slog.Logger, opts .
 	proxy := mcphttp.NewProxy(sessions, backends,
 		mcphttp.WithOwner(ownerOf), mcphttp.WithGrace(grace), mcphttp.WithLogger(log))
 	server := &http.Server{
+		// The demo's backends ask for the user's token, too. For others, remove it here: docs/mcp.md has withoutToken.
 		Handler:           auth.RequireBearerToken(verify, nil)(proxy),
 		ReadHeaderTimeout: 5 * time.Second,
 	}
