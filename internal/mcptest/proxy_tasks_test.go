@@ -57,7 +57,7 @@ func TestTasksOfMCPGo(t *testing.T) {
 		return w.Code, answer.Result
 	}
 	for range backends {
-		status, result := ask("ann", "tools/call", `"name":"work","arguments":{},"task":{"ttl":60000}`)
+		status, result := ask("ann", "tools/call", `"name":"work","arguments":{},"task":{}`)
 		require.Equal(t, http.StatusOK, status)
 		begun, _ := result["task"].(map[string]any)
 		require.NotEmpty(t, begun["taskId"])
