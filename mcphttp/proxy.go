@@ -24,8 +24,8 @@ import (
 //   - Its task, in the modern era: Mcp-Name of tasks/get, tasks/update and tasks/cancel, or params.taskId, because the
 //     clients of go-sdk and mcp-go do not send the header; the first of the taskIds of subscriptions/listen. The
 //     backend that has answered a tools/call with a task has it: with the resultType "task", or, as mcp-go does, with
-//     the member "task" of 2025-11-25. That is learnt while the answer passes, and stored before the client can know the
-//     id.
+//     the member "task" of 2025-11-25. That is learnt while the answer passes, and stored before the client can know
+//     the id.
 //   - A named parameter ([WithParamKey]), or what a function of yours returns ([WithKey]). The first request with a
 //     value is sent to any backend, and all others with that value go to the same.
 //

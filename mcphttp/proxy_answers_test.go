@@ -121,6 +121,7 @@ func TestShutdownDoesNotWaitForABody(t *testing.T) {
 	for name, start := range map[string]func() (http.Handler, *answers){"Proxy": proxy, "Sessions": sessions} {
 		for _, expect := range []string{"", "Expect: 100-continue\r\n"} {
 			t.Run(name+expect, func(t *testing.T) {
+				t.Parallel()
 				handler, answers := start()
 				front := httptest.NewServer(handler)
 				defer front.Close()

@@ -136,7 +136,7 @@ func TestStreamedAnswersAreWhole(t *testing.T) {
 }
 
 func TestElicitationsDoNotHang(t *testing.T) {
-	n := number(t, "MCPTEST_ELICITATIONS", 20)
+	n := number(t, "MCPTEST_ELICITATIONS", 200)
 	for sdk := range newBackend {
 		s := startSite(t, sdk, session.NewMemoryStorage(time.Minute))
 		for _, name := range []string{"go-sdk legacy", "mcp-go legacy"} {
