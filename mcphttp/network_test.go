@@ -132,10 +132,38 @@ func TestConnectionServesOnAfterACut(t *testing.T) {
 	require.Zero(t, control.set[last])
 }
 
+// When the body has ended, net/http reads to notice that the client leaves. A deadline for that would end the connection.
+func TestDeadlineOfABody(t *testing.T) {
+	control := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+	for _, readFirst := range []bool{false, true} {
+		r, _, err := limitBody(control, requestWith("POST", nil, "body"), 4)
+		require.NoError(t, err)
+		c := newCutter(control, r, func(error) {})
+		if readFirst {
+			_, err = io.ReadAll(r.Body)
+			require.NoError(t, err)
+		}
+		c.cut(ErrShutdown)
+		if !readFirst {
+			require.WithinDuration(t, time.Now().Add(stalledAfter), control.reads[0], stalledAfter/2)
+			_, err = io.ReadAll(r.Body)
+			require.NoError(t, err)
+			require.Zero(t, control.reads[1])
+		}
+		c.done()
+		require.Len(t, control.reads, 2)
+	}
+}
+
 type deadlines struct {
 	*httptest.ResponseRecorder
 
-	set []time.Time
+	set, reads []time.Time
+}
+
+func (d *deadlines) SetReadDeadline(at time.Time) error {
+	d.reads = append(d.reads, at)
+	return nil
 }
 
 func (d *deadlines) SetWriteDeadline(at time.Time) error {
