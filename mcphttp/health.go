@@ -95,14 +95,11 @@ func (h *health) taken(host string) {
 		return
 	}
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	t := h.hosts[host]
-	if t == nil {
-		return
-	}
 	delete(h.hosts, host)
 	h.some.Store(int64(len(h.hosts)))
-	if t.dead {
+	h.mu.Unlock()
+	if t != nil && t.dead {
 		h.logger.Info("mcphttp: a backend takes connections again", "host", host)
 	}
 }
