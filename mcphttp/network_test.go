@@ -132,7 +132,7 @@ func TestConnectionServesOnAfterACut(t *testing.T) {
 	require.Zero(t, control.set[last])
 }
 
-// When the body has ended, net/http reads to notice that the client leaves. A deadline for that would end the connection.
+// When the body has ended, net/http reads to notice that the client leaves. A deadline for that ends the connection.
 func TestDeadlineOfABody(t *testing.T) {
 	control := &deadlines{ResponseRecorder: httptest.NewRecorder()}
 	for _, readFirst := range []bool{false, true} {
