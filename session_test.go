@@ -175,7 +175,7 @@ func TestDecode(t *testing.T) {
 		require.ErrorIs(t, err, ErrCorrupt)
 		require.EqualError(t, err, "session: decode data: corrupt value: the data are no JSON of this type")
 		require.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, err), "47114711")
-		require.True(t, errors.As(err, cause), "%T", cause)
+		require.ErrorAs(t, err, cause)
 	}
 	for _, v := range []any{nil, v, (*int)(nil)} {
 		err := New("id").WithData([]byte(`{}`)).Decode(v)
