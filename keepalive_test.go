@@ -404,7 +404,8 @@ func TestKeepAliveForAnIdleTimeThatChanges(t *testing.T) {
 	})
 }
 
-// TestKeepAliveForAShortIdleTimeInOutages has a session that is renewed in time only if the storage is asked again soon.
+// TestKeepAliveForAShortIdleTimeInOutages has a session that is renewed in time only if the storage is asked again
+// soon.
 func TestKeepAliveForAShortIdleTimeInOutages(t *testing.T) {
 	t.Parallel()
 	const idle = 4 * time.Second
@@ -425,7 +426,8 @@ func TestKeepAliveForAShortIdleTimeInOutages(t *testing.T) {
 	})
 }
 
-// TestKeepAliveBesideOneThatFails has a session with a short idle time that joins while another one cannot be asked for.
+// TestKeepAliveBesideOneThatFails has a session with a short idle time that joins while another one cannot be asked
+// for.
 func TestKeepAliveBesideOneThatFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
