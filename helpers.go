@@ -39,7 +39,7 @@ func Update(
 			return nil, opErrBecause("update", ErrInvalidID, errs.Reason("change has returned a session with another id"))
 		}
 		// Whatever change returned, it was based on current, and must not replace any other state.
-		changed = changed.snapshot(base)
+		changed = changed.snapshot(base).limited(maxLifetimeOf(st))
 		err = st.Store(ctx, changed)
 		if err == nil {
 			return changed, nil
@@ -194,11 +194,14 @@ func refused(to Storage, s *Session) error {
 	if s.Revision() == 0 || s.Expired(time.Now()) {
 		return nil
 	}
-	var most time.Duration
-	if limiter, ok := to.(Limiter); ok {
-		most = limiter.MaxLifetime()
+	return checkLifetime("renew", s.limited(maxLifetimeOf(to)), true)
+}
+
+func maxLifetimeOf(st Storage) time.Duration {
+	if limiter, ok := st.(Limiter); ok {
+		return limiter.MaxLifetime()
 	}
-	return checkLifetime("renew", s.limited(most), true)
+	return 0
 }
 
 // renew does steps 1 and 2 of [Renew], and 3 with the given function.

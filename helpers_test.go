@@ -148,6 +148,20 @@ func TestCreateAndTake(t *testing.T) {
 	require.Zero(t, memory.records.Len())
 }
 
+// TestUpdateReturnsWhatIsStored: with the end that the storage gives it.
+func TestUpdateReturnsWhatIsStored(t *testing.T) {
+	t.Parallel()
+	st := NewMemoryStorage(time.Hour, WithMaxLifetime(time.Hour))
+	require.NoError(t, st.Store(t.Context(), New(testID)))
+	updated, err := Update(t.Context(), st, testID, func(s *Session) (*Session, error) {
+		return s.WithExpiresAt(time.Time{}), nil
+	})
+	require.NoError(t, err)
+	stored, err := st.Load(t.Context(), testID)
+	require.NoError(t, err)
+	require.Equal(t, stored, updated)
+}
+
 // unsweepable is a storage whose sweeps fail for a while, with an id in the error.
 type unsweepable struct {
 	Storage
