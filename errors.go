@@ -9,9 +9,9 @@ import (
 	"github.com/seed34611480/session/internal/errs"
 )
 
-// Every error of this package matches one of these with [errors.Is], or [errors.ErrUnsupported], or the error of the
-// caller's context. It never matches two of these. The cause, where there is one, stays reachable with [errors.Is] and
-// [errors.As].
+// Every error of this package, but for those of [NewKeyRing], matches one of these with [errors.Is], or
+// [errors.ErrUnsupported], or the error of the caller's context. It never matches two of these. The cause, where there
+// is one, stays reachable with [errors.Is] and [errors.As].
 //
 // The text of an error is safe to log: it never contains a session id, nor anything of a session. Of a foreign error, a
 // client's for example, it shows only what is known to be safe: the code of a Redis reply, an address, the text of a
