@@ -173,8 +173,8 @@ func passOn(op string, sentinel, err error) error {
 //	     that has gone, no one reads the answer.
 //	500  everything else, as ErrEncode, ErrLifetime and errors.ErrUnsupported: mistakes of the program
 //
-// An error that matches several of these counts as ErrUnavailable or ErrClosed first: an outage must not end the session
-// of a client. It counts as the end of a context last: an answer came in time.
+// An error that matches several of these counts as ErrUnavailable or ErrClosed first: an outage must not end the
+// session of a client. It counts as the end of a context last: an answer came in time.
 func HTTPStatus(err error) int {
 	if err == nil {
 		return 200

@@ -257,7 +257,7 @@ type simple struct {
 func (s simple) Load(ctx context.Context, id string) (*Session, error) {
 	loaded, err := s.Storage.Load(ctx, id)
 	if s.returnsNil {
-		return nil, nil //nolint:nilnil // the point
+		return nil, nil
 	}
 	return loaded.Detached(), err
 }
