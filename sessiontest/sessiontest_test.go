@@ -266,11 +266,11 @@ func TestSkips(t *testing.T) {
 				})
 			}
 			want := []string{
-				"RevalidateOwnIdle", "MaxLifetime", "TooLarge", "Corrupt", "Unavailable", "Create",
+				"RevalidateOwnIdle", "MaxLifetime", "TooLarge", "Corrupt", "Unavailable", "Close", "Create",
 				"CreateAfterExpiry", "CreatePastExpiresAt", "Replace", "ReplaceAfterExpiry", "ReplacePastExpiresAt",
 				"Take", "TakeExpired", "Peek", "PeekIsNoUse", "PeekExpired", "Revalidate", "RevalidateKeepsAlive",
-				"RevalidateCountsFromTheUse", "RevalidateExpired", "Revoke", "RevokeNasty", "Sessions",
-				"SessionsIsNoUse", "OwnerChanges", "OwnerLimit", "ConcurrentRevoke", "PeerRevoke", "Watch", "Close",
+				"RevalidateCountsFromTheUse", "RevalidateExpired", "Revoke", "RevokeNasty", "ConcurrentRevoke",
+				"PeerRevoke", "Sessions", "SessionsIsNoUse", "OwnerChanges", "OwnerLimit", "Watch",
 				"ConcurrentCreate", "ConcurrentTake", "PeerSees", "PeerConflict", "PeerLateWriter",
 				"PeerKeepsAlive", "PeerConcurrentUpdate",
 			}
