@@ -413,7 +413,7 @@ func TestKeepAliveForAShortIdleTimeInOutages(t *testing.T) {
 		if st == Storage(remote.MemoryStorage) {
 			return // it is never away
 		}
-		require.NoError(t, remote.MemoryStorage.Store(t.Context(), New("short").WithIdleTimeout(idle)))
+		require.NoError(t, remote.Store(t.Context(), New("short").WithIdleTimeout(idle)))
 		ctx, stop := KeepAlive(t.Context(), st, "short")
 		defer stop()
 		for i := range 50 {
