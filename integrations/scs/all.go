@@ -13,8 +13,9 @@ import (
 const sharedOwner = "scs"
 
 // AllCtx returns the data of all sessions, by token, for [scs.SessionManager].Iterate. It keeps none of them alive. All
-// of them are in memory at a time. A session that has ended before it was its turn is not brought back by a Commit. The storage must be a [session.Lister], with [session.WithOwnerIndex]; otherwise,
-// and with a [WithOwner], the error matches [errors.ErrUnsupported].
+// of them are in memory at a time. A session that has ended before it was its turn is not brought back by a Commit. The
+// storage must be a [session.Lister], with [session.WithOwnerIndex]; otherwise, and with a [WithOwner], the error
+// matches [errors.ErrUnsupported].
 func (s *Store) AllCtx(ctx context.Context) (map[string][]byte, error) {
 	lister, ok := s.storage.(session.Lister)
 	switch {
