@@ -152,6 +152,7 @@ func TestForgottenValuesAreNoRecovery(t *testing.T) {
 		time.Sleep(staleness / 2)
 		c.hitAll(t, 1)
 		time.Sleep(2 * ttl)
+		synctest.Wait()
 		require.Zero(t, c.failing())
 		require.Equal(t, []string{errLink.Error(), "false " + errLink.Error()}, log.once())
 		src.recover()
