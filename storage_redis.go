@@ -210,8 +210,8 @@ func (rs *RedisStorage) DeleteExpired(ctx context.Context, _ time.Time) error {
 }
 
 // Revalidate implements [Revalidator] with one command, whatever the number of sessions. On a Cluster it is one command
-// for each slot, and those of one master go in one round trip. Where the server refuses scripts with several keys, it is
-// one for each session, in one round trip. After an error nothing is known of any session, though some may have been
+// for each slot, and those of one master go in one round trip. Where the server refuses scripts with several keys, it
+// is one for each session, in one round trip. After an error nothing is known of any session, though some may have been
 // renewed. A value that was changed past this package and kept its revision counts as unchanged.
 func (rs *RedisStorage) Revalidate(ctx context.Context, uses []Use) (unchanged []bool, err error) {
 	const op = "revalidate"

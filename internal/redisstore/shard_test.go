@@ -78,7 +78,7 @@ func TestClusterThatIsAwayFailsAtOnce(t *testing.T) {
 	require.True(t, s.shards)
 	require.ErrorIs(t, s.Delete(t.Context(), "id"), noServer)
 	require.LessOrEqual(t, dials.Swap(0), int64(2), "one for the channel, one for the write")
-	_, err := s.Unchanged(t.Context(), make([]Use, 64))
+	_, err := s.Unchanged(t.Context(), []Use{{ID: "a"}, {ID: "b"}, {ID: "c"}, {ID: "d"}})
 	require.ErrorIs(t, err, noServer)
 	require.LessOrEqual(t, dials.Load(), int64(2), "one for the groups, one for the scripts")
 }

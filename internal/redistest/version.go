@@ -34,8 +34,8 @@ func lookUp(t testing.TB) string {
 	return program
 }
 
-// Since returns whether the server under test is of this version of Redis or later. Valkey began as Redis 7.2, and counts
-// on from there: a test that asks for a later version has to know which Valkey can do the same.
+// Since returns whether the server under test is of this version of Redis or later. Valkey began as Redis 7.2, and
+// counts on from there: a test that asks for a later version has to know which Valkey can do the same.
 func Since(t testing.TB, version string) bool {
 	t.Helper()
 	_, of, err := Identify(lookUp(t))
