@@ -100,7 +100,7 @@ func Take(ctx context.Context, st Storage, id string) (*Session, error) {
 	}
 	taken, err := taker.Take(ctx, id)
 	if err == nil {
-		err = checkAnswer("take", id, taken)
+		err = checkTaken("take", id, taken)
 	}
 	if err != nil {
 		return nil, lacks("take", st, "Taker", err)

@@ -73,13 +73,22 @@ func (rt *RoutingStorage) loadRemote(ctx context.Context, id string) (s *Session
 	return s, s.Revision(), nil
 }
 
-// checkAnswer returns why a session that another storage has returned for an id is none, or nil.
+// checkAnswer returns why what another storage has loaded for an id is no session that may be served, or nil.
 func checkAnswer(op, id string, s *Session) error {
-	switch {
-	case s == nil || s.id != id:
-		return opErrBecause(op, ErrCorrupt, errWrongID)
-	case s.Expired(time.Now()): // while the answer was on its way
+	if err := checkTaken(op, id, s); err != nil {
+		return err
+	}
+	if s.Expired(time.Now()) { // while the answer was on its way
 		return opErr(op, ErrNotFound)
+	}
+	return nil
+}
+
+// checkTaken returns why what another storage has taken for an id is no session of it, or nil. One that has expired
+// while the answer was on its way was taken all the same: "not found" would say that the call had no effect.
+func checkTaken(op, id string, s *Session) error {
+	if s == nil || s.id != id {
+		return opErrBecause(op, ErrCorrupt, errWrongID)
 	}
 	return nil
 }

@@ -265,7 +265,7 @@ func (rt *RoutingStorage) Take(ctx context.Context, id string) (taken *Session, 
 		if taken, err = rt.taker.Take(ctx, id); err != nil {
 			return err
 		}
-		return checkAnswer("take", id, taken)
+		return checkTaken("take", id, taken)
 	})
 	if err != nil {
 		return nil, rt.failedWrites.count(err)

@@ -84,6 +84,8 @@ func (g *Stored) Open(ctx context.Context, binding Binding, requestState string)
 		return nil, rejected(errs.Shown(err))
 	case err != nil:
 		return nil, err
+	case taken.Expired(time.Now()): // while the answer was on its way
+		return nil, rejected("it has expired")
 	}
 	return taken.Data(), nil
 }
