@@ -2,11 +2,8 @@ package session_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"expvar"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -37,91 +34,22 @@ func ExampleRoutingStorage_Ready() {
 	// true
 }
 
-// A session ends for all replicas before the logout is answered.
-func ExampleRoutingStorage_Fence() {
-	ctx := context.Background()
-	shared := session.NewMemoryStorage(30 * time.Minute)
-	a := session.NewRoutingStorage(shared, 1000, session.WithFencing())
-	defer a.Close()
-	b := session.NewRoutingStorage(shared, 1000, session.WithFencing())
-	defer b.Close()
-
-	if err := a.Store(ctx, session.New("3DQ7JZ2N5W")); err != nil {
-		panic(err)
+// A hook that sees each call of the remote, for metrics and traces. Modules for OpenTelemetry and Prometheus have one.
+func ExampleWithRemoteHook() {
+	hook := func(ctx context.Context, op string) (context.Context, func(error)) {
+		return ctx, func(err error) { fmt.Println(op, "has ended with", err) }
 	}
-	if _, err := b.Load(ctx, "3DQ7JZ2N5W"); err != nil { // b has a copy now
-		panic(err)
-	}
-	if err := a.Delete(ctx, "3DQ7JZ2N5W"); err != nil {
-		panic(err)
-	}
-	if err := a.Fence(ctx); err != nil { // ctx has ended: other replicas may serve it for up to MaxStaleness
-		panic(err)
-	}
-	_, err := b.Load(ctx, "3DQ7JZ2N5W")
-	fmt.Println(errors.Is(err, session.ErrNotFound))
-	// Output: true
-}
-
-func ExampleRoutingStorage_LoadFresh() {
-	ctx := context.Background()
 	remote := session.NewMemoryStorage(30 * time.Minute)
-	sessions := session.NewRoutingStorage(remote, 10_000)
+	sessions := session.NewRoutingStorage(remote, 10_000, session.WithRemoteHook(hook))
 	defer sessions.Close()
-	_ = sessions.Store(ctx, session.New("3f2c").With("role", "admin"))
 
-	_ = remote.Delete(ctx, "3f2c") // by another replica, just now
-
-	// Before something that must not be done for a session that has ended.
-	_, err := sessions.LoadFresh(ctx, "3f2c")
-	fmt.Println(err)
-	// Output: session: load: not found
-}
-
-func ExampleRoutingStorage_Peek() {
 	ctx := context.Background()
-	sessions := session.NewRoutingStorage(session.NewMemoryStorage(30*time.Minute), 10_000)
-	defer sessions.Close()
-	_ = sessions.Store(ctx, session.New("3f2c").With("client", "inspector"))
-
-	// The list of an administrator keeps no session alive.
-	for _, id := range []string{"3f2c", "77aa"} {
-		s, err := sessions.Peek(ctx, id)
-		if err != nil {
-			fmt.Println(err)
-			continue
-		}
-		fmt.Println(s.Get("client"))
-	}
+	_ = sessions.Store(ctx, session.New("3f2c"))
+	_, _ = sessions.Load(ctx, "3f2c") // a hit is no call of the remote
+	_, _ = sessions.Load(ctx, "unknown")
 	// Output:
-	// inspector true
-	// session: peek: not found
-}
-
-func ExampleRoutingStorage_Watch() {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	remote := session.NewMemoryStorage(30 * time.Minute)
-	sessions := session.NewRoutingStorage(remote, 10_000)
-	defer sessions.Close()
-
-	watching, ended := make(chan struct{}), make(chan string, 1)
-	var first sync.Once
-	go func() {
-		_ = sessions.Watch(ctx, time.Second, func(e session.Event) { // does not block
-			switch e := e.(type) {
-			case session.Alive: // events flow, and none is missing
-				first.Do(func() { close(watching) })
-			case session.Removed: // end its streams
-				ended <- e.ID
-			case session.Gap: // events may be missing: look at all that is open
-			}
-		})
-	}()
-	<-watching
-	_ = remote.Delete(ctx, "3f2c") // by any replica
-	fmt.Println(<-ended)
-	// Output: 3f2c
+	// store has ended with <nil>
+	// load has ended with session: load: not found
 }
 
 // A client that goes on with the id of a session that has ended costs one round trip per MaxStaleness.
@@ -160,44 +88,34 @@ func ExampleWithMaxLocalBytes() {
 	// Output: 1 local session, 1 too large, true
 }
 
-// A hook that sees each call of the remote, for metrics and traces. Modules for OpenTelemetry and Prometheus have one.
-func ExampleWithRemoteHook() {
-	hook := func(ctx context.Context, op string) (context.Context, func(error)) {
-		return ctx, func(err error) { fmt.Println(op, "has ended with", err) }
+// The status of an answer tells clients whether their session is over.
+func ExampleHTTPStatus() {
+	for _, err := range []error{
+		nil, session.ErrInvalidID, session.ErrNotFound, session.ErrTooMany, session.ErrUnavailable,
+	} {
+		fmt.Println(session.HTTPStatus(err))
 	}
-	remote := session.NewMemoryStorage(30 * time.Minute)
-	sessions := session.NewRoutingStorage(remote, 10_000, session.WithRemoteHook(hook))
-	defer sessions.Close()
-
-	ctx := context.Background()
-	_ = sessions.Store(ctx, session.New("3f2c"))
-	_, _ = sessions.Load(ctx, "3f2c") // a hit is no call of the remote
-	_, _ = sessions.Load(ctx, "unknown")
 	// Output:
-	// store has ended with <nil>
-	// load has ended with session: load: not found
+	// 200
+	// 400
+	// 404
+	// 409
+	// 503
 }
 
-// Package expvar shows the counts under /debug/vars, as JSON. It serves that on http.DefaultServeMux, together with the
-// command line of the process: do not let the public see it.
-func ExampleStats() {
-	sessions := session.NewRoutingStorage(session.NewMemoryStorage(30*time.Minute), 10_000)
-	defer sessions.Close()
-	expvar.Publish("sessions", expvar.Func(func() any { return sessions.Stats() }))
-
+// To copy a session into another storage, detach it from the one that it came from.
+func ExampleSession_Detached() {
 	ctx := context.Background()
-	_ = sessions.Store(ctx, session.New("3f2c"))
-	_, _ = sessions.Load(ctx, "3f2c")
-	_, _ = sessions.Load(ctx, "unknown")
+	before, after := session.NewMemoryStorage(time.Hour), session.NewMemoryStorage(time.Hour)
+	_ = before.Store(ctx, session.New("3f2c").With("client", "inspector"))
 
-	var shown struct {
-		Hits        uint64           `json:"hits"`
-		Misses      uint64           `json:"misses"`
-		FailedLoads session.Failures `json:"failed_loads"`
+	s, err := before.Load(ctx, "3f2c")
+	if err != nil {
+		panic(err)
 	}
-	if err := json.Unmarshal([]byte(expvar.Get("sessions").String()), &shown); err != nil {
-		fmt.Println(err)
-	}
-	fmt.Println(shown.Hits, "hit,", shown.Misses, "miss,", shown.FailedLoads.NotFound, "not found")
-	// Output: 1 hit, 1 miss, 1 not found
+	fmt.Println(after.Store(ctx, s)) // it has a revision, so it would be a change of what is stored there
+	fmt.Println(after.Create(ctx, s.Detached()))
+	// Output:
+	// session: store: not found
+	// <nil>
 }
