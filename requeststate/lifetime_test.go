@@ -44,7 +44,7 @@ type mistaken struct {
 
 func (m mistaken) Take(context.Context, string) (*session.Session, error) { return m.taken, nil }
 
-// TestStorageIsMistaken has no state opened that no one has sealed.
+// TestStorageIsMistaken opens nothing that was never sealed, whatever the storage returns.
 func TestStorageIsMistaken(t *testing.T) {
 	t.Parallel()
 	g := NewStored(mistaken{memory(), nil})
