@@ -119,7 +119,7 @@ func TestRefusedHeartbeatsAreLogged(t *testing.T) {
 	admin := server.Client(t)
 	var log journal
 	st := NewRoutingStorage(NewRedisStorage(server.Client(t), time.Minute), 10, log.logger(),
-		WithMaxStaleness(200*time.Millisecond))
+		WithMaxStaleness(time.Second))
 	defer func() { require.NoError(t, st.Close()) }()
 	await := func(lines int, mode Mode) {
 		t.Helper()
